@@ -21,6 +21,13 @@ Trust = Literal["publisher", "manifests", "manifest", "seen"]
 """How far a hash is trusted: the publisher's checksum, several independent manifests, one manifest, seen by us."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+Role = Literal["main", "companion"]
+"""``main``: the engine's archive, the model's file or one of its shards. ``companion``: unpacked over the main one."""
+
+Thinking = Literal["never", "optional", "always"]
+"""Whether the model reasons before it answers: never, when its template is told to, or always."""
 
 
 class Frozen(BaseModel):
@@ -71,6 +78,7 @@ class Artefact(Frozen):
     """Bytes with a name, a size, a sha256 and at least one source, in the order to try them.
 
     Attributes:
+        role: What the artefact is to the entry that holds it.
         archive: How to unpack; None keeps the file as it is.
         strip: Leading path components to drop when unpacking.
     """
@@ -79,6 +87,7 @@ class Artefact(Frozen):
     size: Annotated[int, Field(gt=0)]
     sha256: Sha256
     trust: Trust
+    role: Role = "main"
     archive: Literal["zip", "tar.gz", "tar.zst"] | None = None
     strip: int = 0
     sources: tuple[Source, ...] = Field(min_length=1)
@@ -89,17 +98,24 @@ class Needs(Frozen):
 
     Attributes:
         glibc: Lowest glibc, such as ``2.35``.
-        driver: Lowest NVIDIA driver, such as ``580``.
-        compute: CUDA compute capabilities that the build holds, such as ``8.6``.
-        gfx: AMD targets that the build holds, such as ``gfx1100``.
-        macos: Lowest macOS.
+        libstdcxx: Lowest ``GLIBCXX`` symbol version, such as ``3.4.33``.
+        driver: Lowest driver of the accelerator's vendor, such as ``580`` for NVIDIA.
+        compute: CUDA compute capabilities that the build holds code for, lowest first. The build also runs on
+            every newer one: the highest is shipped as portable code that the driver translates.
+        gfx: AMD targets that the build holds, such as ``gfx1100``; no other one runs.
+        vulkan: Lowest Vulkan version of the device, such as ``1.2``.
+        macos: Lowest macOS, such as ``13.0``.
+        windows: Lowest Windows build line, such as ``10``.
     """
 
     glibc: str | None = None
+    libstdcxx: str | None = None
     driver: str | None = None
     compute: tuple[str, ...] | None = None
     gfx: tuple[str, ...] | None = None
+    vulkan: str | None = None
     macos: str | None = None
+    windows: str | None = None
 
 
 class Build(Frozen):
@@ -108,6 +124,8 @@ class Build(Frozen):
     Attributes:
         artefact: The archive, then its companions, each unpacked over the ones before.
         executable: Path of the program inside the unpacked tree, for launchers that have one.
+        llama_cpp: Number of the llama.cpp build inside; a model's ``minimum_build`` is compared with it.
+        proven: A session of concierge has started this very build and had an answer from it.
     """
 
     engine: Engine
@@ -117,25 +135,115 @@ class Build(Frozen):
     launcher: Launcher
     licence: str
     executable: str | None = None
-    commit: str | None = None
+    commit: Commit | None = None
+    llama_cpp: Annotated[int, Field(gt=0)] | None = None
+    proven: bool = False
     needs: Needs = Needs()
     artefact: tuple[Artefact, ...] = Field(min_length=1)
+
+    @property
+    def size(self) -> int:
+        """Bytes to fetch, companions included."""
+        return sum(artefact.size for artefact in self.artefact)
+
+
+class Recurrent(Frozen):
+    """The state of one recurrent or linear-attention layer, in the words of the GGUF's ``ssm.*`` keys."""
+
+    conv_kernel: int
+    inner_size: int
+    state_size: int
+    group_count: int
+
+
+class Gguf(Frozen):
+    """What the fit formula needs to know of a GGUF file; read from its header, or written down for the catalogue.
+
+    Attributes:
+        architecture: The value of ``general.architecture``.
+        layers: Blocks that a token passes; next-token-prediction blocks are not among them.
+        kv_heads: Key-value heads of every layer, or of each layer in order.
+        key_length: Elements of one head's key; ``value_length`` likewise. Never embedding ÷ heads.
+        pattern: One letter per layer, repeated over the layers: ``f`` full attention, ``w`` sliding window,
+            ``r`` recurrent, ``s`` no cache of its own (it shares another layer's).
+        window: Tokens of the sliding window.
+        window_key_length: Key length of ``w`` layers where it differs; ``window_value_length`` likewise.
+        latent: Elements that one layer caches per token when the model compresses keys and values together (MLA).
+        recurrent: The state of ``r`` layers.
+        experts: Experts of a mixture, 0 for a dense model; ``experts_used`` of them read each token.
+        active: Share of the weights' bytes that is read for one token; 1 for a dense model.
+        input_bytes: Bytes of an input embedding table that is not also the output: one row of it is read per token,
+            and it stays in main memory when layers are offloaded.
+    """
+
+    architecture: str
+    layers: Annotated[int, Field(gt=0)]
+    embedding: Annotated[int, Field(gt=0)]
+    vocab: Annotated[int, Field(gt=0)]
+    heads: Annotated[int, Field(gt=0)]
+    kv_heads: Annotated[int, Field(ge=0)] | tuple[int, ...]
+    key_length: Annotated[int, Field(gt=0)]
+    value_length: Annotated[int, Field(gt=0)]
+    pattern: Annotated[str, Field(pattern=r"^[fwrs]+$")] = "f"
+    window: Annotated[int, Field(gt=0)] | None = None
+    window_key_length: Annotated[int, Field(gt=0)] | None = None
+    window_value_length: Annotated[int, Field(gt=0)] | None = None
+    latent: Annotated[int, Field(gt=0)] | None = None
+    recurrent: Recurrent | None = None
+    experts: Annotated[int, Field(ge=0)] = 0
+    experts_used: Annotated[int, Field(ge=0)] = 0
+    active: Annotated[float, Field(gt=0, le=1)] = 1.0
+    input_bytes: Annotated[int, Field(ge=0)] = 0
+
+
+class Chat(Frozen):
+    """What the model can do in a conversation.
+
+    Attributes:
+        template: The family of the chat template inside the GGUF.
+        tools: The template renders tool definitions and the model was trained to call them.
+    """
+
+    template: str
+    tools: bool
+    thinking: Thinking = "never"
 
 
 class Model(Frozen):
     """One model at one quantisation.
 
     Attributes:
-        artefact: The GGUF file, or its shards in order.
+        params: Weights, in total; ``params_active`` are those that one token passes.
+        rank: Place in a ladder ordered by hand, by how well the model does an agent's work; higher is better.
+        repo: The publisher's repository; ``revision`` is a commit of it, never a branch.
+        gated: The publisher wants an account and an accepted licence before it hands the file out.
         context_train: Tokens that the model was trained for.
+        minimum_build: Lowest llama.cpp build that knows the architecture.
+        gguf: The facts of the fit formula; without them a model can be asked for by name, but not chosen.
+        artefact: The GGUF file, or its shards in order.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     title: str
+    family: str
+    params: Annotated[int, Field(gt=0)]
+    params_active: Annotated[int, Field(gt=0)] | None = None
     quant: str
+    rank: Annotated[int, Field(gt=0)]
     licence: str
-    context_train: int
+    gated: bool = False
+    repo: str
+    revision: Commit | None = None
+    context_train: Annotated[int, Field(gt=0)]
+    minimum_build: Annotated[int, Field(gt=0)] | None = None
+    chat: Chat
+    gguf: Gguf | None = None
     artefact: tuple[Artefact, ...] = Field(min_length=1)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all shards together."""
+        return sum(artefact.size for artefact in self.artefact)
 
 
 class Catalog(Frozen):
