@@ -1,0 +1,286 @@
+"""What is known of one computer: facts with their sources, never decisions.
+
+Memory is never one number, and ``None`` is a legal answer that carries its reason. A device is what the bus
+shows, not what a tool's presence suggests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from concierge.machine.budget import MemoryBudget, cpu_budget, device_budget, memory_class
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+System = Literal[
+    "x86_64-linux", "aarch64-linux", "aarch64-darwin", "x86_64-darwin", "x86_64-windows", "aarch64-windows"
+]
+Accelerator = Literal["cuda", "rocm", "vulkan", "metal", "cpu"]
+Vendor = Literal["nvidia", "amd", "intel", "apple", "qualcomm", "other"]
+DeviceKind = Literal["discrete", "integrated", "unified", "virtual", "unknown"]
+Confidence = Literal["high", "low", "none"]
+Severity = Literal["error", "warning", "info"]
+LibcKind = Literal["glibc", "musl", "none"]
+
+ACCELERATORS: tuple[Accelerator, ...] = ("cuda", "rocm", "metal", "vulkan", "cpu")
+"""Best first: a vendor's own stack before the portable one, and the CPU last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A number of bytes with where it came from, or None with why it is not known.
+
+    Attributes:
+        bytes: The number; None is unknown. A probe that answered 0 is recorded as unknown.
+        source: The file or call that said so.
+        reason: Why it is unknown, or why it deserves little confidence.
+    """
+
+    bytes: int | None = None
+    source: str = ""
+    reason: str = ""
+    confidence: Confidence = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """Whether an accelerator can be used, why or why not, and what says so."""
+
+    ok: bool
+    reason: str
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """The driver of a device.
+
+    Attributes:
+        name: The kernel driver or package, such as ``nvidia``, ``amdgpu``, ``xe``; empty when none is bound.
+        version: As the driver prints it, such as ``570.133.07``; None when it does not say.
+        usable: Whether a program could talk to the device through it.
+    """
+
+    name: str = ""
+    version: str | None = None
+    usable: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """A device's memory, one number for each kind.
+
+    Attributes:
+        dedicated: Memory that only the device has (VRAM, or a firmware carve-out).
+        shared: System memory that the driver lets the device use (GTT, DXGI shared).
+        unified: Memory that the device and the CPU share as one pool.
+        wired_limit: What the system lets the device pin of a unified pool (Metal, TTM).
+        free: What was free of the memory a model would go to, when the probe ran.
+    """
+
+    dedicated: Amount = Amount()
+    shared: Amount = Amount()
+    unified: Amount = Amount()
+    wired_limit: Amount = Amount()
+    free: Amount = Amount()
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One accelerator device on the bus.
+
+    Attributes:
+        id: The PCI address (``0000:01:00.0``), or another stable identity where there is no PCI bus.
+        pci_id: ``vendor:device`` in hexadecimal, such as ``10de:2684``; None off the bus.
+        compute_capability: CUDA's, such as ``8.9``.
+        gfx_target: AMD's, such as ``gfx1100``.
+        accelerators: Each accelerator that could concern this device, usable or not, with the reason.
+        sources: The probes that saw it.
+    """
+
+    id: str
+    vendor: Vendor
+    name: str
+    kind: DeviceKind = "unknown"
+    pci_id: str | None = None
+    memory: DeviceMemory = DeviceMemory()
+    driver: Driver = Driver()
+    compute_capability: str | None = None
+    gfx_target: str | None = None
+    accelerators: Mapping[Accelerator, Usable] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+
+    def can(self, accelerator: Accelerator) -> bool:
+        """Return whether this device is usable through ``accelerator``."""
+        usable = self.accelerators.get(accelerator)
+        return usable is not None and usable.ok
+
+
+@dataclass(frozen=True, slots=True)
+class Os:
+    """The operating system: ``linux``, ``darwin``, ``windows`` or what it calls itself."""
+
+    name: str
+    version: str = ""
+    distribution: str = ""
+    kernel: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Libc:
+    kind: LibcKind
+    version: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """The processor.
+
+    Attributes:
+        cores: Physical cores; None when unknown.
+        threads: Logical processors that this process may use.
+        level: ``x86-64-v1`` to ``x86-64-v4``, ``armv8.0`` to ``armv9.0``; None when unknown.
+        features: The feature words, in the system's own spelling, sorted.
+    """
+
+    vendor: str = ""
+    model: str = ""
+    cores: int | None = None
+    threads: int | None = None
+    level: str | None = None
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFacts:
+    """System memory; ``limit`` is the tightest cgroup limit, unknown when there is none."""
+
+    total: Amount = Amount()
+    available: Amount = Amount()
+    limit: Amount = Amount()
+
+    @property
+    def ceiling(self) -> Amount:
+        """What this process could ever have: the total, or a cgroup limit below it."""
+        known = [amount for amount in (self.total, self.limit) if amount.bytes is not None]
+        return min(known, key=lambda amount: amount.bytes or 0, default=self.total)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Circumstances that change what the facts mean.
+
+    Attributes:
+        container: ``docker``, ``podman``, ``lxc``, ``kubernetes`` or another word; empty outside one.
+        rosetta: This process is translated from x86_64 on Apple silicon.
+        hypervisor: What the firmware or CPU names, such as ``kvm``; empty on bare metal or when unknown.
+    """
+
+    wsl: bool = False
+    container: str = ""
+    rosetta: bool = False
+    snap: bool = False
+    hypervisor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A runtime library that was found, by its plain name (``libcuda``, ``libvulkan``)."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong or worth knowing, with its cause and its remedy.
+
+    Attributes:
+        id: A stable word, such as ``kfd-permission``.
+        device: The device it concerns, if it concerns one.
+        fix: A command or an instruction; empty when nothing needs to be done.
+    """
+
+    id: str
+    severity: Severity
+    cause: str
+    evidence: str = ""
+    fix: str = ""
+    device: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the finding as the object that ``--json`` prints."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The facts of one computer.
+
+    Attributes:
+        system: Named as Nix does; None on a platform that has no name there.
+    """
+
+    system: System | None
+    os: Os
+    libc: Libc = Libc("none")
+    cpu: Cpu = Cpu()
+    memory: MemoryFacts = MemoryFacts()
+    devices: tuple[Device, ...] = ()
+    environment: Environment = Environment()
+    libraries: tuple[Library, ...] = ()
+    vulkan_icds: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def glibc(self) -> str | None:
+        """The glibc version, or None where there is no glibc."""
+        return self.libc.version if self.libc.kind == "glibc" else None
+
+    @property
+    def nvidia_driver(self) -> str | None:
+        """The NVIDIA driver's version, or None."""
+        versions = (device.driver.version for device in self.devices if device.vendor == "nvidia")
+        return next((version for version in versions if version), None)
+
+    @property
+    def usable_accelerators(self) -> tuple[Accelerator, ...]:
+        """The accelerators that at least one device is usable through, best first; the CPU always."""
+        return tuple(accelerator for accelerator in ACCELERATORS if self.usable(accelerator).ok)
+
+    @property
+    def memory_class(self) -> int | None:
+        """System memory as the size it is sold by, in GiB, such as 16; None when unknown."""
+        return memory_class(self.memory.ceiling.bytes)
+
+    def library(self, name: str) -> str | None:
+        """Return the path of a library, or None when it was not found."""
+        return next((library.path for library in self.libraries if library.name == name), None)
+
+    def devices_for(self, accelerator: Accelerator) -> tuple[Device, ...]:
+        """Return the devices that are usable through ``accelerator``, largest budget first."""
+        able = (device for device in self.devices if device.can(accelerator))
+        return tuple(sorted(able, key=lambda device: device_budget(self.memory, device).bytes or -1, reverse=True))
+
+    def usable(self, accelerator: Accelerator) -> Usable:
+        """Return whether any device is usable through ``accelerator``, and if none, the best reason."""
+        if accelerator == "cpu":
+            return Usable(ok=True, reason="every machine has one")
+        answers = [device.accelerators[accelerator] for device in self.devices if accelerator in device.accelerators]
+        fallback = answers[0] if answers else Usable(ok=False, reason=f"no device here is one for {accelerator}")
+        return next((answer for answer in answers if answer.ok), fallback)
+
+    def budget(self, accelerator: Accelerator) -> MemoryBudget:
+        """Return what one device offers a model through ``accelerator``; several devices are never one pool."""
+        if accelerator == "cpu":
+            return cpu_budget(self.memory)
+        able = self.devices_for(accelerator)
+        return device_budget(self.memory, able[0]) if able else MemoryBudget(None, self.usable(accelerator).reason)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts as the object that ``--json`` prints."""
+        return asdict(self)
