@@ -1,0 +1,114 @@
+#!/bin/sh
+# From a fresh clone to a running concierge: makes .venv from hash-pinned wheels, then hands over.
+#   ./bootstrap.sh [COMMAND …]    concierge COMMAND … (without arguments: concierge up)
+#   ./bootstrap.sh test […]       every test, the ones with the real engine and model included
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+venv=$here/.venv
+lock=requirements.lock
+if [ "${1-}" = test ]; then lock=requirements-dev.lock; fi
+
+say() { printf 'bootstrap: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 4; }
+
+# The stamps are written last, so a folder without them is half made and is made again.
+current() { cmp -s "$here/$1" "$venv/$1" && cmp -s "$here/pyproject.toml" "$venv/pyproject.toml"; }
+ready() { current "$lock" || { [ "$lock" = requirements.lock ] && current requirements-dev.lock; }; }
+
+find_python() {
+    for candidate in ${CONCIERGE_PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python}; do
+        command -v "$candidate" >/dev/null 2>&1 || continue
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+            python=$candidate
+            return
+        fi
+    done
+    say "No Python 3.11 or newer was found. Install one (Debian: apt install python3 python3-venv), or set CONCIERGE_PYTHON."
+    exit 3
+}
+
+# One installer at a time; a holder that died is recognised by its process id.
+take_turn() {
+    waited=0
+    until mkdir "$venv.lock" 2>/dev/null; do
+        holder=$(cat "$venv.lock/pid" 2>/dev/null || echo)
+        if [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null; then rm -rf "$venv.lock"; continue; fi
+        [ "$waited" -lt 300 ] || fail "Another bootstrap.sh holds $venv.lock for five minutes; end it or remove that folder."
+        [ "$waited" -gt 0 ] || say "Waiting for another bootstrap.sh to finish."
+        waited=$((waited + 1))
+        sleep 1
+    done
+    echo $$ >"$venv.lock/pid"
+}
+
+# Whatever happens, either the new environment is complete or the old one is back.
+leave() {
+    code=$?
+    trap - EXIT
+    if [ "$installing" = yes ]; then
+        rm -rf "$venv"
+        if [ -d "$venv.old" ]; then mv "$venv.old" "$venv"; fi
+    fi
+    rm -rf "$venv.lock"
+    exit "$code"
+}
+
+with_uv() {
+    command -v uv >/dev/null 2>&1 || return 1
+    uv venv --quiet --no-project --no-python-downloads --python "$python" "$venv" &&
+        uv pip install --quiet --python "$venv/bin/python" --no-cache --require-hashes -r "$here/$lock" &&
+        uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --offline -e "$here" && return 0
+    say "uv could not do it; trying pip."
+    rm -rf "$venv"
+    return 1
+}
+
+with_pip() {
+    if "$python" -c 'import ensurepip' >/dev/null 2>&1; then
+        "$python" -m venv "$venv" >&2 || fail "$python could not make $venv: see the lines above."
+        set -- "$venv/bin/python" -m pip
+    elif "$python" -c 'import venv, pip' >/dev/null 2>&1; then
+        "$python" -m venv --without-pip "$venv" >&2 || fail "$python could not make $venv: see the lines above."
+        set -- "$python" -m pip --python "$venv/bin/python"
+    else
+        say "$python has no venv module. Install it (Debian: apt install python3-venv), install uv, or set CONCIERGE_PYTHON."
+        exit 3
+    fi
+    set -- "$@" --quiet --disable-pip-version-check --no-input
+    "$@" install --no-cache-dir --require-hashes -r "$here/$lock" >&2 ||
+        fail "The packages of $lock could not be installed: see the lines above. Without a network, or behind a proxy or a private index, set pip's own options (PIP_INDEX_URL, PIP_PROXY, PIP_CERT) and run this again. A hash that does not match means that the index serves other bytes than the ones pinned."
+    "$venv/bin/python" -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation --no-index -e "$here" >&2 ||
+        fail "concierge itself could not be installed into $venv: see the lines above."
+}
+
+install() {
+    [ -w "$here" ] || fail "$here is read-only, and the environment is made in it. Clone into a folder that you can write to."
+    find_python
+    installing=no
+    trap leave EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    take_turn
+    if ready; then return; fi
+    say "Making $venv with $(command -v "$python"), from $lock (once; about 20 s)."
+    rm -rf "$venv.old"
+    installing=yes
+    if [ -d "$venv" ]; then mv "$venv" "$venv.old"; fi
+    with_uv || with_pip
+    cp "$here/$lock" "$here/pyproject.toml" "$venv/"
+    installing=no
+    rm -rf "$venv.old"
+}
+
+if ! ready; then
+    (install) || exit $?
+fi
+
+if [ "${1-}" = test ]; then
+    shift
+    cd "$here"
+    exec "$venv/bin/python" -m pytest --cov "$@"
+fi
+[ $# -gt 0 ] || set -- up
+exec "$venv/bin/concierge" "$@"

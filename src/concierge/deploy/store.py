@@ -1,0 +1,170 @@
+"""The content-addressed, read-only folder of artefacts.
+
+An entry is ``<first 32 hex digits of its digest>-<name>/`` and holds the unpacked tree or the bare file. It is
+complete or absent: bytes are staged beside it, checked, made read-only and moved in by one rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from concierge.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from concierge.catalog.types import Artefact
+
+STAGING = ".staging-"
+READ_ONLY_FILE = 0o444
+READ_ONLY_PROGRAM = 0o555
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The folder; nothing is created before something is put in."""
+
+    root: Path
+
+    def path(self, artefacts: Sequence[Artefact]) -> Path:
+        """Return where these artefacts, unpacked over one another in order, are or would be."""
+        return self.root / f"{digest(artefacts)[:32]}-{artefacts[0].name}"
+
+    def has(self, artefacts: Sequence[Artefact]) -> bool:
+        """Tell whether the entry is there; an entry that is there is complete."""
+        return self.path(artefacts).is_dir()
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Give an empty folder on the store's own file system, which is gone afterwards whatever happens.
+
+        Raises:
+            StoreError: The store cannot be written to, or its disk is full.
+        """
+        with storing(self.root):
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._sweep()
+            folder = Path(tempfile.mkdtemp(prefix=f"{STAGING}{os.getpid()}-", dir=self.root))
+        try:
+            yield folder
+        finally:
+            remove(folder)
+
+    def place(self, staged: Path, artefacts: Sequence[Artefact]) -> Path:
+        """Make ``staged`` read-only and move it in. Another process may have been faster: its bytes are the same.
+
+        Raises:
+            StoreError: The move failed.
+        """
+        target = self.path(artefacts)
+        with storing(target):
+            _seal(staged)
+            try:
+                staged.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+                remove(staged)
+            # Last, since only a folder that is writable can be moved to another parent.
+            target.chmod(READ_ONLY_PROGRAM)
+        return target
+
+    def _sweep(self) -> None:
+        """Remove what a process that is gone left behind."""
+        for folder in self.root.glob(f"{STAGING}*"):
+            owner = folder.name.removeprefix(STAGING).split("-")[0]
+            if owner.isdigit() and not _alive(int(owner)):
+                remove(folder)
+
+
+def digest(artefacts: Sequence[Artefact]) -> str:
+    """Return the sha256 that stands for these artefacts in order: the artefact's own when it is alone."""
+    if len(artefacts) == 1:
+        return artefacts[0].sha256
+    return hashlib.sha256("\n".join(artefact.sha256 for artefact in artefacts).encode()).hexdigest()
+
+
+def remove(tree: Path) -> None:
+    """Remove a file or a folder even if it is sealed; absence is fine."""
+    if not tree.is_dir():
+        tree.unlink(missing_ok=True)
+        return
+    for folder, _, _ in os.walk(tree):
+        with contextlib.suppress(OSError):
+            Path(folder).chmod(stat.S_IRWXU)
+    shutil.rmtree(tree, ignore_errors=True)
+
+
+def need_space(folder: Path, size: int, what: str) -> None:
+    """Fail before a download that cannot end well.
+
+    Raises:
+        StoreError: The file system of ``folder`` has fewer than ``size`` bytes free.
+    """
+    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(place).free
+    if free < size:
+        raise StoreError(
+            f"{what} needs {human(size)} and {place} has {human(free)} free.",
+            where=str(place),
+            hint="Free some space, or put CONCIERGE_HOME on a larger disk.",
+        )
+
+
+def human(size: float) -> str:
+    """Return a size in bytes the way people read it, in decimal units."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+@contextlib.contextmanager
+def storing(place: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into a sentence that says what to do.
+
+    Raises:
+        StoreError: An ``OSError`` happened inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "Free some space, or put CONCIERGE_HOME on a larger disk."
+        else:
+            hint = "Set CONCIERGE_HOME to a folder that you can write to."
+        raise StoreError(f"Cannot write to {place}: {error.strerror}.", where=str(place), hint=hint) from error
+
+
+def _seal(tree: Path) -> None:
+    """Put every byte below ``tree`` on the disk and take write permission away, from all but ``tree`` itself."""
+    for folder, _, names in os.walk(tree, topdown=False):
+        for name in names:
+            file = Path(folder, name)
+            if not file.is_symlink():
+                program = file.stat().st_mode & stat.S_IXUSR
+                file.chmod(READ_ONLY_PROGRAM if program else READ_ONLY_FILE)
+                _sync(file)
+        if Path(folder) != tree:
+            Path(folder).chmod(READ_ONLY_PROGRAM)
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as data:
+        os.fsync(data.fileno())
+
+
+def _alive(pid: int) -> bool:
+    import psutil
+
+    return psutil.pid_exists(pid)
