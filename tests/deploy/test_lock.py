@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from concierge.catalog import loader
+from concierge.catalog.types import (
+    Artefact,
+    Build,
+    Catalog,
+    Chat,
+    Gguf,
+    HttpsSource,
+    Model,
+    Needs,
+    NixSource,
+    PathSource,
+    PypiSource,
+    Recurrent,
+)
+from concierge.config import Llm
+from concierge.deploy import lock
+from concierge.deploy.lockfile import Asked, build_key, seal
+from concierge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from concierge.deploy.reference import Hub, Local
+
+COMMIT = "23749fefcc72300e3a2ad315e1317431b06b590a"
+CATALOG = loader.load()
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+sha256 = st.text("0123456789abcdef", min_size=64, max_size=64)
+commit = st.text("0123456789abcdef", min_size=40, max_size=40)
+positive = st.integers(1, 10**12)
+names = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,8}", fullmatch=True)
+versions = st.from_regex(r"[0-9]{1,2}(\.[0-9]{1,2})?", fullmatch=True)
+sources = st.one_of(
+    st.builds(
+        PypiSource,
+        package=words,
+        version=words,
+        member=st.none() | words,
+        wheel=st.none() | words,
+        wheel_size=st.none() | positive,
+        wheel_sha256=st.none() | sha256,
+    ),
+    st.builds(HttpsSource, url=words.map(lambda word: f"https://{word}")),
+    st.builds(PathSource, path=words),
+    st.builds(NixSource, attribute=words),
+)
+artefacts = st.builds(
+    Artefact,
+    name=st.from_regex(r"[^/\\\x00-\x1f\ud800-\udfff]{1,8}", fullmatch=True),
+    size=positive,
+    sha256=sha256,
+    trust=st.sampled_from(["publisher", "manifests", "manifest", "seen"]),
+    role=st.sampled_from(["main", "companion"]),
+    archive=st.sampled_from([None, "zip", "tar.gz", "tar.zst"]),
+    strip=st.integers(0, 3),
+    sources=st.lists(sources, min_size=1, max_size=2).map(tuple),
+)
+several = st.lists(artefacts, min_size=1, max_size=2).map(tuple)
+lists = st.none() | st.lists(versions, max_size=3).map(tuple)
+builds = st.builds(
+    Build,
+    engine=st.sampled_from(["llama-cpp", "ollama"]),
+    version=words,
+    accelerator=st.sampled_from(["cuda", "rocm", "vulkan", "metal", "cpu"]),
+    system=st.sampled_from(["x86_64-linux", "aarch64-darwin", "x86_64-windows"]),
+    launcher=st.sampled_from(["xllamacpp", "llama-server", "ollama"]),
+    licence=words,
+    executable=st.none() | words,
+    commit=st.none() | commit,
+    llama_cpp=st.none() | positive,
+    proven=st.booleans(),
+    needs=st.builds(Needs, glibc=st.none() | versions, driver=st.none() | versions, compute=lists, gfx=lists),
+    artefact=several,
+)
+ggufs = st.builds(
+    Gguf,
+    architecture=words,
+    layers=positive,
+    embedding=positive,
+    vocab=positive,
+    heads=positive,
+    kv_heads=st.integers(0, 64) | st.lists(st.integers(0, 64), min_size=1, max_size=4).map(tuple),
+    key_length=positive,
+    value_length=positive,
+    recurrent=st.none()
+    | st.builds(Recurrent, conv_kernel=positive, inner_size=positive, state_size=positive, group_count=positive),
+    active=st.floats(0.001, 1),
+)
+models = st.builds(
+    Model,
+    name=names,
+    title=words,
+    family=words,
+    params=positive,
+    params_active=st.none() | positive,
+    quant=words,
+    rank=positive,
+    licence=words,
+    gated=st.booleans(),
+    repo=words,
+    revision=st.none() | commit,
+    context_train=positive,
+    minimum_build=st.none() | positive,
+    chat=st.builds(Chat, template=words, tools=st.booleans()),
+    gguf=st.none() | ggufs,
+    artefact=several,
+)
+locks = st.builds(
+    seal,
+    words,
+    st.builds(Asked, engine=words, model=words, context=positive, accelerator=words),
+    st.builds(Catalog, builds=st.lists(builds, max_size=3).map(tuple), models=st.lists(models, max_size=3).map(tuple)),
+    st.dictionaries(words, words, max_size=3),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(locks)
+def test_what_is_dumped_reads_back_as_the_same_lock(written: lock.Lock) -> None:
+    assert lock.parse(lock.dump(written)) == written
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.permutations(CATALOG.builds), st.permutations(CATALOG.models))
+def test_the_bytes_do_not_depend_on_the_order_of_the_catalogue(b: list[Build], m: list[Model]) -> None:
+    shuffled = Catalog(builds=tuple(b), models=tuple(m))
+    assert lock.dump(lock.resolve(Llm(), shuffled)) == lock.dump(lock.resolve(Llm(), CATALOG))
+
+
+def test_the_default_configuration_locks_every_build_and_the_whole_ladder() -> None:
+    locked = lock.resolve(Llm(), CATALOG)
+    assert set(locked.build) == set(CATALOG.builds)
+    assert {model.name for model in locked.model} == {model.name for model in CATALOG.models if model.gguf}
+    assert locked.catalog.model("smollm2-135m") == CATALOG.model("smollm2-135m")
+
+
+def test_a_named_model_is_locked_alone_and_an_accelerator_keeps_only_its_builds() -> None:
+    locked = lock.resolve(Llm(model="smollm2-135m", accelerator="cpu"), CATALOG)
+    assert [model.name for model in locked.model] == ["smollm2-135m"]
+    assert {build.accelerator for build in locked.build} == {"cpu"}
+
+
+@pytest.mark.parametrize("llm", [Llm(model="gpt-4o"), Llm(engine="remote"), Llm(engine="vllm", model="org/model")])
+def test_what_only_a_server_knows_pins_nothing(llm: Llm) -> None:
+    locked = lock.resolve(llm, CATALOG)
+    assert (locked.build, locked.model) == ((), ())
+
+
+def test_the_text_has_one_field_a_line_and_no_time() -> None:
+    text = lock.dump(lock.resolve(Llm(model="smollm2-135m"), CATALOG))
+    assert text.startswith("# Written by `concierge lock`.")
+    assert 'sha256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"\n' in text
+    assert "context = 8192\n" in text
+    assert "{" not in text
+    assert "2026-11" not in text
+
+
+def test_a_change_of_any_line_is_noticed() -> None:
+    lines = lock.dump(lock.resolve(Llm(), CATALOG)).splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        if " = " not in line or line.startswith(("#", "digest", "schema")):
+            continue
+        changed = "".join([*lines[:number], _altered(line), *lines[number + 1 :]])
+        with pytest.raises(ConfigError, match="was changed after it was written"):
+            lock.parse(changed)
+
+
+def _altered(line: str) -> str:
+    key, _, value = line.partition(" = ")
+    return f'{key} = "other"\n' if value != '"other"\n' else f"{key} = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("schema = [", "not valid TOML"),
+        ("", "schema None"),
+        ("schema = 2\n", "schema 2"),
+        ("schema = 1\n", "was changed after"),
+    ],
+)
+def test_what_is_no_lock_of_ours_gives_a_sentence_and_a_next_step(text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        lock.parse(text)
+    assert caught.value.hint
+
+
+def test_a_lock_with_an_unknown_key_is_refused_even_when_its_digest_is_right() -> None:
+    from concierge.deploy.lockfile import _hash
+    from concierge.deploy.tomltext import dumps
+
+    document: dict[str, Any] = {"schema": 1, "generator": "1", "surprise": True}
+    with pytest.raises(ConfigError, match=r"concierge\.lock: `"):
+        lock.parse(dumps({"digest": _hash(document), **document}))
+
+
+def test_a_missing_or_unreadable_lock_says_which_command_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No lock at") as caught:
+        lock.load(tmp_path / "concierge.lock")
+    assert caught.value.hint == "Run `concierge lock` to write it."
+    (tmp_path / "concierge.lock").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        lock.load(tmp_path / "concierge.lock")
+
+
+def test_a_lock_that_was_just_written_is_current(tmp_path: Path) -> None:
+    (tmp_path / "concierge.lock").write_text(lock.dump(lock.resolve(Llm(), CATALOG)), encoding="utf-8")
+    assert lock.check(lock.load(tmp_path / "concierge.lock"), Llm(), CATALOG) == []
+
+
+def test_a_changed_configuration_is_named_with_both_values_and_refused_when_locked() -> None:
+    locked = lock.resolve(Llm(context=4096), CATALOG)
+    assert [str(difference) for difference in lock.check(locked, Llm(), CATALOG)] == [
+        "llm.context: locked for 4096, configured 8192"
+    ]
+    with pytest.raises(ConfigError, match="locked for 4096, configured 8192"):
+        lock.confine(locked, Llm())
+    assert lock.confine(locked, Llm(context=4096)) == locked.catalog
+
+
+def test_a_changed_catalogue_is_named_by_entry_and_field_and_does_not_spoil_the_lock() -> None:
+    locked = lock.resolve(Llm(), CATALOG)
+    first, gone, *others = CATALOG.builds
+    newer = first.model_copy(update={"licence": "other"})
+    added = CATALOG.models[0].model_copy(update={"name": "added"})
+    differences = lock.check(locked, Llm(), Catalog(builds=(newer, *others), models=(*CATALOG.models, added)))
+    assert {difference.kind for difference in differences} == {"catalogue"}
+    assert {difference.what: difference.reason for difference in differences} == {
+        f"build {' '.join(build_key(first))}": "differs in licence",
+        f"build {' '.join(build_key(gone))}": "locked, and this release no longer offers it",
+        "model added": "this release knows it and the lock does not",
+    }
+    assert lock.confine(locked, Llm()) == locked.catalog
+
+
+def described(wanted: Hub | Local) -> Model:
+    return CATALOG.models[0].model_copy(update={"name": wanted.name})
+
+
+def test_a_model_of_a_commit_is_described_once_and_then_taken_as_locked() -> None:
+    llm = Llm(model=f"hf:a/b/My.gguf@{COMMIT}")
+    locked = lock.resolve(llm, CATALOG, described)
+    assert [model.name for model in locked.model] == ["my"]
+    assert lock.check(locked, llm, CATALOG) == []
+
+
+def test_a_local_file_that_changed_makes_the_lock_stale(tmp_path: Path) -> None:
+    llm = Llm(model="./my.gguf")
+    locked = lock.resolve(llm, CATALOG, described, folder=tmp_path)
+
+    def other(wanted: Hub | Local) -> Model:
+        return described(wanted).model_copy(update={"context_train": 1})
+
+    assert lock.check(locked, llm, CATALOG, described, folder=tmp_path) == []
+    assert [d.reason for d in lock.check(locked, llm, CATALOG, other, folder=tmp_path)] == ["differs in context_train"]
+
+
+def test_a_foreign_model_without_a_way_to_describe_it_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError, match="cannot be looked up here"):
+        lock.resolve(Llm(model=f"hf:a/b/c.gguf@{COMMIT}"), CATALOG)
