@@ -1,0 +1,177 @@
+"""A streamed reply, built up from its events. ``add`` runs once for each token."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from concierge.chat.failure import StreamFailure, parse_document
+from concierge.chat.port import Delta, Reply
+from concierge.chat.thinking import ThinkSplitter, reasoning_of, text_of
+from concierge.chat.toolcalls import CallJoiner, NewId, new_id
+from concierge.chat.wire import build_reply, excerpt
+from concierge.errors import ReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# ``json.loads`` spends as much on guessing the encoding and on white space as on parsing an event.
+_decode: Final[Callable[[str], tuple[Any, int]]] = json.JSONDecoder().raw_decode
+
+
+class ReplyStream:
+    """Takes the payloads of a stream's events and gives the reply at its end.
+
+    Attributes:
+        done: True after ``[DONE]``: nothing that matters follows.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self._empty = True
+        self._finish_reason: object = None
+        self._usage: object = None
+        self._model: object = None
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._thinking = ThinkSplitter()
+        self._calls = CallJoiner()
+        self._half = ""
+
+    @property
+    def finished(self) -> bool:
+        """True once the server has said why it stopped."""
+        return self._finish_reason is not None
+
+    def add(self, payload: bytes) -> Delta | None:
+        """Take one event; return what of it the caller may show.
+
+        Raises:
+            ReplyError: The event is not a chunk of a chat completion.
+            StreamFailure: The server reported an error.
+        """
+        text = payload.decode("utf-8", "replace")
+        try:
+            document, end = _decode(text)
+        except ValueError:
+            return self._odd(text)
+        if end != len(text) or type(document) is not dict:
+            return self._odd(text)
+        return self._take(document)
+
+    def flush(self) -> Delta | None:
+        """Return what was held back, when the stream has ended."""
+        content, thought = self._thinking.flush()
+        if self._half:
+            content, self._half = content + "\ufffd", ""
+        if content:
+            self._content.append(content)
+        if thought:
+            self._reasoning.append(thought)
+        return Delta(content, thought) if content or thought else None
+
+    def reply(self, *, make_id: NewId = new_id) -> Reply:
+        """Return the whole reply.
+
+        Raises:
+            ReplyError: The stream ended before the server said why it stopped.
+        """
+        if self._finish_reason is None:
+            what = "before it began" if self._empty else "in the middle of the answer"
+            raise ReplyError(f"The server ended the stream {what}: no finish_reason came.")
+        return build_reply(
+            "".join(self._content),
+            reasoning="".join(self._reasoning),
+            tool_calls=self._calls.calls(make_id),
+            finish_reason=self._finish_reason,
+            usage=self._usage,
+            model=self._model,
+        )
+
+    def _take(self, document: dict[str, Any]) -> Delta | None:
+        if document.get("error"):
+            raise StreamFailure(parse_document(document))
+        if usage := document.get("usage"):
+            self._usage = usage
+        if self._model is None:
+            self._model = document.get("model")
+        choices = document.get("choices")
+        if not choices or not isinstance(choices, list) or type(choices[0]) is not dict:
+            return None
+        choice = choices[0]
+        self._empty = False
+        if finish_reason := choice.get("finish_reason"):
+            self._finish_reason = finish_reason
+        delta = choice.get("delta")
+        if not delta or type(delta) is not dict:
+            return None
+        if calls := delta.get("tool_calls"):
+            self._join(calls)
+        return self._texts(delta)
+
+    def _texts(self, delta: dict[str, Any]) -> Delta | None:
+        content = delta.get("content") or ""
+        if type(content) is not str:
+            content = text_of(content)
+        reasoning = reasoning_of(delta) if "reasoning_content" in delta or "reasoning" in delta else ""
+        if content:
+            if not content.isascii() or self._half:
+                content = self._whole_characters(content)
+            if not self._thinking.done:
+                content, thought = self._thinking.feed(content)
+                reasoning += thought
+        if content:
+            self._content.append(content)
+        elif not reasoning:
+            return None
+        if reasoning:
+            self._reasoning.append(reasoning)
+        return Delta(content, reasoning)
+
+    def _whole_characters(self, piece: str) -> str:
+        """Hold back the first half of a surrogate pair until its other half comes: half of one cannot be shown."""
+        piece, self._half = self._half + piece, ""
+        if "\ud800" <= piece[-1] <= "\udbff":
+            piece, self._half = piece[:-1], piece[-1]
+        return piece.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+    def _join(self, calls: Any) -> None:
+        for call in calls if isinstance(calls, list) else [calls]:
+            self._calls.add(call)
+
+    def _odd(self, text: str) -> Delta | None:
+        """Take an event that is not one JSON object: the end mark, a ping, several objects, or rubbish."""
+        text = text.strip()
+        if text == "[DONE]":
+            self.done = True
+            return None
+        if text[:1] not in ("{", "["):
+            return None
+        # Some servers forget the blank line between events.
+        pieces = [self._take(document) for document in _objects(text)]
+        self.done = self.done or text.endswith("\n[DONE]")
+        shown = [piece for piece in pieces if piece is not None]
+        if not shown:
+            return None
+        return Delta("".join(piece.content for piece in shown), "".join(piece.reasoning for piece in shown))
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    documents: list[dict[str, Any]] = []
+    for document in _values(text):
+        if isinstance(document, dict):
+            documents.append(document)
+        elif isinstance(document, list):
+            documents.extend(item for item in document if isinstance(item, dict))
+    return documents
+
+
+def _values(text: str) -> list[Any]:
+    try:
+        return [json.loads(text)]
+    except ValueError:
+        lines = [line for line in text.split("\n") if line.strip() not in ("", "[DONE]")]
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError:
+        raise ReplyError(f"The server sent a chunk that is not JSON: {excerpt(text.encode())}") from None

@@ -1,0 +1,127 @@
+"""Tool calls as servers send them, joined into calls as the port promises them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import string
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from concierge.chat.port import ToolCall
+
+# Nine letters and digits: the one form of id that every server accepts when it is sent back.
+_ID_CHARACTERS: Final = string.ascii_letters + string.digits
+_ID_LENGTH: Final = 9
+
+NewId = Callable[[], str]
+
+
+def new_id() -> str:
+    """Return an id that no server gave."""
+    return "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
+
+
+class _Call:
+    __slots__ = ("arguments", "id", "name")
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+
+    def text(self) -> str:
+        return "".join(self.arguments)
+
+
+class CallJoiner:
+    """Joins the pieces of tool calls by index and id.
+
+    A new id under a used index is a new call, and so is a new name without an id: several servers send
+    every call of a turn under index 0.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+        self._by_index: dict[object, _Call] = {}
+
+    def add(self, piece: Any) -> None:
+        """Take one entry of a ``tool_calls`` list, whole or a delta; what is not an object says nothing."""
+        if not isinstance(piece, dict):
+            return
+        function = piece.get("function")
+        if not isinstance(function, dict):
+            function = {}
+        call_id, name = _word(piece.get("id")), _word(function.get("name"))
+        call = self._call_for(piece.get("index"), call_id, name)
+        call.id = call.id or call_id
+        if name and name != call.name:
+            # Some servers cut the name itself into pieces.
+            call.name += name
+        arguments = function.get("arguments")
+        if arguments is not None:
+            call.arguments.append(arguments if isinstance(arguments, str) else json.dumps(arguments))
+
+    def calls(self, make_id: NewId = new_id) -> tuple[ToolCall, ...]:
+        """Return the calls in the order in which they began, each with an id of its own.
+
+        A call without arguments has the arguments ``{}``.
+        """
+        seen: set[str] = set()
+        joined: list[ToolCall] = []
+        for call in self._calls:
+            call_id = call.id
+            while not call_id or call_id in seen:
+                call_id = make_id()
+            seen.add(call_id)
+            joined.append(ToolCall(call_id, call.name, call.text() or "{}"))
+        return tuple(joined)
+
+    def _call_for(self, index: object, call_id: str, name: str) -> _Call:
+        key = index if isinstance(index, int | str) else None
+        current = self._current(key, call_id)
+        if current is None or _begins_another(current, call_id, name):
+            current = _Call()
+            self._calls.append(current)
+        if key is not None:
+            self._by_index[key] = current
+        return current
+
+    def _current(self, key: int | str | None, call_id: str) -> _Call | None:
+        if key is not None:
+            return self._by_index.get(key)
+        if call_id:
+            return next((call for call in self._calls if call.id == call_id), None)
+        return self._calls[-1] if self._calls else None
+
+
+def whole_calls(entries: Any, make_id: NewId = new_id) -> tuple[ToolCall, ...]:
+    """Return the calls of a message that came in one piece: each entry is a call."""
+    joiner = CallJoiner()
+    for position, entry in enumerate(_objects(entries)):
+        joiner.add({**entry, "index": position})
+    return joiner.calls(make_id)
+
+
+def _begins_another(current: _Call, call_id: str, name: str) -> bool:
+    if call_id and current.id:
+        return call_id != current.id
+    if not name or not current.name:
+        return False
+    return name != current.name or _is_json(current.text())
+
+
+def _objects(entries: Any) -> Iterable[dict[str, Any]]:
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
