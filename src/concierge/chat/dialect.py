@@ -1,0 +1,178 @@
+"""How the servers that speak chat completions differ: a record of data for each, and the URL that reaches it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import quote, urlsplit
+
+from concierge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from urllib.parse import SplitResult
+
+    from concierge.endpoint import Dialect, Endpoint
+
+Spelling = dict[str, str | None]
+"""Parameters that one server wants under another name, or (None) not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What one flavour of the API wants.
+
+    Attributes:
+        limit_name: The parameter that bounds the answer; a server silently ignores the one it does not know.
+        key_header: The header that carries the key.
+        key_prefix: What stands before the key in that header.
+    """
+
+    limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    key_header: str = "Authorization"
+    key_prefix: str = "Bearer "
+
+
+CAPABILITIES: Final[Mapping[Dialect, Capabilities]] = {
+    "llama-server": Capabilities(),
+    "ollama": Capabilities(),
+    "generic": Capabilities(),
+    "openai": Capabilities(limit_name="max_completion_tokens"),
+    "azure": Capabilities(limit_name="max_completion_tokens", key_header="api-key", key_prefix=""),
+}
+AZURE_LEGACY: Final = Capabilities(key_header="api-key", key_prefix="")
+
+# Old enough for every deployment, new enough for tools and structured output.
+AZURE_LEGACY_VERSION: Final = "2024-10-21"
+AZURE_HOSTS: Final = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
+
+OTHER_SPELLING: Final[Mapping[str, str | None]] = {
+    "max_tokens": "max_completion_tokens",
+    "max_completion_tokens": "max_tokens",
+    "stream_options": None,
+}
+# A server also names a parameter to complain of its value ("max_tokens is too large"): that is no reason to
+# send the value under a name that the server may ignore.
+_UNKNOWN_PARAMETER = re.compile(
+    r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not (?:permitted|allowed)|extra (?:inputs|fields)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an endpoint's requests go.
+
+    Attributes:
+        shown: The base URL as errors name it: without credentials and query.
+        loopback: True when the host is this machine.
+        per_model: True when the URL itself names the model (Azure deployments).
+    """
+
+    base: str
+    query: str
+    shown: str
+    loopback: bool
+    dialect: Dialect
+    capabilities: Capabilities
+    per_model: bool = False
+
+    def url(self, model: str) -> str:
+        """Return the URL that answers for ``model``."""
+        deployment = f"/deployments/{quote(model, safe='')}" if self.per_model else ""
+        return f"{self.base}{deployment}/chat/completions" + (f"?{self.query}" if self.query else "")
+
+
+def route(endpoint: Endpoint) -> Route:
+    """Work out where the endpoint's requests go and what its server wants.
+
+    Raises:
+        ConfigError: ``base_url`` is not an http or https URL.
+    """
+    parts, host, port = _split(endpoint.base_url)
+    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    dialect = recognise(host) if endpoint.dialect == "generic" else endpoint.dialect
+    capabilities, query, per_model = CAPABILITIES[dialect], parts.query, False
+    if dialect == "azure":
+        if "/deployments/" in path or ("api-version=" in query and "/openai/v1" not in path):
+            capabilities, per_model = AZURE_LEGACY, "/deployments/" not in path
+            path = path or "/openai"
+            query = query or f"api-version={AZURE_LEGACY_VERSION}"
+        elif path in ("", "/openai"):
+            path = "/openai/v1"
+    address = f"[{host}]" if ":" in host else host
+    place = address if port is None else f"{address}:{port}"
+    # Credentials in the URL would overrule the key's header.
+    user = "" if endpoint.api_key or "@" not in parts.netloc else parts.netloc.rpartition("@")[0] + "@"
+    return Route(
+        base=f"{parts.scheme}://{user}{place}{path}",
+        query=query,
+        shown=f"{parts.scheme}://{place}{path}",
+        loopback=is_loopback(host),
+        dialect=dialect,
+        capabilities=capabilities,
+        per_model=per_model,
+    )
+
+
+def recognise(host: str) -> Dialect:
+    """Return the dialect that a host is known for, or ``generic``."""
+    if host.endswith(AZURE_HOSTS):
+        return "azure"
+    return "openai" if host == "api.openai.com" else "generic"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address is this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def other_spelling(refusal: str, sent: Mapping[str, object], known: Spelling) -> Spelling:
+    """Return the parameters that a refusal names as unknown, with what to send instead.
+
+    Args:
+        refusal: The server's own message, with the parameter's name.
+        sent: The request's body.
+        known: Spellings already in use; each parameter is swapped at most once.
+    """
+    if not _UNKNOWN_PARAMETER.search(refusal):
+        return {}
+    used = {*known, *known.values()}
+    return {
+        name: other
+        for name, other in OTHER_SPELLING.items()
+        if name in sent and name not in used and re.search(rf"\b{name}\b", refusal)
+    }
+
+
+def spell(body: Mapping[str, object], spelling: Spelling) -> dict[str, object]:
+    """Return the body with its parameters under the names that the server wants."""
+    spelled: dict[str, object] = {}
+    for name, value in body.items():
+        new = spelling.get(name, name)
+        if new is not None:
+            spelled[new] = value
+    return spelled
+
+
+def _split(base_url: str) -> tuple[SplitResult, str, int | None]:
+    try:
+        parts = urlsplit(base_url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        raise ConfigError(
+            "`base_url` is not an http or https URL.",
+            where="llm.base_url",
+            hint="Write it like http://127.0.0.1:11434/v1.",
+        )
+    return parts, host, port
