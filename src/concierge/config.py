@@ -269,7 +269,8 @@ def _flatten(document: Mapping[str, Any], file: Path) -> dict[KeyPath, Any]:
 
 def _unknown_key(key: KeyPath, keys: Mapping[KeyPath, Any], place: str) -> ConfigError:
     dotted = ".".join(key)
-    names = {".".join(known): known for known in keys} | {known[-1]: known for known in keys}
+    sections = {known[:1] for known in keys}
+    names = {".".join(known): known for known in (*sections, *keys)} | {known[-1]: known for known in keys}
     close = difflib.get_close_matches(dotted, names, n=1) or difflib.get_close_matches(key[-1], names, n=1)
     hint = f"Did you mean `{'.'.join(names[close[0]])}`?" if close else "`concierge config show` lists every key."
     return ConfigError(f"Unknown key `{dotted}` in {place}.", where=f"{place}: {dotted}", hint=hint)
@@ -277,13 +278,25 @@ def _unknown_key(key: KeyPath, keys: Mapping[KeyPath, Any], place: str) -> Confi
 
 def _from_environment(environ: Mapping[str, str]) -> dict[KeyPath, Setting]:
     found: dict[KeyPath, Setting] = {}
-    for key, field in known_keys().items():
+    keys = known_keys()
+    _refuse_unknown_variables(environ, keys)
+    for key, field in keys.items():
         name = variable(key)
         if name in environ:
             found[key] = Setting(_parse(environ[name], field), name)
     if "CONCIERGE_WORKSPACE" in environ:
         found[("workspace_root",)] = Setting(environ["CONCIERGE_WORKSPACE"], "CONCIERGE_WORKSPACE")
     return found
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str], keys: Mapping[KeyPath, Any]) -> None:
+    known = {variable(key) for key in keys}
+    sections = tuple({f"{variable(key[:1])}_" for key in keys if len(key) > 1})
+    for name in environ:
+        if name.startswith(sections) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {close[0]}?" if close else "docs/configuration.md lists every variable."
+            raise ConfigError(f"Unknown variable {name}.", where=name, hint=hint)
 
 
 def _parse(text: str, field: FieldInfo) -> Any:

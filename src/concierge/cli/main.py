@@ -1,8 +1,103 @@
-"""The command line: one module per group of commands, each imported when it is used."""
+"""The command line: one module per group of commands. This one joins them and is the edge of the process."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
-def run() -> int:
-    """Run the command that ``sys.argv`` names and return the exit code."""
-    return 0
+import typer
+from typer.exceptions import Abort, Exit, TyperException
+
+from concierge.cli import config, llm, output, runs
+from concierge.errors import ConciergeError, InterruptedByUser
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+app = typer.Typer(
+    name="concierge",
+    help="The same local LLM agent stack on every machine, with one command.",
+    epilog="Exit codes: 0 done, 1 the task failed, 2 usage or configuration, 3 nothing suitable for this machine, "
+    "4 bytes could not be had, 5 the server did not come up, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(runs.run)
+app.command("up")(llm.up)
+app.command("status")(llm.status)
+app.command("down")(llm.down)
+app.command("serve")(runs.serve)
+app.add_typer(runs.group, name="runs")
+app.add_typer(config.group, name="config")
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        from concierge import __version__
+
+        output.result(f"concierge {__version__}")
+        raise Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=lambda value: _version(wanted=value), is_eager=True)
+    ] = False,
+) -> None:
+    """The same local LLM agent stack on every machine, with one command."""
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command that ``arguments`` (or ``sys.argv``) name and return the exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _code(app(words, standalone_mode=False))
+    except Exit as ended:
+        return ended.exit_code
+    except ConciergeError as error:
+        output.error(error, as_json="--json" in words)
+        return error.exit_code
+    except (Abort, KeyboardInterrupt):
+        output.error(InterruptedByUser("Interrupted."), as_json="--json" in words)
+        return InterruptedByUser.exit_code
+    except TyperException as error:
+        return _usage(error)
+    except BrokenPipeError:
+        # The reader of our stdout went away; nobody is left to tell, and Python's own flush must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001  # the edge of the process: a bug is reported, never dumped
+        return _bug(error)
+
+
+def _code(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _usage(error: TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "concierge"
+    output.narrate(f"{command}: {error.format_message()}")
+    output.narrate(f"  → {command} --help lists what it takes.")
+    return error.exit_code
+
+
+def _bug(error: Exception) -> int:
+    if os.environ.get("CONCIERGE_DEBUG"):
+        raise error
+    output.narrate(f"concierge has a bug: {type(error).__name__}: {error}")
+    output.narrate("  → Run it again with CONCIERGE_DEBUG=1 for the details, and report them.")
+    return 1
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Let a polite termination clean up on the same path as Ctrl-C."""
+    raise KeyboardInterrupt

@@ -74,7 +74,7 @@ class Https:
             resumed = response.status_code == 206 and _starts_at(response, have)
             done = have if resumed else 0
             with file.open("ab" if resumed else "wb") as out:
-                for chunk in response.iter_raw(CHUNK):
+                for chunk in response.iter_bytes(CHUNK):
                     out.write(chunk)
                     done += len(chunk)
                     meter.at(done)

@@ -86,17 +86,18 @@ def _run(command: list[str], environ: Mapping[str, str], meter: Meter) -> list[s
     )
     words: list[str] = []
     watch = _Watch(process)
-    try:
-        assert process.stdout is not None
-        for line in _lines(process.stdout.fileno(), watch):
-            if match := _PROGRESS.match(line):
-                meter.at(int(match[1]))
-            elif text := line.decode(errors="replace").strip():
-                words.append(text)
-        return words if process.wait(timeout=STALLED_S) else None
-    finally:
-        watch.end()
-        _end(process)
+    assert process.stdout is not None
+    with process.stdout as output:
+        try:
+            for line in _lines(output.fileno(), watch):
+                if match := _PROGRESS.match(line):
+                    meter.at(int(match[1]))
+                elif text := line.decode(errors="replace").strip():
+                    words.append(text)
+            return words if process.wait(timeout=STALLED_S) else None
+        finally:
+            watch.end()
+            _end(process)
 
 
 class _Watch:

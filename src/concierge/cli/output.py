@@ -1,0 +1,106 @@
+"""Results go to stdout, everything else to stderr; text is never read as markup."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from concierge.errors import ConciergeError
+
+
+def result(text: str) -> None:
+    """Print a result."""
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    sys.stdout.flush()
+
+
+def data(value: Mapping[str, Any] | list[Any]) -> None:
+    """Print a result as JSON."""
+    result(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def narrate(text: str) -> None:
+    """Print a line for the person who waits."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def error(failure: ConciergeError, *, as_json: bool) -> None:
+    """Print an error: as an object on stdout for programs, as a sentence on stderr for people."""
+    if as_json:
+        data(failure.as_dict())
+    else:
+        narrate(f"concierge: {failure}")
+
+
+class Bars:
+    """Progress bars with bytes, rate and time left, on stderr; plain lines where stderr is no terminal."""
+
+    @contextlib.contextmanager
+    def download(self, name: str, total: int) -> Iterator[Bar | Lines]:
+        if not sys.stderr.isatty():
+            yield Lines(name, total)
+            return
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        columns = (
+            TextColumn("  {task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            yield Bar(progress, progress.add_task(_short(name), total=total))
+
+
+class Bar:
+    """One bar of rich's."""
+
+    def __init__(self, progress: Any, task: Any) -> None:
+        self._progress = progress
+        self._task = task
+
+    def at(self, done: int) -> None:
+        self._progress.update(self._task, completed=done)
+
+
+class Lines:
+    """A line each quarter, for logs."""
+
+    def __init__(self, name: str, total: int) -> None:
+        import time
+
+        self._name, self._total = _short(name), total
+        self._clock = time.monotonic
+        self._start = self._clock()
+        self._next = 1
+
+    def at(self, done: int) -> None:
+        if done * 4 < self._next * self._total:
+            return
+        self._next = done * 4 // self._total + 1
+        seconds = max(self._clock() - self._start, 1e-3)
+        rate = done / seconds
+        left = (self._total - done) / max(rate, 1.0)
+        narrate(
+            f"  {self._name}: {done / 1e6:.1f} of {self._total / 1e6:.1f} MB, {rate / 1e6:.1f} MB/s, {left:.0f} s left"
+        )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else f"{name[:37]}..."

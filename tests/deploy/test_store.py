@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from concierge.catalog.types import Artefact, PathSource
+from concierge.deploy.store import Store, digest, human, need_space, remove
+from concierge.errors import StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def artefact(data: bytes, name: str = "thing") -> Artefact:
+    return Artefact(
+        name=name,
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        trust="seen",
+        sources=(PathSource(path="/nowhere"),),
+    )
+
+
+def put(store: Store, data: bytes) -> Path:
+    one = artefact(data)
+    with store.staging() as staging:
+        tree = staging / "tree"
+        (tree / "folder").mkdir(parents=True)
+        (tree / "folder" / "thing").write_bytes(data)
+        return store.place(tree, [one])
+
+
+def test_an_entry_is_named_by_its_hash_and_is_read_only(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    entry = put(store, b"bytes")
+    assert entry.name == f"{hashlib.sha256(b'bytes').hexdigest()[:32]}-thing"
+    assert store.has([artefact(b"bytes")])
+    modes = {stat.S_IMODE(p.stat().st_mode) for p in (entry, entry / "folder", entry / "folder" / "thing")}
+    assert modes == {0o555, 0o444}
+
+
+def test_asking_a_store_that_does_not_exist_creates_nothing(tmp_path: Path) -> None:
+    assert not Store(tmp_path / "store").has([artefact(b"bytes")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_while_staging_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with Store(tmp_path).staging() as staging:
+            (staging / "half").write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_placing_what_another_process_placed_first_keeps_one_entry(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert put(store, b"same") == put(store, b"same")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_killed_process_left_is_swept_by_the_next(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(timeout=5)
+    left = tmp_path / f".staging-{ended.pid}-abc"
+    left.mkdir()
+    mine = tmp_path / f".staging-{os.getpid()}-abc"
+    mine.mkdir()
+    put(Store(tmp_path), b"bytes")
+    assert not left.exists()
+    assert mine.exists()
+
+
+def test_several_artefacts_have_a_digest_of_their_own_that_knows_their_order() -> None:
+    one, two = artefact(b"one"), artefact(b"two")
+    assert digest([one]) == one.sha256
+    assert len({digest([one]), digest([one, two]), digest([two, one])}) == 3
+
+
+def test_a_store_below_a_file_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="Cannot write to") as caught, Store(tmp_path / "file" / "store").staging():
+        pass
+    assert "CONCIERGE_HOME" in (caught.value.hint or "")
+
+
+def test_too_little_space_is_found_before_the_download(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"needs 1000000000\.0 GB"):
+        need_space(tmp_path / "not" / "yet", 10**18, "a model")
+
+
+def test_remove_takes_sealed_trees_and_forgives_absence(tmp_path: Path) -> None:
+    entry = put(Store(tmp_path), b"bytes")
+    remove(entry)
+    remove(entry)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (98_362_432, "98.4 MB"), (10**10, "10.0 GB")])
+def test_sizes_are_told_in_decimal_units(size: int, text: str) -> None:
+    assert human(size) == text

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+import zstandard
+
+from concierge.catalog.types import Artefact, PathSource
+from concierge.deploy.unpack import extract_member, unpack
+from concierge.errors import VerifyError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def artefact(archive: Literal["zip", "tar.gz", "tar.zst"], strip: int = 0) -> Artefact:
+    return Artefact(
+        name="a", size=1, sha256="0" * 64, trust="seen", archive=archive, strip=strip, sources=(PathSource(path="/x"),)
+    )
+
+
+def tar(path: Path, *members: tuple[tarfile.TarInfo, bytes], mode: Literal["w:gz", "w"] = "w:gz") -> Path:
+    with tarfile.open(path, mode) as out:
+        for info, data in members:
+            info.size = len(data)
+            out.addfile(info, io.BytesIO(data))
+    return path
+
+
+def member(name: str, *, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 0o644) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mode = kind, link, mode
+    return info
+
+
+def test_leading_components_are_stripped_and_programs_stay_executable(tmp_path: Path) -> None:
+    archive = tar(
+        tmp_path / "a.tar.gz",
+        (member("top/bin/server", mode=0o755), b"#!"),
+        (member("top/lib.so.1"), b"elf"),
+        (member("top/lib.so", kind=tarfile.SYMTYPE, link="lib.so.1"), b""),
+    )
+    unpack(archive, artefact("tar.gz", strip=1), tmp_path / "out")
+    assert (tmp_path / "out/bin/server").stat().st_mode & 0o111
+    assert (tmp_path / "out/lib.so").read_bytes() == b"elf"
+
+
+def test_zstd_archives_unpack(tmp_path: Path) -> None:
+    plain = tar(tmp_path / "a.tar", (member("bin/ollama"), b"program"), mode="w")
+    packed = tmp_path / "a.tar.zst"
+    packed.write_bytes(zstandard.compress(plain.read_bytes()))
+    unpack(packed, artefact("tar.zst"), tmp_path / "out")
+    assert (tmp_path / "out/bin/ollama").read_bytes() == b"program"
+
+
+def test_a_companion_unpacks_over_what_is_there(tmp_path: Path) -> None:
+    for number, data in enumerate((b"old", b"new")):
+        with zipfile.ZipFile(tmp_path / f"{number}.zip", "w") as out:
+            out.writestr("lib/runtime.dll", data)
+            out.writestr(f"only{number}", b"")
+        unpack(tmp_path / f"{number}.zip", artefact("zip"), tmp_path / "out")
+    assert (tmp_path / "out/lib/runtime.dll").read_bytes() == b"new"
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"lib", "only0", "only1"}
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        member("../outside"),
+        member("/outside"),
+        member("a/../../outside"),
+        member("link", kind=tarfile.SYMTYPE, link="../../outside"),
+        member("link", kind=tarfile.SYMTYPE, link="/etc"),
+        member("hard", kind=tarfile.LNKTYPE, link="../outside"),
+        member("device", kind=tarfile.CHRTYPE),
+        member("pipe", kind=tarfile.FIFOTYPE),
+    ],
+    ids=lambda info: f"{info.name}-{info.linkname}",
+)
+def test_members_that_leave_the_folder_or_are_no_files_are_refused(tmp_path: Path, evil: tarfile.TarInfo) -> None:
+    archive = tar(tmp_path / "a.tar.gz", (evil, b""))
+    with pytest.raises(VerifyError):
+        unpack(archive, artefact("tar.gz"), tmp_path / "deep" / "out")
+    assert not list(tmp_path.rglob("outside"))
+
+
+def test_a_member_written_through_a_planted_link_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as out:
+        out.writestr("away/file", b"data")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/away").symlink_to(tmp_path)
+    with pytest.raises(VerifyError, match="behind a link"):
+        unpack(archive, artefact("zip"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_a_truncated_archive_is_a_sentence(tmp_path: Path, kind: Literal["zip", "tar.gz"]) -> None:
+    whole = tar(tmp_path / "a.tar.gz", (member("file"), b"x" * 100_000)).read_bytes()
+    broken = tmp_path / "broken"
+    broken.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(VerifyError, match="not a readable"):
+        unpack(broken, artefact(kind), tmp_path / "out")
+
+
+def test_a_missing_member_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
+        out.writestr("model.gguf", b"GGUF")
+    extract_member(tmp_path / "a.zip", "model.gguf", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == b"GGUF"
+    with pytest.raises(VerifyError, match=r"holds no other\.gguf"):
+        extract_member(tmp_path / "a.zip", "other.gguf", tmp_path / "out")
