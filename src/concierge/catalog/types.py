@@ -103,6 +103,7 @@ class Needs(Frozen):
         compute: CUDA compute capabilities that the build holds code for, lowest first. The build also runs on
             every newer one: the highest is shipped as portable code that the driver translates.
         gfx: AMD targets that the build holds, such as ``gfx1100``; no other one runs.
+        rocm: Lowest ROCm whose libraries must be on the machine, for builds that do not carry them.
         vulkan: Lowest Vulkan version of the device, such as ``1.2``.
         macos: Lowest macOS, such as ``13.0``.
         windows: Lowest Windows build line, such as ``10``.
@@ -113,6 +114,7 @@ class Needs(Frozen):
     driver: str | None = None
     compute: tuple[str, ...] | None = None
     gfx: tuple[str, ...] | None = None
+    rocm: str | None = None
     vulkan: str | None = None
     macos: str | None = None
     windows: str | None = None
@@ -213,7 +215,7 @@ class Model(Frozen):
     """One model at one quantisation.
 
     Attributes:
-        params: Weights, in total; ``params_active`` are those that one token passes.
+        params: Weights in total, as the publisher counts them; ``params_active`` are those that one token passes.
         rank: Place in a ladder ordered by hand, by how well the model does an agent's work; higher is better.
         repo: The publisher's repository; ``revision`` is a commit of it, never a branch.
         gated: The publisher wants an account and an accepted licence before it hands the file out.
