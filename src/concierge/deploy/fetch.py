@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from concierge.deploy import unpack
-from concierge.deploy.store import Store, human, need_space, remove, storing
+from concierge.deploy.store import Store, human, need_space, remove, room, storing
 from concierge.errors import ArtefactError, FetchError, VerifyError
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ class Fetcher:
         """
         if self.store.has(artefacts):
             return self.store.path(artefacts)
-        # An archive is there twice for a moment, packed and unpacked; a wheel around a model likewise.
-        need_space(self.store.root, sum(3 * a.size if a.archive else 2 * a.size for a in artefacts), artefacts[0].name)
+        need_space(self.store.root, room(artefacts), artefacts[0].name)
         with self.store.staging() as staging, storing(self.store.root):
             tree = staging / "tree"
             tree.mkdir()

@@ -38,7 +38,7 @@ class Lock(Frozen):
         generator: The release of concierge that resolved it.
         source: Hash of what it was resolved from: the asked keys and the entries they led to.
         serving: Serving parameters that change behaviour.
-        build: The engine builds, sorted by engine, system, accelerator, launcher and version.
+        build: The engine builds, sorted by engine, system, accelerator, launcher, version and file.
         model: The models that the choice is made from, sorted by name.
     """
 
@@ -67,7 +67,7 @@ def seal(generator: str, llm: Asked, catalog: Catalog, serving: dict[str, str]) 
 
 def build_key(build: Build) -> tuple[str, ...]:
     """Return what tells builds apart."""
-    return (build.engine, build.system, build.accelerator, build.launcher, build.version)
+    return (build.engine, build.system, build.accelerator, build.launcher, build.version, build.artefact[0].name)
 
 
 def dump(lock: Lock) -> str:

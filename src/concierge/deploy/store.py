@@ -93,6 +93,14 @@ def digest(artefacts: Sequence[Artefact]) -> str:
     return hashlib.sha256("\n".join(artefact.sha256 for artefact in artefacts).encode()).hexdigest()
 
 
+def room(artefacts: Sequence[Artefact]) -> int:
+    """Return the bytes that must be free to take these artefacts in.
+
+    An archive is there twice for a moment, packed and unpacked; a wheel around a model likewise.
+    """
+    return sum(3 * artefact.size if artefact.archive else 2 * artefact.size for artefact in artefacts)
+
+
 def remove(tree: Path) -> None:
     """Remove a file or a folder even if it is sealed; absence is fine."""
     if not tree.is_dir():
