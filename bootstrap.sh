@@ -75,11 +75,21 @@ with_pip() {
         say "$python has no venv module. Install it (Debian: apt install python3-venv), install uv, or set CONCIERGE_PYTHON."
         exit 3
     fi
-    set -- "$@" --quiet --disable-pip-version-check --no-input
-    "$@" install --no-cache-dir --require-hashes -r "$here/$lock" >&2 ||
-        fail "The packages of $lock could not be installed: see the lines above. Without a network, or behind a proxy or a private index, set pip's own options (PIP_INDEX_URL, PIP_PROXY, PIP_CERT) and run this again. A hash that does not match means that the index serves other bytes than the ones pinned."
-    "$venv/bin/python" -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation --no-index -e "$here" >&2 ||
-        fail "concierge itself could not be installed into $venv: see the lines above."
+    words=$("$@" --quiet --disable-pip-version-check --no-input install --no-cache-dir --require-hashes \
+        -r "$here/$lock" 2>&1) || explain "$words"
+    words=$("$venv/bin/python" -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation \
+        --no-index -e "$here" 2>&1) || fail "concierge itself could not be installed into $venv: $words"
+}
+
+explain() {
+    case $1 in
+    *"DO NOT MATCH THE HASHES"*)
+        fail "The package index serves other bytes than the ones that $lock pins; nothing was kept. Do not use them: compare your index with the publisher's ($(printf %s "$1" | grep -m 1 ' from ' | sed 's/ from .*//; s/^ *//'))." ;;
+    *"No space left"*)
+        fail "The disk is full; free some space (about 150 MB) and run this again." ;;
+    *)
+        fail "The packages of $lock could not be had; check the network and pip's own settings (PIP_INDEX_URL, PIP_PROXY, PIP_CERT), then run this again. pip says: $(printf '%s\n' "$1" | grep -m 1 ERROR | cut -c1-300)" ;;
+    esac
 }
 
 install() {
