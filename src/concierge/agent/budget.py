@@ -1,0 +1,167 @@
+"""What a run may spend and how it may go wrong, each with its own word for stopping it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+from concierge.agent.task import Limits, Spent
+from concierge.errors import RunStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from concierge.chat.port import Message, Reply
+
+StopReason = Literal["max_steps", "max_tokens", "max_seconds", "bad_calls", "loop", "length", "filtered", "empty"]
+
+CHARS_PER_TOKEN = 3.5
+"""English prose in the tokenizers of the field; only used when the server does not count."""
+
+CAPPED_BELOW = 4096
+"""Hosted servers refuse a ``max_tokens`` above what a model can write, so only a nearly spent budget is sent."""
+
+BAD_CALLS = 3
+"""A model that cannot mend its call in three tries does not mend it in ten."""
+
+SAME_CALLS = 4
+"""Reading a file again after a write is work; the same call with the same result four times in a row is not."""
+
+
+class GuardStopped(RunStopped):
+    """A run was stopped, with the bound that it met and the value that met it."""
+
+    def __init__(self, what: str, *, reason: StopReason, limit: float, value: float, hint: str | None = None) -> None:
+        super().__init__(what, reason=reason, hint=hint)
+        self.limit = limit
+        self.value = value
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the error's object, with the word, the bound and the value."""
+        own = {"reason": self.reason, "limit": self.limit, "value": self.value}
+        return {**super().as_dict(), "error": RunStopped.__name__, **own}
+
+
+class Budget:
+    """Counts steps and tokens of one run against its limits. Wall time is the runner's own timeout."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.steps = 0
+        self.spent = Spent()
+
+    def before_asking(self, messages: Sequence[Message]) -> int | None:
+        """Return the most tokens that the next answer may have, or None where the server decides.
+
+        Raises:
+            GuardStopped: There is nothing left for another answer.
+        """
+        if self.steps >= self.limits.max_steps:
+            raise GuardStopped(
+                f"The run was stopped after {self.steps} steps without a result.",
+                reason="max_steps",
+                limit=self.limits.max_steps,
+                value=self.steps,
+                hint="Allow more with run.max_steps, or ask for less at once.",
+            )
+        left = self.limits.max_tokens - self.spent.total - estimated_tokens(messages)
+        if left < 1:
+            raise self.tokens_spent(self.limits.max_tokens - left)
+        return left if left < CAPPED_BELOW else None
+
+    def charge(self, messages: Sequence[Message], reply: Reply) -> Spent:
+        """Book one answer and return what it took."""
+        self.steps += 1
+        if reply.usage is not None:
+            took = Spent(reply.usage.prompt_tokens, reply.usage.completion_tokens)
+        else:
+            written = len(reply) + len(reply.reasoning) + sum(len(call.arguments) for call in reply.tool_calls)
+            took = Spent(estimated_tokens(messages), round(written / CHARS_PER_TOKEN), estimated=True)
+        self.spent += took
+        return took
+
+    def tokens_spent(self, value: int) -> GuardStopped:
+        """Return the stop of a run that has used up its tokens."""
+        return GuardStopped(
+            f"The run was stopped at {value} tokens without a result.",
+            reason="max_tokens",
+            limit=self.limits.max_tokens,
+            value=value,
+            hint="Allow more with run.max_tokens, or ask for less at once.",
+        )
+
+    def time_spent(self, seconds: float) -> GuardStopped:
+        """Return the stop of a run that has used up its time."""
+        return GuardStopped(
+            f"The run was stopped after {seconds:.1f} s without a result.",
+            reason="max_seconds",
+            limit=self.limits.max_seconds,
+            value=round(seconds, 3),
+            hint="Allow more with run.max_seconds, or ask for less at once.",
+        )
+
+
+class Watch:
+    """Stops a model that repeats itself or cannot call a tool properly."""
+
+    def __init__(self) -> None:
+        self._bad = 0
+        self._same = 0
+        self._last: tuple[str, str, str] | None = None
+
+    def saw(self, tool: str, arguments: str, result: str, *, bad: bool) -> None:
+        """Take note of one call and its result.
+
+        Raises:
+            GuardStopped: It was one too many.
+        """
+        self._bad = self._bad + 1 if bad else 0
+        if self._bad >= BAD_CALLS:
+            raise GuardStopped(
+                f"The model made {self._bad} malformed tool calls in a row.",
+                reason="bad_calls",
+                limit=BAD_CALLS,
+                value=self._bad,
+                hint="Use a larger model: this one does not master tools.",
+            )
+        call = (tool, arguments, result)
+        self._same = self._same + 1 if call == self._last else 1
+        self._last = call
+        if self._same >= SAME_CALLS:
+            raise GuardStopped(
+                f"The model called `{tool}` {self._same} times in a row with the same result.",
+                reason="loop",
+                limit=SAME_CALLS,
+                value=self._same,
+                hint="Word the task differently, or use a larger model.",
+            )
+
+
+def estimated_tokens(messages: Sequence[Message]) -> int:
+    """Guess how many tokens the messages are."""
+    return round(sum(len(json.dumps(message)) for message in messages) / CHARS_PER_TOKEN)
+
+
+def check_answer(reply: Reply, budget: Budget) -> None:
+    """Accept the reply as complete, or stop the run: a cut off or withheld answer is no result.
+
+    Raises:
+        GuardStopped: The reply is cut off, withheld or empty.
+    """
+    if reply.finish_reason == "length":
+        if budget.spent.total >= budget.limits.max_tokens:
+            raise budget.tokens_spent(budget.spent.total)
+        raise RunStopped(
+            "The model's answer was cut off: the context or the answer's limit is full.",
+            reason="length",
+            hint="Ask for less at once, or give the model more room with llm.context.",
+        )
+    if reply.finish_reason == "content_filter":
+        raise RunStopped("The server withheld the answer.", reason="filtered", hint="Word the task differently.")
+    if not reply.strip() and not reply.tool_calls:
+        thought = " after thinking only" if reply.reasoning.strip() else ""
+        raise RunStopped(
+            f"The model gave an empty answer{thought}.",
+            reason="empty",
+            hint="Word the task differently, or use a larger model.",
+        )

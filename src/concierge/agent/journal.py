@@ -1,0 +1,157 @@
+"""The one place where an event is emitted: written, then handed to whoever subscribed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from concierge.agent.events import Ended, Event
+from concierge.agent.task import RunResult, to_json
+from concierge.errors import RunError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from concierge.agent.folder import RunFolder
+
+Subscriber = Callable[[Event], None]
+
+SHORTEST_SECRET = 8
+"""Placeholders such as ``none`` or ``ollama`` are ordinary words; redacting them would spoil the journal."""
+REDACTED = "[redacted]"
+
+logger = logging.getLogger(__name__)
+
+W = TypeVar("W", Event, RunResult)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Journal:
+    """The append-only record of one run.
+
+    Args:
+        folder: The run's directory.
+        subscribers: Called with each event after it is written. One that raises is dropped and logged:
+            a broken console ends no run.
+        secrets: Texts that are replaced before anything is written.
+        now: The wall clock.
+
+    Raises:
+        RunError: The journal cannot be opened or written.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        subscribers: Collection[Subscriber] = (),
+        secrets: Collection[str] = (),
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        self.folder = folder
+        self.ended = False
+        self._subscribers = list(subscribers)
+        # The longest first: one secret may be the beginning of another.
+        self._secrets = sorted((text for text in secrets if len(text) >= SHORTEST_SECRET), key=len, reverse=True)
+        self._now = now
+        self._seq = 0
+        self._size = 0
+        try:
+            self._file = os.open(folder.events, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise _unwritable(folder.events, error) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._file)
+
+    def emit(self, event: Event) -> None:
+        """Stamp the event, write its line and tell the subscribers."""
+        if self.ended:
+            raise RuntimeError(f"{event.kind} after the run's end")
+        ts = self._now().isoformat(timespec="microseconds")
+        stamped: Event = dataclasses.replace(event, ts=ts, run=self.folder.id, seq=self._seq)
+        written = self._redacted(stamped)
+        self._append(to_json(written.as_dict()) + b"\n")
+        self._seq += 1
+        self.ended = isinstance(event, Ended)
+        self._tell(written)
+
+    def end(self, event: Ended, result: RunResult) -> RunResult:
+        """Write the last event and ``result.json``, each as far as the disk allows; return what was written."""
+        try:
+            self.emit(event)
+        finally:
+            written = self._redacted(result)
+            _replace(self.folder.result, to_json(written.as_dict(), indent=2) + b"\n")
+        return written
+
+    def _append(self, line: bytes) -> None:
+        try:
+            done = 0
+            while done < len(line):
+                done += os.write(self._file, line[done:])
+        except OSError as error:
+            # Half a line would hide the terminal event that may still fit.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            raise _unwritable(self.folder.events, error) from None
+        self._size += len(line)
+
+    def _tell(self, event: Event) -> None:
+        for subscriber in tuple(self._subscribers):
+            try:
+                subscriber(event)
+            except Exception:
+                logger.exception("A subscriber of run %s failed and gets no more events", self.folder.id)
+                self._subscribers.remove(subscriber)
+
+    def _redacted(self, value: W) -> W:
+        if not self._secrets:
+            return value
+        names = (item.name for item in dataclasses.fields(value))
+        cleaned: dict[str, Any] = {name: self._clean(getattr(value, name)) for name in names}
+        return dataclasses.replace(value, **cleaned)
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, str):
+            for secret in self._secrets:
+                value = value.replace(secret, REDACTED)
+            return value
+        if isinstance(value, Mapping):
+            return {self._clean(name): self._clean(part) for name, part in value.items()}
+        if isinstance(value, list | tuple):
+            return tuple(self._clean(part) for part in value)
+        return value
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"The run's record cannot be written: {error.strerror}.",
+        where=str(path),
+        hint="Free some space there, or choose another folder with CONCIERGE_WORKSPACE.",
+    )
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise _unwritable(path, error) from None

@@ -1,0 +1,52 @@
+"""One run from directory to result: what the command line and the HTTP API both call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from concierge.agent import folder as folders
+from concierge.agent.journal import Journal, Subscriber
+from concierge.agent.loop import Runner
+from concierge.agent.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
+
+    from concierge.agent.task import RunResult, Task
+    from concierge.chat.port import ChatClient, Delta
+
+
+async def run_task(
+    chat: ChatClient,
+    task: Task,
+    *,
+    workspace_root: Path,
+    subscribers: Collection[Subscriber] = (),
+    secrets: Collection[str] = (),
+    on_delta: Callable[[Delta], None] | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> RunResult:
+    """Run a task in a new directory below ``workspace_root/runs/``.
+
+    Args:
+        chat: The model.
+        task: What to do, with which model, within which limits.
+        workspace_root: The folder whose ``runs/`` holds the run directories.
+        subscribers: Called with each event after it is written, the first being ``run_started``.
+        secrets: Texts, such as API keys, that are never written.
+        on_delta: Called with each piece of an answer as it arrives.
+        versions: What else the journal should name, such as the engine and its version.
+
+    Returns:
+        The result, whatever its outcome: only ``done`` is a success, and ``exit_code`` and ``cause`` say the rest.
+
+    Raises:
+        RunError: The run's directory cannot be made or written.
+        CancelledError: The run was cancelled; its journal says so.
+    """
+    folder = folders.create(workspace_root)
+    with Journal(folder, subscribers=subscribers, secrets=secrets) as journal:
+        workspace = Workspace(folder.workspace)
+        runner = Runner(chat, journal=journal, workspace=workspace, on_delta=on_delta, versions=versions)
+        return await runner.run(task)

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from concierge.agent import transcript
+from concierge.agent.events import Asked, Ended, Event, Replied, Started, ToolReturned, ToolsRefused
+from concierge.agent.runs import read_run
+from concierge.agent.session import run_task
+from concierge.agent.task import Limits, RunResult, Task
+from concierge.chat.fake import FakeChat
+from concierge.chat.port import Reply, ToolCall, Usage
+from concierge.errors import StatusError, TransportError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Play = Callable[..., RunResult]
+GOOD = '{"path": "a.txt", "content": "1"}'
+
+
+def calls(*arguments: str, tool: str = "write", text: str = "") -> Reply:
+    made = [ToolCall(f"call_{number}", tool, written) for number, written in enumerate(arguments)]
+    return Reply(text, tool_calls=made, finish_reason="tool_calls", usage=Usage(10, 5))
+
+
+def test_an_answer_without_a_call_is_the_result(play: Play) -> None:
+    result = play(FakeChat([Reply("Paris.", usage=Usage(40, 8))]))
+    assert (result.outcome, result.reason, result.text, result.steps) == ("done", "answered", "Paris.", 1)
+    assert (result.usage.prompt_tokens, result.usage.completion_tokens, result.usage.estimated) == (40, 8, False)
+    assert (result.exit_code, result.error) == (0, None)
+
+
+def test_a_call_is_carried_out_and_its_result_goes_back_to_the_model(play: Play, tmp_path: Path) -> None:
+    chat = FakeChat([calls(GOOD), calls('{"path": "a.txt"}', tool="read"), "It says 1."])
+    result = play(chat)
+    assert (result.text, result.steps) == ("It says 1.", 3)
+    assert (tmp_path / "runs" / result.run_id / "workspace" / "a.txt").read_text() == "1"
+    assert [message["role"] for message in chat.asked[-1].messages] == [
+        "system", "user", "assistant", "tool", "assistant", "tool",
+    ]  # fmt: skip
+    assert chat.asked[-1].messages[-1]["content"] == "1"
+
+
+def test_the_journal_alone_gives_the_conversation_back(play: Play, tmp_path: Path) -> None:
+    chat = FakeChat([calls('{"path"', GOOD), "Done."])
+    result = play(chat)
+    events = read_run(tmp_path, result.run_id).events
+    sent = transcript.conversation(events)
+    assert sent[:-1] == chat.asked[-1].messages
+    assert sent[-1] == {"role": "assistant", "content": "Done."}
+    assert [event.seq for event in events] == list(range(len(events)))
+    assert {event.run for event in events} == {result.run_id}
+
+
+def test_every_call_has_an_id_of_its_own_and_sends_valid_json_back(play: Play) -> None:
+    chat = FakeChat([calls('{"path": "a', "null"), calls(GOOD), "Done."])
+    play(chat)
+    made = [call for message in chat.asked[-1].messages for call in message.get("tool_calls", [])]
+    results = [message["tool_call_id"] for message in chat.asked[-1].messages if message["role"] == "tool"]
+    assert [call["id"] for call in made] == results
+    assert len(set(results)) == 3
+    assert [json.loads(call["function"]["arguments"]) for call in made] == [{}, {}, json.loads(GOOD)]
+
+
+def test_a_model_without_tools_gets_the_task_and_nothing_else(play: Play) -> None:
+    chat = FakeChat(["Paris."])
+    play(chat, offer_tools=False)
+    assert chat.asked[0].messages == [{"role": "user", "content": "Do it."}]
+    assert chat.asked[0].tools is None
+
+
+def test_a_server_that_takes_no_tools_is_asked_again_without_them(play: Play, seen: list[Event]) -> None:
+    refusal = StatusError("registry/tiny does not support tools", status=400)
+    chat = FakeChat([refusal, "Paris."])
+    result = play(chat, subscribers=[seen.append])
+    assert (result.outcome, result.text) == ("done", "Paris.")
+    assert [asked.tools is None for asked in chat.asked] == [False, True]
+    assert [type(event) for event in seen].count(ToolsRefused) == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("bash", "{}"), ("write", "{}"), ("write", '{"path": "a", "content": true}'), ("write", '["a"]'),
+        ("write", '"a"'), ("write", "null"), ("write", '{"path": "a'), ("write", GOOD + GOOD), ("write", ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_bad_call_becomes_its_result_and_the_next_may_be_right(play: Play, tool: str, arguments: str) -> None:
+    chat = FakeChat([calls(arguments, tool=tool), calls(GOOD), "Done."])
+    result = play(chat)
+    assert result.outcome == "done"
+    assert chat.asked[1].messages[-1]["content"].startswith("Error: ")
+
+
+def test_trailing_quotes_are_no_fault(play: Play, seen: list[Event]) -> None:
+    play(FakeChat([calls(GOOD + '"'), "Done."]), subscribers=[seen.append])
+    assert [event.status for event in seen if isinstance(event, ToolReturned)] == ["ok"]
+
+
+def test_three_bad_calls_in_a_row_stop_the_run(play: Play) -> None:
+    result = play(FakeChat([calls("{}"), calls("[]"), calls('{"path"'), "never"]))
+    assert (result.outcome, result.reason, result.steps) == ("stopped", "bad_calls", 3)
+    assert result.error is not None
+    assert (result.error["limit"], result.error["value"], result.exit_code) == (3, 3, 1)
+
+
+def test_bad_calls_that_are_mended_in_between_do_not_add_up(play: Play) -> None:
+    script = [calls("{}"), calls("{}"), calls(GOOD), calls("{}"), calls("{}"), calls(GOOD), "Done."]
+    assert play(FakeChat(script)).outcome == "done"
+
+
+def test_the_same_call_with_the_same_result_four_times_stops_the_run(play: Play) -> None:
+    result = play(FakeChat([calls('{"path": "no.txt"}', tool="read")] * 4 + ["never"]))
+    assert (result.outcome, result.reason) == ("stopped", "loop")
+
+
+def test_too_many_calls_in_one_answer_are_refused(play: Play, seen: list[Event]) -> None:
+    result = play(FakeChat([calls(*[GOOD.replace("1", str(n)) for n in range(40)])]), subscribers=[seen.append])
+    assert result.reason == "bad_calls"
+    assert len([event for event in seen if isinstance(event, ToolReturned)]) == 19
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (Reply("half an ans", finish_reason="length"), "length"),
+        (Reply("", finish_reason="length", tool_calls=[ToolCall("1", "write", '{"path')]), "length"),
+        (Reply("", finish_reason="stop"), "empty"),
+        (Reply(" \n", reasoning="Hm."), "empty"),
+        (Reply("withheld", finish_reason="content_filter"), "filtered"),
+    ],
+)
+def test_a_cut_off_empty_or_withheld_answer_is_never_success(play: Play, reply: Reply, reason: str) -> None:
+    result = play(FakeChat([reply]))
+    assert (result.outcome, result.reason, result.exit_code) == ("stopped", reason, 1)
+    assert result.text == str(reply)
+
+
+def test_steps_are_limited(play: Play) -> None:
+    script = [calls(GOOD.replace("1", str(number))) for number in range(3)]
+    result = play(FakeChat(script), limits=Limits(max_steps=2))
+    assert (result.reason, result.steps) == ("max_steps", 2)
+    assert result.error is not None
+    assert (result.error["limit"], result.error["value"]) == (2, 2)
+
+
+def test_tokens_are_limited_by_what_the_server_counted(play: Play) -> None:
+    many = Reply("", tool_calls=[ToolCall("1", "write", GOOD)], usage=Usage(900, 200))
+    result = play(FakeChat([many, "never"]), limits=Limits(max_tokens=1000))
+    assert (result.reason, result.steps) == ("max_tokens", 1)
+    assert result.error is not None
+    assert result.error["limit"] == 1000
+    assert result.error["value"] >= 1100
+
+
+def test_tokens_are_estimated_when_the_server_does_not_count(play: Play) -> None:
+    result = play(FakeChat([Reply("x" * 350)]), offer_tools=False)
+    assert result.usage.estimated
+    assert result.usage.completion_tokens == 100
+
+
+def test_a_nearly_spent_token_budget_caps_the_answer_and_says_so(play: Play) -> None:
+    chat = FakeChat([Reply("cut", finish_reason="length", usage=Usage(20, 80))])
+    result = play(chat, limits=Limits(max_tokens=100), offer_tools=False)
+    assert chat.asked[0].max_tokens is not None
+    assert 0 < chat.asked[0].max_tokens < 100
+    assert result.reason == "max_tokens"
+
+
+def test_wall_time_is_limited(play: Play) -> None:
+    async def forever() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    result = play(FakeChat([lambda asked: forever()]), limits=Limits(max_seconds=0.05))
+    assert (result.outcome, result.reason) == ("stopped", "max_seconds")
+    assert result.error is not None
+    assert result.error["limit"] == 0.05
+    assert result.error["value"] >= 0.05
+
+
+def test_an_error_of_the_server_ends_the_run_as_failed(play: Play, tmp_path: Path) -> None:
+    result = play(FakeChat([TransportError("No answer.", hint="Start one.")]))
+    assert (result.outcome, result.reason, result.exit_code) == ("failed", "TransportError", 1)
+    assert isinstance(result.cause, TransportError)
+    assert read_run(tmp_path, result.run_id).summary.outcome == "failed"
+
+
+def test_an_unforeseen_error_is_journalled_with_its_traceback_and_raised(play: Play, seen: list[Event]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        play(FakeChat([ZeroDivisionError("no")]), subscribers=[seen.append])
+    last = seen[-1]
+    assert isinstance(last, Ended)
+    assert (last.kind, last.reason) == ("run_failed", "crash")
+    assert last.error is not None
+    assert "ZeroDivisionError" in last.error["traceback"]
+
+
+def test_a_timeout_that_is_not_the_runs_own_is_no_budget(play: Play, seen: list[Event]) -> None:
+    with pytest.raises(TimeoutError):
+        play(FakeChat([TimeoutError()]), subscribers=[seen.append])
+    assert seen[-1].kind == "run_failed"
+
+
+def test_a_cancelled_run_says_so_and_stays_cancelled(tmp_path: Path, seen: list[Event]) -> None:
+    async def scenario() -> None:
+        asked = asyncio.Event()
+
+        async def wait() -> str:
+            asked.set()
+            await asyncio.Event().wait()
+            return "never"
+
+        chat = FakeChat([lambda _: wait()])
+        running = asyncio.create_task(
+            run_task(chat, Task("t", "m"), workspace_root=tmp_path, subscribers=[seen.append])
+        )
+        await asyncio.wait_for(asked.wait(), 5)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(scenario())
+    assert [event.kind for event in seen if isinstance(event, Ended)] == ["run_interrupted"]
+    run = read_run(tmp_path, seen[0].run)
+    assert (run.summary.outcome, run.summary.reason) == ("interrupted", "interrupted")
+    result = json.loads((run.summary.path / "result.json").read_text())
+    assert (result["outcome"], result["error"]["exit_code"]) == ("interrupted", 130)
+
+
+def test_the_journal_says_what_was_sent_and_what_it_cost(play: Play, seen: list[Event]) -> None:
+    reply = Reply("Paris.", usage=Usage(40, 8), reasoning="France…", model="tiny-1", finish_reason="stop")
+    play(FakeChat([reply]), subscribers=[seen.append], versions={"engine": "b1"})
+    started, asked, replied, done = seen
+    assert isinstance(started, Started)
+    assert {"concierge", "python", "engine"} == set(started.versions)
+    assert [tool["function"]["name"] for tool in started.tools] == ["read", "write", "list"]
+    assert started.limits == {"max_steps": 20, "max_tokens": 100_000, "max_seconds": 1800.0}
+    assert isinstance(asked, Asked)
+    assert (asked.step, asked.messages, asked.max_tokens) == (1, 2, None)
+    assert isinstance(replied, Replied)
+    assert (replied.text, replied.reasoning, replied.model) == ("Paris.", "France…", "tiny-1")
+    assert replied.usage == {"prompt_tokens": 40, "completion_tokens": 8, "estimated": False}
+    assert done.kind == "run_done"
+
+
+def test_pieces_of_an_answer_reach_the_caller(play: Play) -> None:
+    pieces: list[str] = []
+    play(FakeChat(["The capital."]), on_delta=lambda delta: pieces.append(delta.content))
+    assert "".join(pieces) == "The capital."
+
+
+def test_text_that_utf8_cannot_hold_neither_crashes_nor_breaks_the_journal(play: Play, tmp_path: Path) -> None:
+    chat = FakeChat([calls('{"path": "a.txt", "content": "\\ud800"}', text="\ud800"), "Done \udfff\u2028."])
+    result = play(chat)
+    assert result.outcome == "done"
+    assert len(read_run(tmp_path, result.run_id).events) == 8
+    json.dumps(chat.asked[-1].messages, ensure_ascii=False).encode()
+
+
+def test_the_system_prompt_is_short() -> None:
+    assert len(transcript.system_prompt()) / 3.5 < 400
