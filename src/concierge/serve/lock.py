@@ -1,0 +1,162 @@
+"""One lock per user, machine and home: whoever holds it alone may change the server or its record.
+
+The lock has up to two files. One lies in the user's runtime folder, which is always a local disk; the other in
+the home, where every command finds it whatever its environment says, so that a command started by cron and
+one started in a session exclude each other. The files are never removed: a removed file could be locked by two.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from concierge.errors import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from concierge.paths import Home
+
+WAIT_S = 90.0
+"""Longer than the slowest stop, which is the longest thing that is done under the lock."""
+
+NOT_OFFERED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@contextmanager
+def held(
+    home: Home, *, environ: Mapping[str, str], say: Callable[[str], None], wait_s: float = WAIT_S
+) -> Iterator[None]:
+    """Hold the lock; wait for its holder first.
+
+    Raises:
+        ServerError: The lock cannot be had. Nothing is ever done without it.
+    """
+    deadline = time.monotonic() + wait_s
+    with ExitStack() as stack:
+        offered = [_take(file, stack, deadline, say) for file in files(home, environ)]
+        if not any(offered):
+            raise ServerError(
+                f"No file lock can be had in {home.run}.",
+                where=str(home.run),
+                hint="Set CONCIERGE_HOME to a folder on a local disk.",
+            )
+        yield
+
+
+def files(home: Home, environ: Mapping[str, str]) -> list[Path]:
+    """Return the lock's files, in the order in which they are taken."""
+    runtime = runtime_folder(environ)
+    own = home.run / "lock"
+    if runtime is None:
+        return [own]
+    import hashlib
+
+    digest = hashlib.sha256(os.fsencode(home.root)).hexdigest()[:16]
+    return [runtime / f"concierge-{digest}.lock", own]
+
+
+def runtime_folder(environ: Mapping[str, str]) -> Path | None:
+    """Return the user's runtime folder if there is one that only this user can enter."""
+    if sys.platform == "win32":
+        return None
+    # The second is the same folder where systemd made it but the variable was not handed down.
+    for named in (environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.geteuid()}"):
+        if named.startswith("/") and _private(Path(named)):
+            return Path(named)
+    return None
+
+
+def _private(folder: Path) -> bool:
+    try:
+        info = folder.lstat()
+    except OSError:
+        return False
+    mine = info.st_uid == os.geteuid() and not info.st_mode & 0o077
+    return mine and folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _take(file: Path, stack: ExitStack, deadline: float, say: Callable[[str], None]) -> bool:
+    """Take one file's lock until ``stack`` closes; False where the file system offers none."""
+    handle = _open(file)
+    stack.callback(os.close, handle)
+    told = False
+    pause = 0.005
+    while True:
+        try:
+            if _try(handle):
+                break
+        except OSError as error:
+            if error.errno in NOT_OFFERED:
+                return False
+            raise
+        if time.monotonic() >= deadline:
+            raise ServerError(
+                f"Another command holds the lock: {_holder(file)}.",
+                where=str(file),
+                hint="Wait for it or end it, then try again.",
+            )
+        if not told and pause >= 0.1:
+            say(f"Waiting for another command: {_holder(file)}.")
+            told = True
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+    _sign(handle)
+    return True
+
+
+def _open(file: Path) -> int:
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    except OSError as error:
+        raise ServerError(
+            f"Cannot write {file}: {error.strerror}.",
+            where=str(file),
+            hint="Make that folder writable, or set CONCIERGE_HOME to one that is.",
+        ) from None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try(handle: int) -> bool:
+        try:
+            os.lseek(handle, 1 << 20, os.SEEK_SET)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try(handle: int) -> bool:
+        # flock, not fcntl locks: those vanish as soon as any other handle on the file is closed.
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def _sign(handle: int) -> None:
+    words = [Path(sys.argv[0]).name, *sys.argv[1:2]] if sys.argv else []
+    holder = {"pid": os.getpid(), "command": " ".join(words), "since": time.strftime("%H:%M:%S")}
+    os.ftruncate(handle, 0)
+    os.lseek(handle, 0, os.SEEK_SET)
+    os.write(handle, json.dumps(holder).encode())
+
+
+def _holder(file: Path) -> str:
+    try:
+        holder = json.loads(file.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} ({holder['command']}), since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "an unknown process"
