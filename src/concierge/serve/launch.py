@@ -1,0 +1,80 @@
+"""How a server is started: its words, its environment, and nothing inherited that was not meant for it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from concierge.errors import StartError
+from concierge.serve.identity import LAUNCH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from concierge.deploy.spec import ServerSpec
+
+INHERITED = re.compile(
+    r"PATH|HOME|USER|LOGNAME|LANG|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|OMP_NUM_THREADS"
+    r"|CUDA_VISIBLE_DEVICES|CUDA_DEVICE_ORDER|HIP_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES|HSA_OVERRIDE_GFX_VERSION"
+    r"|GGML_VK_VISIBLE_DEVICES|VK_ICD_FILENAMES|VK_DRIVER_FILES"
+    r"|SYSTEMROOT|SYSTEMDRIVE|WINDIR|TEMP|TMP|USERPROFILE|LOCALAPPDATA|PATHEXT|NUMBER_OF_PROCESSORS",
+    re.IGNORECASE,
+)
+"""Variables that an engine may see. The ones that would set its address, its key or its rules are not among them,
+and neither is any token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program, its words and its environment; secrets are in the environment only."""
+
+    argv: tuple[str, ...]
+    environ: Mapping[str, str]
+    cwd: Path | None = None
+
+
+def engine_command(spec: ServerSpec, *, key: str, environ: Mapping[str, str]) -> Command:
+    """Return the command that serves ``spec`` on a free port of 127.0.0.1.
+
+    Raises:
+        StartError: The launcher is not one of ours, or does not know a parameter.
+    """
+    from concierge.serve import launch_llama_server, launch_xllamacpp
+
+    makers = {"xllamacpp": launch_xllamacpp.command, "llama-server": launch_llama_server.command}
+    maker = makers.get(spec.launcher)
+    if maker is None:
+        raise StartError(
+            f"concierge cannot start the launcher `{spec.launcher}`.",
+            where=spec.launcher,
+            hint=f"It starts {' and '.join(makers)}; set `local_llm_start_cmd` to start another server yourself.",
+        )
+    return maker(spec, key, {name: value for name, value in environ.items() if INHERITED.fullmatch(name)})
+
+
+def user_command(words: tuple[str, ...], *, environ: Mapping[str, str]) -> Command:
+    """Return the command of the configuration: it is the user's own and sees the user's own environment."""
+    return Command(words, {name: value for name, value in environ.items() if not name.startswith("CONCIERGE_")})
+
+
+def marked(command: Command, launch: str) -> dict[str, str]:
+    """Return the environment of a launch, with the mark by which its processes are known."""
+    return {**command.environ, LAUNCH: launch}
+
+
+def translate(spec: ServerSpec, known: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the parameters of ``spec`` under the launcher's own names.
+
+    Raises:
+        StartError: The launcher does not know one of them.
+    """
+    unknown = [name for name, _ in spec.parameters if name not in known]
+    if unknown:
+        raise StartError(
+            f"The launcher `{spec.launcher}` does not know the parameter `{unknown[0]}`.",
+            where=unknown[0],
+            hint=f"It knows {', '.join(sorted(known))}.",
+        )
+    return [(known[name], value) for name, value in spec.parameters]
