@@ -1,0 +1,303 @@
+"""Having the wanted server, once: adopt it, wait for it, or start it.
+
+The lock covers read, decide, spawn and record. The long wait for the server to load happens outside of it, and
+the record then says ``starting``, so that any other command finds the process and waits with us.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from concierge.errors import ServerError, StartError
+from concierge.serve import failures, lock, logs, processes, stop
+from concierge.serve.record import Record, RecordFile
+from concierge.serve.watch import Adopted, Child, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from concierge.endpoint import Endpoint
+    from concierge.paths import Home
+    from concierge.serve.identity import Identity
+    from concierge.serve.launch import Command
+    from concierge.serve.record import Kind
+
+PAUSE_S = 0.25
+"""The longest pause between two looks at a server that is starting."""
+
+SILENCE_S = 20.0
+"""How long a server that was ready may neither answer nor work before it counts as stuck."""
+
+DAEMON_S = 1.5
+"""How long a command that ended well may take until the server that it left behind answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A server as it should be.
+
+    Attributes:
+        digest: Equal digests mean equal servers.
+        title: What is started, for people.
+        api_key: The key that it will demand; None makes a random one for each launch.
+        base_url: Where it will answer, if that is known beforehand.
+        command: How it is started, given its key.
+        look: Its endpoint once it is proven to be ready, None while it is not.
+        limit_s: Seconds without any progress after which a start has failed.
+    """
+
+    digest: str
+    kind: Kind
+    model: str
+    title: str
+    command: Callable[[str], Command]
+    look: Callable[[Record, Identity | None], Endpoint | None]
+    limit_s: float
+    api_key: str | None = None
+    base_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a command stands: its home, its voice, its environment, and who watches its steps."""
+
+    home: Home
+    say: Callable[[str], None]
+    environ: Mapping[str, str]
+    checkpoint: Callable[[str], None]
+
+    @property
+    def file(self) -> RecordFile:
+        return RecordFile(self.home)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A launch that we may wait for."""
+
+    record: Record
+    watch: Child | Adopted
+
+
+class _Unproven(Exception):  # noqa: N818  # it never leaves this module
+    """A server that had been ready is not any more."""
+
+
+def obtain(wanted: Wanted, ground: Ground) -> Endpoint:
+    """Return the endpoint of the wanted server when it is ready.
+
+    Raises:
+        ServerError: It died, stalled, or is not what it should be; nothing of it is left running.
+    """
+    try:
+        return _obtain_once(wanted, ground)
+    except _Unproven as lost:
+        ground.say(f"The running server {lost}; starting a new one.")
+    try:
+        return _obtain_once(wanted, ground)
+    except _Unproven as lost:
+        raise StartError(f"The new server {lost} as well.", hint="`concierge status` names its log.") from None
+
+
+def _obtain_once(wanted: Wanted, ground: Ground) -> Endpoint:
+    claim = _claim(wanted, ground)
+    try:
+        return _wait(claim, wanted, ground)
+    except ServerError as error:
+        _finish_off(claim.record, ground)
+        if claim.record.state == "ready":
+            raise _Unproven(f"failed ({error.what})") from None
+        raise
+    except BaseException:
+        _leave(claim.record, ground)
+        raise
+
+
+def _claim(wanted: Wanted, ground: Ground) -> Claim:
+    with lock.held(ground.home, environ=ground.environ, say=ground.say):
+        ground.checkpoint("locked")
+        record = ground.file.read()
+        if record is not None:
+            leader = processes.leader(record.launch, record.identity) if processes.from_here(record.starter) else None
+            if leader is not None and record.wants == wanted.digest and record.state != "stopping":
+                return _adopt(record, leader, ground)
+            if leader is not None:
+                ground.say(f"Stopping the server of {record.model}: something else is wanted now.")
+            stop.end(record, ground.file, say=ground.say, drain_s=stop.DRAIN_S)
+        return _spawn(wanted, ground)
+
+
+def _adopt(record: Record, leader: Identity, ground: Ground) -> Claim:
+    if record.state == "ready":
+        return Claim(record, Adopted(record))
+    ground.say(f"Waiting for the server of {record.model} that is already starting.")
+    waiters = (*(waiter for waiter in record.waiters if processes.alive(waiter)), processes.myself())
+    record = replace(record, state="starting", identity=leader, waiters=waiters)
+    ground.file.write(record)
+    return Claim(record, Adopted(record))
+
+
+def _spawn(wanted: Wanted, ground: Ground) -> Claim:
+    import secrets
+
+    me = processes.myself()
+    key = wanted.api_key or secrets.token_urlsafe(24)
+    command = wanted.command(key)
+    generation = ground.file.next_generation()
+    log, handle = logs.create(ground.home, generation)
+    record = Record(
+        generation=generation,
+        state="intent",
+        launch=secrets.token_hex(16),
+        wants=wanted.digest,
+        kind=wanted.kind,
+        model=wanted.model,
+        log=str(log),
+        starter=me,
+        waiters=(me,),
+        base_url=wanted.base_url,
+        # The key of a command is the user's own secret, and not ours to write down.
+        api_key=key if wanted.kind == "engine" else None,
+    )
+    try:
+        ground.file.write(record)
+        ground.checkpoint("intent")
+        ground.say(f"Starting {wanted.title}.")
+        child = _start(command, record, handle)
+        ground.checkpoint("spawned")
+        record = replace(record, state="starting", identity=processes.identify(child.pid))
+        ground.file.write(record)
+        ground.checkpoint("recorded")
+    except BaseException:
+        stop.end(record, ground.file, say=ground.say, drain_s=0)
+        raise
+    finally:
+        os.close(handle)
+    return Claim(record, child)
+
+
+def _start(command: Command, record: Record, log: int) -> Child:
+    import subprocess
+
+    from concierge.serve.launch import marked
+
+    try:
+        process = subprocess.Popen(
+            command.argv,
+            env=marked(command, record.launch),
+            cwd=command.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise failures.not_started(record, command.argv[0], error) from None
+    return Child(process)
+
+
+def _wait(claim: Claim, wanted: Wanted, ground: Ground) -> Endpoint:
+    record = claim.record
+    progress: Progress | None = None
+    pause = 0.005
+    while True:
+        leader = processes.leader(record.launch, record.identity)
+        if leader is not None and leader != record.identity and record.state != "ready":
+            record = _update(replace(record, identity=leader), ground)
+        endpoint = wanted.look(record, leader) if leader else None
+        if endpoint is not None:
+            return _ready(record, endpoint, ground)
+        progress = progress or _progress(claim.record, wanted)
+        progress.asked()
+        if claim.watch.ended_within(pause):
+            return _ended(claim, wanted, ground)
+        if why := progress.stalled():
+            raise failures.stalled(record, wanted.title, why)
+        pause = min(pause * 1.5, PAUSE_S)
+
+
+def _progress(record: Record, wanted: Wanted) -> Progress:
+    return Progress(
+        lambda: processes.members(record.launch, record.identity),
+        Path(record.log),
+        limit_s=min(wanted.limit_s, SILENCE_S) if record.state == "ready" else wanted.limit_s,
+    )
+
+
+def _ready(record: Record, endpoint: Endpoint, ground: Ground) -> Endpoint:
+    if record.state == "ready":
+        return endpoint
+    ground.checkpoint("proved")
+    _update(replace(record, state="ready", waiters=(), base_url=endpoint.base_url, context=endpoint.context), ground)
+    ground.checkpoint("ready")
+    ground.say(f"The server of {record.model} is ready at {endpoint.base_url}.")
+    return endpoint
+
+
+def _update(record: Record, ground: Ground) -> Record:
+    """Write the record of our launch, keeping those who joined meanwhile.
+
+    Raises:
+        StartError: Another command stopped the launch or replaced it.
+    """
+    with lock.held(ground.home, environ=ground.environ, say=ground.say):
+        current = ground.file.read()
+        if current is None or current.launch != record.launch or current.state == "stopping":
+            raise failures.taken_away(record)
+        if record.state == "starting":
+            record = replace(record, waiters=current.waiters)
+        ground.file.write(record)
+    return record
+
+
+def _ended(claim: Claim, wanted: Wanted, ground: Ground) -> Endpoint:
+    """Say how a start failed, or accept what a command that ended well has left running."""
+    record, status = claim.record, claim.watch.status
+    if record.kind == "command" and status == 0:
+        deadline = time.monotonic() + DAEMON_S
+        while time.monotonic() < deadline:
+            endpoint = wanted.look(record, None)
+            if endpoint is not None:
+                return _left_behind(record, endpoint, ground)
+            time.sleep(0.05)
+    current = ground.file.read()
+    if current is None or current.launch != record.launch:
+        raise failures.taken_away(record)
+    raise failures.ended(record, wanted.title, status)
+
+
+def _left_behind(record: Record, endpoint: Endpoint, ground: Ground) -> Endpoint:
+    leader = processes.leader(record.launch, None)
+    if leader is not None:
+        return _ready(replace(record, identity=leader), endpoint, ground)
+    with lock.held(ground.home, environ=ground.environ, say=ground.say):
+        ground.file.clear(record)
+    return replace(endpoint, owned=False)
+
+
+def _finish_off(record: Record, ground: Ground) -> None:
+    """Leave nothing of a failed launch."""
+    with lock.held(ground.home, environ=ground.environ, say=ground.say):
+        current = ground.file.read()
+        if current is not None and current.launch == record.launch:
+            stop.end(current, ground.file, say=ground.say, drain_s=0)
+
+
+def _leave(record: Record, ground: Ground) -> None:
+    """Stop waiting; the last one out of a start that is not finished stops it."""
+    if record.state == "ready":
+        return
+    with lock.held(ground.home, environ=ground.environ, say=ground.say):
+        current = ground.file.read()
+        if current is None or current.launch != record.launch or current.state == "ready":
+            return
+        me = processes.myself()
+        others = tuple(waiter for waiter in current.waiters if waiter != me and processes.alive(waiter))
+        if others:
+            ground.file.write(replace(current, waiters=others))
+        else:
+            stop.end(current, ground.file, say=ground.say, drain_s=0)
