@@ -91,9 +91,19 @@ class Journal:
         self._tell(written)
 
     def end(self, event: Ended, result: RunResult) -> RunResult:
-        """Write the last event and ``result.json``, each as far as the disk allows; return what was written."""
+        """Write the terminal event and ``result.json``, each as far as the disk allows; return what was written."""
         try:
-            self.emit(event)
+            return self._end(event, result)
+        except RunError:
+            # The text may be what did not fit, and how the run ended matters more.
+            with contextlib.suppress(RunError):
+                self._end(dataclasses.replace(event, text=""), dataclasses.replace(result, text=""))
+            raise
+
+    def _end(self, event: Ended, result: RunResult) -> RunResult:
+        try:
+            if not self.ended:
+                self.emit(event)
         finally:
             written = self._redacted(result)
             _replace(self.folder.result, to_json(written.as_dict(), indent=2) + b"\n")

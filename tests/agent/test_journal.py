@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from concierge.agent import folder as folders
+from concierge.agent.events import Asked, Done, Event, ToolCalled
+from concierge.agent.journal import Journal
+from concierge.agent.task import RunResult, Spent
+from concierge.errors import RunError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ASKED = Asked(step=1, messages=1, max_tokens=None)
+USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "estimated": False}
+DONE = Done(reason="answered", text="Yes.", steps=1, usage=USAGE, seconds=0.1)
+RESULT = RunResult("id", "done", "answered", "Yes.", 1, Spent(1, 1), 0.1, "tiny")
+
+
+def lines(folder: folders.RunFolder) -> list[dict[str, object]]:
+    return [json.loads(line) for line in folder.events.read_bytes().split(b"\n")[:-1]]
+
+
+def test_each_event_is_a_line_on_disk_before_anybody_hears_of_it(tmp_path: Path) -> None:
+    folder = folders.create(tmp_path)
+    on_disk: list[int] = []
+    with Journal(folder, subscribers=[lambda _: on_disk.append(len(lines(folder)))]) as journal:
+        journal.emit(ASKED)
+        journal.emit(ASKED)
+    assert on_disk == [1, 2]
+    assert [(line["seq"], line["kind"], line["run"]) for line in lines(folder)] == [
+        (0, "model_asked", folder.id),
+        (1, "model_asked", folder.id),
+    ]
+
+
+def test_nothing_follows_the_terminal_event(tmp_path: Path) -> None:
+    folder = folders.create(tmp_path)
+    with Journal(folder) as journal:
+        journal.end(DONE, RESULT)
+        with pytest.raises(RuntimeError, match="after the run's end"):
+            journal.emit(ASKED)
+    assert [line["kind"] for line in lines(folder)] == ["run_done"]
+    assert json.loads(folder.result.read_text())["text"] == "Yes."
+
+
+def test_a_second_journal_never_writes_into_the_first_ones_file(tmp_path: Path) -> None:
+    folder = folders.create(tmp_path)
+    with Journal(folder), pytest.raises(RunError, match="File exists"):
+        Journal(folder)
+
+
+def test_secrets_are_replaced_wherever_they_appear(tmp_path: Path) -> None:
+    folder = folders.create(tmp_path)
+    heard: list[Event] = []
+    called = ToolCalled(step=1, call_id="1", tool="write", arguments='{"content": "key=sk-123456789-long"}')
+    secrets = {"sk-123456789", "sk-123456789-long", "none", ""}
+    with Journal(folder, subscribers=[heard.append], secrets=secrets) as journal:
+        journal.emit(called)
+        leaky = RunResult("id", "failed", "x", "sk-123456789", 1, Spent(), 0.1, "none", error={"a": ["sk-123456789"]})
+        written = journal.end(DONE, leaky)
+    assert "sk-1234" not in folder.events.read_text() + folder.result.read_text() + repr(heard) + repr(written)
+    assert json.loads(folder.result.read_text())["error"] == {"a": ["[redacted]"]}
+    assert written.model == "none"
+
+
+def test_a_subscriber_that_fails_is_dropped_and_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = folders.create(tmp_path)
+    heard: list[Event] = []
+
+    def broken(event: Event) -> None:
+        raise BrokenPipeError
+
+    with caplog.at_level(logging.ERROR), Journal(folder, subscribers=[broken, heard.append]) as journal:
+        journal.emit(ASKED)
+        journal.end(DONE, RESULT)
+    assert [event.kind for event in heard] == ["model_asked", "run_done"]
+    assert len(caplog.records) == 1
+
+
+FULL_DISK = """
+import asyncio, json, pathlib, resource, signal, sys
+from concierge.agent.session import run_task
+from concierge.agent.task import Task
+from concierge.chat.fake import FakeChat
+from concierge.errors import RunError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+try:
+    asyncio.run(run_task(FakeChat(["x" * 20_000]), Task("t", "m"), workspace_root=pathlib.Path(sys.argv[1])))
+except RunError as error:
+    print(json.dumps(error.as_dict()))
+"""
+
+
+def test_a_record_that_cannot_grow_is_one_sentence_and_still_has_its_end(tmp_path: Path) -> None:
+    """A file size limit is a full disk that needs no disk: the write stops half way through a line."""
+    child = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, timeout=20, check=True,
+    )  # fmt: skip
+    assert json.loads(child.stdout)["what"].startswith("The run's record cannot be written: ")
+    (run,) = (tmp_path / "runs").iterdir()
+    kinds = [json.loads(line)["kind"] for line in (run / "events.jsonl").read_bytes().split(b"\n")[:-1]]
+    assert kinds == ["run_started", "model_asked", "run_failed"]
+    assert json.loads((run / "result.json").read_text())["outcome"] == "failed"
+    assert list(run.glob(".*")) == []
