@@ -166,6 +166,7 @@ class Gguf(Frozen):
         layers: Blocks that a token passes; next-token-prediction blocks are not among them.
         kv_heads: Key-value heads of every layer, or of each layer in order.
         key_length: Elements of one head's key; ``value_length`` likewise. Never embedding ÷ heads.
+        feed_forward: Width of the feed-forward block, of all experts that read one token together.
         pattern: One letter per layer, repeated over the layers: ``f`` full attention, ``w`` sliding window,
             ``r`` recurrent, ``s`` no cache of its own (it shares another layer's).
         window: Tokens of the sliding window.
@@ -186,6 +187,7 @@ class Gguf(Frozen):
     kv_heads: Annotated[int, Field(ge=0)] | tuple[int, ...]
     key_length: Annotated[int, Field(gt=0)]
     value_length: Annotated[int, Field(gt=0)]
+    feed_forward: Annotated[int, Field(gt=0)] | None = None
     pattern: Annotated[str, Field(pattern=r"^[fwrs]+$")] = "f"
     window: Annotated[int, Field(gt=0)] | None = None
     window_key_length: Annotated[int, Field(gt=0)] | None = None

@@ -1,0 +1,283 @@
+"""How much memory a model needs, and how long a context fits: docs/fit.md explains each term and how well it holds.
+
+Everything is in bytes. Nothing here reads a file or a machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from concierge.catalog.types import Gguf
+
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+KV_TYPES: tuple[KvType, ...] = get_args(KvType)
+
+# Bytes of one cached element: a quantised block of 32 elements carries its scale (and minimum) with it.
+_ELEMENT: dict[KvType, Fraction] = {
+    "f32": Fraction(4),
+    "f16": Fraction(2),
+    "bf16": Fraction(2),
+    "q8_0": Fraction(34, 32),
+    "q5_1": Fraction(24, 32),
+    "q5_0": Fraction(22, 32),
+    "q4_1": Fraction(20, 32),
+    "q4_0": Fraction(18, 32),
+}
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+# llama.cpp rounds the cells of a cache up to this many.
+_CELLS = 256
+# Floats that the graph holds for each token of a batch, in embeddings and in feed-forward widths, and what attention
+# alone holds where the feed-forward block is narrow: measured with models of several shapes, see docs/fit.md.
+_EMBEDDINGS, _FEED_FORWARDS, _ATTENTION = 5, 3, 6
+# The width where the file does not state one; models are built between three and four embeddings wide.
+_USUAL_WIDTH = 4
+# What the driver, the allocator and everything else on the device may take.
+MARGIN = GIB
+SMALL_MARGIN = 512 * MIB
+SMALL_DEVICE = 4 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What lies in one memory, by purpose."""
+
+    weights: int = 0
+    kv: int = 0
+    state: int = 0
+    compute: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv + self.state + self.compute
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """What the model needs on the accelerator and in main memory.
+
+    Attributes:
+        margin: Bytes to leave free on the accelerator, or in main memory when nothing is on an accelerator.
+    """
+
+    device: Parts
+    host: Parts
+    margin: int
+
+    @property
+    def device_total(self) -> int:
+        """Bytes that the accelerator must have free; 0 when nothing is put there."""
+        return self.device.total + self.margin if self.device.total else 0
+
+    @property
+    def host_total(self) -> int:
+        """Bytes that main memory must have free."""
+        return self.host.total if self.device.total else self.host.total + self.margin
+
+    @property
+    def total(self) -> int:
+        """Both together: what a machine with one memory for everything must have free."""
+        return self.device.total + self.host.total + self.margin
+
+
+def estimate(
+    facts: Gguf,
+    weights: int,
+    *,
+    context: int,
+    parallel: int = 1,
+    kv_type_k: KvType = "f16",
+    kv_type_v: KvType = "f16",
+    ubatch: int = 512,
+    unified: bool = False,
+    flash_attention: bool = True,
+    gpu_layers: int | None = None,
+    margin: int = MARGIN,
+) -> MemoryEstimate:
+    """Estimate the memory that serving needs.
+
+    Args:
+        facts: The model's facts.
+        weights: Bytes of its files.
+        context: Tokens that one request may use.
+        parallel: Requests that are served at once.
+        kv_type_k: How keys are cached; ``kv_type_v`` the same of values.
+        kv_type_v: See ``kv_type_k``.
+        ubatch: Tokens that are computed at once while a prompt is read.
+        unified: The requests share one cache of ``context`` tokens, instead of one each.
+        flash_attention: The engine does not keep the scores of a whole batch; its default.
+        gpu_layers: Layers on the accelerator; None puts all of them there, 0 none.
+        margin: Bytes to leave free; ``margin_for`` knows what suits a device.
+    """
+    kv = kv_bytes(
+        facts,
+        context=context,
+        parallel=parallel,
+        kv_type_k=kv_type_k,
+        kv_type_v=kv_type_v,
+        ubatch=ubatch,
+        unified=unified,
+    )
+    state = state_bytes(facts) * parallel
+    compute = compute_bytes(
+        facts, context=context, parallel=parallel, ubatch=ubatch, unified=unified, flash_attention=flash_attention
+    )
+    on_device = facts.layers if gpu_layers is None else min(max(gpu_layers, 0), facts.layers)
+    share = Fraction(on_device, facts.layers)
+    # Rows of the input table are looked up, not multiplied: the engine leaves the table in main memory.
+    movable = max(0, weights - facts.input_bytes)
+    device = Parts(
+        weights=int(movable * share), kv=int(kv * share), state=int(state * share), compute=compute if share else 0
+    )
+    host = Parts(
+        weights=weights - device.weights,
+        kv=kv - device.kv,
+        state=state - device.state,
+        compute=0 if share == 1 else compute,
+    )
+    return MemoryEstimate(device=device, host=host, margin=margin)
+
+
+def margin_for(capacity: int) -> int:
+    """Return what to leave free on a device of that capacity."""
+    return SMALL_MARGIN if capacity <= SMALL_DEVICE else MARGIN
+
+
+def kv_bytes(
+    facts: Gguf,
+    *,
+    context: int,
+    parallel: int = 1,
+    kv_type_k: KvType = "f16",
+    kv_type_v: KvType = "f16",
+    ubatch: int = 512,
+    unified: bool = False,
+) -> int:
+    """Return the size of the cache of keys and values, exactly as llama.cpp allocates it."""
+    full, window = _cells(facts, context=context, parallel=parallel, ubatch=ubatch, unified=unified)
+    total = Fraction(0)
+    for layer in range(facts.layers):
+        kind = facts.pattern[layer % len(facts.pattern)]
+        cells = {"f": full, "w": window}.get(kind, 0)
+        total += cells * _cell_bytes(facts, layer, kind, kv_type_k, kv_type_v)
+    return int(total)
+
+
+def kv_bytes_per_token(facts: Gguf, *, kv_type_k: KvType = "f16", kv_type_v: KvType = "f16") -> Fraction:
+    """Return what one more token of context costs: layers with a window or a state cost nothing more."""
+    return sum(
+        (
+            _cell_bytes(facts, layer, "f", kv_type_k, kv_type_v)
+            for layer in range(facts.layers)
+            if facts.pattern[layer % len(facts.pattern)] == "f"
+        ),
+        Fraction(0),
+    )
+
+
+def kv_read_bytes(facts: Gguf, *, depth: int, kv_type_k: KvType = "f16", kv_type_v: KvType = "f16") -> int:
+    """Return the bytes of cache that are read to produce the next token after ``depth`` tokens."""
+    total = Fraction(0)
+    for layer in range(facts.layers):
+        kind = facts.pattern[layer % len(facts.pattern)]
+        # A layer that shares a cache still reads it; which layer's it is matters little for the sum.
+        seen = min(depth, facts.window or depth) if kind in "ws" else depth
+        total += 0 if kind == "r" else seen * _cell_bytes(facts, layer, kind, kv_type_k, kv_type_v)
+    return int(total)
+
+
+def state_bytes(facts: Gguf) -> int:
+    """Return the state of all recurrent layers for one request; it does not grow with the context."""
+    state = facts.recurrent
+    if state is None:
+        return 0
+    layers = sum(facts.pattern[layer % len(facts.pattern)] == "r" for layer in range(facts.layers))
+    convolution = (state.conv_kernel - 1) * (state.inner_size + 2 * state.group_count * state.state_size)
+    return layers * 4 * (convolution + state.state_size * state.inner_size)
+
+
+def compute_bytes(
+    facts: Gguf,
+    *,
+    context: int,
+    parallel: int = 1,
+    ubatch: int = 512,
+    unified: bool = False,
+    flash_attention: bool = True,
+) -> int:
+    """Return the size of the buffers that one batch is computed in."""
+    full, window = _cells(facts, context=context, parallel=1, ubatch=ubatch, unified=unified)
+    width = facts.feed_forward or facts.embedding * _USUAL_WIDTH
+    floats = max(_EMBEDDINGS * facts.embedding + _FEED_FORWARDS * width, _ATTENTION * facts.embedding)
+    activations = ubatch * floats * 4
+    # The mask says for each token of the batch which cells it may see, in half precision, once for each kind of cache.
+    mask = ubatch * 2 * (full + (window if "w" in facts.pattern else 0))
+    scores = 0 if flash_attention else ubatch * full * facts.heads * 4
+    logits = parallel * facts.vocab * 4
+    return activations + mask + scores + logits
+
+
+def largest_context(
+    facts: Gguf,
+    weights: int,
+    *,
+    free: int,
+    most: int,
+    least: int = _CELLS,
+    kv_type_k: KvType = "f16",
+    kv_type_v: KvType = "f16",
+    parallel: int = 1,
+    margin: int = MARGIN,
+) -> int:
+    """Return the longest context up to ``most`` that fits into ``free`` bytes; 0 when ``least`` does not."""
+
+    def fits(context: int) -> bool:
+        needed = estimate(
+            facts,
+            weights,
+            context=context,
+            parallel=parallel,
+            kv_type_k=kv_type_k,
+            kv_type_v=kv_type_v,
+            margin=margin,
+        )
+        return needed.total <= free
+
+    if not fits(least):
+        return 0
+    low, high = least // _CELLS, most // _CELLS
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle * _CELLS) else (low, middle - 1)
+    return max(low * _CELLS, least)
+
+
+def _cells(facts: Gguf, *, context: int, parallel: int, ubatch: int, unified: bool) -> tuple[int, int]:
+    """The cells of a layer that attends to everything, and of one that keeps a window."""
+    sequences = 1 if unified else parallel
+    full = _padded(context)
+    if facts.window is None:
+        return full * sequences, 0
+    # The window of every request must survive while a batch of new tokens is written behind it.
+    windows = facts.window * (parallel if unified else 1)
+    return full * sequences, min(full, _padded(windows + ubatch)) * sequences
+
+
+def _padded(cells: int) -> int:
+    return -(-cells // _CELLS) * _CELLS
+
+
+def _cell_bytes(facts: Gguf, layer: int, kind: str, kv_type_k: KvType, kv_type_v: KvType) -> Fraction:
+    if facts.latent is not None:
+        # Keys and values are two views of one compressed row.
+        return facts.latent * _ELEMENT[kv_type_k]
+    heads = facts.kv_heads[layer] if isinstance(facts.kv_heads, tuple) else facts.kv_heads
+    windowed = kind == "w"
+    key = (facts.window_key_length if windowed else None) or facts.key_length
+    value = (facts.window_value_length if windowed else None) or facts.value_length
+    return heads * (key * _ELEMENT[kv_type_k] + value * _ELEMENT[kv_type_v])
