@@ -223,9 +223,8 @@ class OpenAICompatibleChatClient:
                 # Nothing is missing from an answer whose end was announced.
                 if not stream.finished:
                     raise
-        for delta in [*map(add, events.flush()), stream.flush()]:
-            if delta is not None:
-                on_delta(delta)
+        for delta in stream.end(events.flush()):
+            on_delta(delta)
         return stream.reply()
 
     def _status_error(self, status: int, failure: Failure, asked: float | None = None) -> StatusError:

@@ -53,10 +53,11 @@ class SseDecoder:
         self._held += len(chunk)
         if self._held > self._max:
             raise ReplyError(f"The server sent an event of more than {self._max:,} bytes.")
-        complete = b"\n" in chunk or b"\r" in chunk or (self._unfinished and self._unfinished[-1].endswith(b"\r"))
-        self._unfinished.append(chunk)
-        if not complete:
+        after_cr = bool(self._unfinished) and self._unfinished[-1].endswith(b"\r")
+        if chunk:
+            self._unfinished.append(chunk)
             self._idle = False
+        if not (chunk and (after_cr or b"\n" in chunk or b"\r" in chunk)):
             return ()
         lines = b"".join(self._unfinished).splitlines(keepends=True)
         # A line that ends in CR may be the first half of CR LF.
@@ -77,9 +78,11 @@ class SseDecoder:
                     data.clear()
             elif line.startswith(b"data:"):
                 data.append(line[5:].removeprefix(b" "))
-            elif line.startswith((b"error:", b"{")):
-                # Not in the standard: some servers report a failure under a field of its own, others as a bare line.
-                payloads.append(line.removeprefix(b"error:").strip())
+            # Not in the standard: some servers report a failure under a field of its own, others as a bare line.
+            elif line.startswith(b"error:"):
+                payloads.append(b'{"error":%s}' % line[6:])
+            elif line.startswith(b"{"):
+                payloads.append(line)
 
 
 def _whole_events(chunk: bytes) -> list[bytes] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ from concierge.chat.wire import build_reply, excerpt
 from concierge.errors import ReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # ``json.loads`` spends as much on guessing the encoding and on white space as on parsing an event.
 _decode: Final[Callable[[str], tuple[Any, int]]] = json.JSONDecoder().raw_decode
@@ -59,8 +60,20 @@ class ReplyStream:
             return self._odd(text)
         return self._take(document)
 
-    def flush(self) -> Delta | None:
-        """Return what was held back, when the stream has ended."""
+    def end(self, tail: Sequence[bytes] = ()) -> list[Delta]:
+        """Take what the end of the stream left over; return what of it, and of what was held back, may be shown.
+
+        A last event that is not whole is no fault of its own: ``reply`` says whether the stream was cut off.
+
+        Raises:
+            StreamFailure: The server reported an error.
+        """
+        deltas: list[Delta | None] = []
+        with contextlib.suppress(ReplyError):
+            deltas += map(self.add, tail)
+        return [delta for delta in (*deltas, self._flush()) if delta is not None]
+
+    def _flush(self) -> Delta | None:
         content, thought = self._thinking.flush()
         if self._half:
             content, self._half = content + "\ufffd", ""
@@ -93,7 +106,7 @@ class ReplyStream:
             raise StreamFailure(parse_document(document))
         if usage := document.get("usage"):
             self._usage = usage
-        if self._model is None:
+        if not self._model:
             self._model = document.get("model")
         choices = document.get("choices")
         if not choices or not isinstance(choices, list) or type(choices[0]) is not dict:

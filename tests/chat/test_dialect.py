@@ -1,0 +1,126 @@
+import pytest
+
+from concierge.chat.dialect import is_loopback, other_spelling, route, spell
+from concierge.endpoint import Dialect, Endpoint
+from concierge.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("base_url", "url"),
+    [
+        ("http://127.0.0.1:11434/v1", "http://127.0.0.1:11434/v1/chat/completions"),
+        ("http://127.0.0.1:11434/v1/", "http://127.0.0.1:11434/v1/chat/completions"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000/v1/chat/completions"),
+        ("https://api.openai.com/v1/chat/completions", "https://api.openai.com/v1/chat/completions"),
+        ("http://user:word@host/v1", "http://user:word@host/v1/chat/completions"),
+        (
+            "https://res.openai.azure.com/openai/v1/",
+            "https://res.openai.azure.com/openai/v1/chat/completions",
+        ),
+        ("https://res.openai.azure.com", "https://res.openai.azure.com/openai/v1/chat/completions"),
+        (
+            "https://res.openai.azure.com/openai/v1?api-version=preview",
+            "https://res.openai.azure.com/openai/v1/chat/completions?api-version=preview",
+        ),
+        (
+            "https://res.openai.azure.com/openai/deployments/dep?api-version=2025-01-01",
+            "https://res.openai.azure.com/openai/deployments/dep/chat/completions?api-version=2025-01-01",
+        ),
+        (
+            "https://res.openai.azure.com/openai/deployments/dep",
+            "https://res.openai.azure.com/openai/deployments/dep/chat/completions?api-version=2024-10-21",
+        ),
+        (
+            "https://res.openai.azure.com/?api-version=2025-01-01",
+            "https://res.openai.azure.com/openai/deployments/my%2Fmodel/chat/completions?api-version=2025-01-01",
+        ),
+    ],
+)
+def test_requests_go_where_the_base_url_says(base_url: str, url: str) -> None:
+    assert route(Endpoint(base_url, "m")).url("my/model") == url
+
+
+@pytest.mark.parametrize(
+    ("base_url", "dialect", "limit", "header"),
+    [
+        ("http://127.0.0.1:11434/v1", "generic", "max_tokens", "Authorization"),
+        ("https://api.openai.com/v1", "openai", "max_completion_tokens", "Authorization"),
+        ("https://res.services.ai.azure.com/openai/v1", "azure", "max_completion_tokens", "api-key"),
+        ("https://res.openai.azure.com/openai/deployments/d", "azure", "max_tokens", "api-key"),
+        ("https://api.openai.com.evil.example/v1", "generic", "max_tokens", "Authorization"),
+    ],
+)
+def test_well_known_hosts_are_recognised(base_url: str, dialect: Dialect, limit: str, header: str) -> None:
+    found = route(Endpoint(base_url, "m"))
+    assert (found.dialect, found.capabilities.limit_name, found.capabilities.key_header) == (dialect, limit, header)
+
+
+def test_a_dialect_that_is_given_wins() -> None:
+    assert route(Endpoint("http://gateway.example/v1", "m", dialect="openai")).dialect == "openai"
+
+
+def test_credentials_and_query_are_not_shown() -> None:
+    shown = route(Endpoint("http://user:word@host:8000/v1?key=secret", "m")).shown
+    assert shown == "http://host:8000/v1"
+
+
+def test_a_key_replaces_credentials_in_the_url() -> None:
+    assert route(Endpoint("http://user:word@host/v1", "m", "key")).url("m") == "http://host/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    "base_url", ["", "127.0.0.1:11434", "ftp://host/v1", "http://", "http://host:port/v1", "http://["]
+)
+def test_what_is_not_a_web_address_is_refused(base_url: str) -> None:
+    with pytest.raises(ConfigError, match="not an http or https URL"):
+        route(Endpoint(base_url, "m"))
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("llm.localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.10", True),
+        ("::1", True),
+        ("0.0.0.0", True),
+        ("192.168.1.2", False),
+        ("localhost.example.com", False),
+        ("127.0.0.1.example.com", False),
+    ],
+)
+def test_this_machine_is_recognised(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+OPENAI = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+AZURE = "Unrecognized request argument supplied: max_completion_tokens"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "sent", "expected"),
+    [
+        (OPENAI, {"max_tokens": 5}, {"max_tokens": "max_completion_tokens"}),
+        (AZURE, {"max_completion_tokens": 5}, {"max_completion_tokens": "max_tokens"}),
+        ("Extra inputs are not permitted: body.stream_options", {"stream_options": {}}, {"stream_options": None}),
+        (OPENAI, {"messages": []}, {}),
+        ("max_tokens is too large: 100000", {"max_tokens": 100000}, {}),
+        ("Unknown model", {"max_tokens": 5}, {}),
+    ],
+)
+def test_a_refused_parameter_has_another_spelling(
+    refusal: str, sent: dict[str, object], expected: dict[str, str | None]
+) -> None:
+    assert other_spelling(refusal, sent, {}) == expected
+
+
+def test_a_parameter_is_swapped_once_and_not_back() -> None:
+    known: dict[str, str | None] = {"max_tokens": "max_completion_tokens"}
+    assert other_spelling(AZURE, {"max_completion_tokens": 5}, known) == {}
+
+
+def test_a_body_is_spelled_as_the_server_wants_it() -> None:
+    body: dict[str, object] = {"model": "m", "max_tokens": 5, "stream_options": {}}
+    spelling: dict[str, str | None] = {"max_tokens": "max_completion_tokens", "stream_options": None}
+    assert spell(body, spelling) == {"model": "m", "max_completion_tokens": 5}
