@@ -66,7 +66,7 @@ class HttpReader:
 
 def _at_most(answer: httpx.Response, size: int) -> bytes:
     body = bytearray()
-    for chunk in answer.iter_raw():
+    for chunk in answer.iter_bytes():
         body += chunk
         if len(body) >= size:
             break

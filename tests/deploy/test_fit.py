@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from concierge.catalog.loader import load
+from concierge.catalog.types import Gguf, Recurrent
+from concierge.deploy import fit
+from concierge.deploy.fit import GIB, MIB
+
+CATALOG = load()
+
+
+def dense(layers: int, kv_heads: int, head: int = 128, **more: object) -> Gguf:
+    return Gguf.model_validate(
+        {
+            "architecture": "llama",
+            "layers": layers,
+            "embedding": 4096,
+            "vocab": 128_000,
+            "heads": 32,
+            "kv_heads": kv_heads,
+            "key_length": head,
+            "value_length": head,
+            **more,
+        }
+    )
+
+
+# layers, key-value heads, KiB per token at f16, GiB at 4k, 8k, 16k and 32k, KiB per token at q8_0
+TABLE = {
+    "Qwen3-0.6B / 1.7B": (28, 8, 112, 0.44, 0.88, 1.75, 3.50, 59.5),
+    "Qwen3-4B / 8B": (36, 8, 144, 0.56, 1.13, 2.25, 4.50, 76.5),
+    "Qwen3-14B": (40, 8, 160, 0.63, 1.25, 2.50, 5.00, 85),
+    "Qwen3-32B": (64, 8, 256, 1.00, 2.00, 4.00, 8.00, 136),
+    "Qwen3-30B-A3B": (48, 4, 96, 0.38, 0.75, 1.50, 3.00, 51),
+    "Llama-3.1-8B": (32, 8, 128, 0.50, 1.00, 2.00, 4.00, 68),
+    "Llama-3.2-3B": (28, 8, 112, 0.44, 0.88, 1.75, 3.50, 59.5),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_cache_weighs_what_the_table_says(name: str) -> None:
+    layers, heads, kib, *gib, kib_q8 = TABLE[name]
+    facts = dense(int(layers), int(heads))
+    assert fit.kv_bytes_per_token(facts) == kib * 1024
+    assert fit.kv_bytes_per_token(facts, kv_type_k="q8_0", kv_type_v="q8_0") == kib_q8 * 1024
+    for context, wanted in zip((4096, 8192, 16384, 32768), gib, strict=True):
+        exact = fit.kv_bytes(facts, context=context)
+        assert exact == kib * 1024 * context
+        # The table is rounded to two digits.
+        assert exact / GIB == pytest.approx(wanted, abs=0.0051)
+
+
+@pytest.mark.parametrize(
+    ("model", "kib"),
+    [
+        ("smollm2-135m", 22.5),
+        ("qwen3-0.6b", 112),
+        ("qwen3-1.7b", 112),
+        ("qwen3-4b", 144),
+        ("qwen3-8b", 144),
+        ("qwen3-14b", 160),
+        ("qwen3-30b-a3b", 96),
+        ("llama-3.2-3b", 112),
+        ("gpt-oss-20b", 24),  # 12 of 24 layers, 8 heads of 64
+        ("qwen3.5-9b", 32),  # 8 of 32 layers, 4 heads of 256
+        ("gemma-4-12b", 16),  # 8 of 48 layers, 1 head of 512
+    ],
+)
+def test_a_token_of_a_catalogued_model_costs_what_its_configuration_says(model: str, kib: float) -> None:
+    entry = CATALOG.model(model)
+    assert entry is not None
+    assert entry.gguf is not None
+    assert fit.kv_bytes_per_token(entry.gguf) == kib * 1024
+
+
+# What the engine printed for SmolLM2 135M: context, MiB of cache at f16, at q8_0, MiB of compute buffer at f16.
+PRINTED = [
+    (512, 11.25, 5.98, 15.14),
+    (1024, 22.50, 11.95, 15.64),
+    (2048, 45.00, 23.91, 16.64),
+    (4096, 90.00, 47.81, 18.64),
+    (8192, 180.00, 95.62, 22.64),
+]
+
+
+@pytest.mark.parametrize(("context", "f16", "q8_0", "compute"), PRINTED)
+def test_the_buffers_are_those_that_the_engine_printed(context: int, f16: float, q8_0: float, compute: float) -> None:
+    model = CATALOG.model("smollm2-135m")
+    assert model is not None
+    assert model.gguf is not None
+    # 0.01: what is printed is rounded to two digits.
+    assert fit.kv_bytes(model.gguf, context=context) / MIB == pytest.approx(f16, abs=0.01)
+    quantised = fit.kv_bytes(model.gguf, context=context, kv_type_k="q8_0", kv_type_v="q8_0")
+    assert quantised / MIB == pytest.approx(q8_0, abs=0.01)
+    assert fit.compute_bytes(model.gguf, context=context) / MIB == pytest.approx(compute, abs=0.25)
+
+
+# Compute buffers that the engine printed for llama-shaped models of one's own making (vocabulary 49152, f16), at
+# context 512 and 4096: embedding, feed-forward width, MiB, MiB.
+SHAPES = [
+    (1024, 1024, 12.52, 16.02),
+    (1024, 3072, 28.52, 32.02),
+    (2048, 6144, 56.52, 60.02),
+    (2048, 8192, 68.52, 72.02),
+    (2048, 11008, 85.02, 88.52),
+]
+
+
+@pytest.mark.parametrize(("embedding", "width", "short", "long"), SHAPES)
+def test_the_compute_buffer_follows_the_shape_of_the_model(
+    embedding: int, width: int, short: float, long: float
+) -> None:
+    facts = dense(2, 8, embedding=embedding, feed_forward=width, heads=16, vocab=49152)
+    # Never less than the engine takes; more by the logits, and where attention is the wider part by a quarter.
+    for context, printed in ((512, short), (4096, long)):
+        assert printed - 0.05 <= fit.compute_bytes(facts, context=context) / MIB <= printed * 1.35
+
+
+def test_a_window_costs_its_width_and_one_batch_and_no_more() -> None:
+    facts = dense(24, 8, head=64, pattern="wf", window=128)
+    growing = 12 * 8 * 128 * 2
+    assert fit.kv_bytes_per_token(facts) == growing
+    # 128 tokens and a batch of 512, rounded up to whole groups of 256 cells.
+    assert fit.kv_bytes(facts, context=32768) == growing * 32768 + growing * 768
+    assert fit.kv_bytes(facts, context=512) == 2 * growing * 512
+
+
+def test_windowed_layers_use_heads_of_their_own_size() -> None:
+    facts = dense(6, 1, head=512, pattern="wwwwwf", window=1024, window_key_length=256, window_value_length=256)
+    wide = facts.model_copy(update={"kv_heads": (8, 8, 8, 8, 8, 1)})
+    assert fit.kv_bytes(wide, context=8192) == 8192 * 1024 * 2 + 5 * 1536 * 8 * 512 * 2
+
+
+def test_layers_that_share_a_cache_cost_nothing() -> None:
+    assert fit.kv_bytes(dense(4, 8, pattern="ffss"), context=4096) == fit.kv_bytes(dense(2, 8), context=4096)
+
+
+def test_recurrent_layers_cost_a_state_that_does_not_grow() -> None:
+    state = Recurrent(conv_kernel=4, inner_size=6144, state_size=128, group_count=16)
+    facts = dense(64, 4, head=256, pattern="rrrf", recurrent=state)
+    assert fit.kv_bytes_per_token(facts) == 64 * 1024
+    # 149.625 MiB is what Qwen3.5 27B is reported to hold for each request.
+    assert fit.state_bytes(facts) == 156_893_184
+    both = fit.estimate(facts, GIB, context=4096, parallel=2)
+    assert both.device.state == 2 * 156_893_184
+
+
+def test_compressed_attention_keeps_one_row_for_keys_and_values() -> None:
+    assert fit.kv_bytes_per_token(dense(61, 1, head=576, latent=576)) == 61 * 576 * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "thirty_two"),
+    [("f32", 128), ("f16", 64), ("bf16", 64), ("q8_0", 34), ("q5_1", 24), ("q5_0", 22), ("q4_1", 20), ("q4_0", 18)],
+)
+def test_a_block_of_cached_elements_takes_what_ggml_takes(kind: fit.KvType, thirty_two: int) -> None:
+    facts = dense(1, 1, head=32)
+    assert fit.kv_bytes_per_token(facts, kv_type_k=kind, kv_type_v=kind) == 2 * thirty_two
+
+
+def test_keys_and_values_may_be_kept_differently() -> None:
+    assert fit.kv_bytes_per_token(dense(1, 1, head=32), kv_type_k="q8_0", kv_type_v="q4_0") == 34 + 18
+
+
+def test_each_request_has_a_context_of_its_own_unless_they_share_one() -> None:
+    facts = dense(32, 8)
+    assert fit.kv_bytes(facts, context=4096, parallel=4) == 4 * fit.kv_bytes(facts, context=4096)
+    assert fit.kv_bytes(facts, context=4096, parallel=4, unified=True) == fit.kv_bytes(facts, context=4096)
+
+
+def test_without_flash_attention_the_scores_of_a_batch_are_kept() -> None:
+    facts = dense(32, 8)
+    more = fit.compute_bytes(facts, context=8192, flash_attention=False) - fit.compute_bytes(facts, context=8192)
+    assert more == 512 * 8192 * 32 * 4
+
+
+def test_layers_that_stay_behind_are_counted_in_main_memory() -> None:
+    facts = dense(32, 8, input_bytes=MIB)
+    none, half, whole = (fit.estimate(facts, 4 * GIB, context=4096, gpu_layers=n) for n in (0, 16, None))
+    assert none.device_total == 0
+    assert none.host_total == none.host.total + fit.MARGIN
+    assert half.device.kv == half.host.kv == whole.device.kv // 2
+    assert whole.host.total == MIB
+    assert half.device.weights + half.host.weights == 4 * GIB
+    assert whole.device_total == whole.device.total + fit.MARGIN
+    assert whole.total == whole.device_total + MIB
+
+
+def test_a_small_device_keeps_half_the_margin() -> None:
+    assert fit.margin_for(4 * GIB) == 512 * MIB
+    assert fit.margin_for(6 * GIB) == GIB
+
+
+def test_the_largest_context_fits_and_the_next_one_does_not() -> None:
+    facts = dense(32, 8)
+    free = 8 * GIB
+    context = fit.largest_context(facts, 4 * GIB, free=free, most=131_072)
+    assert fit.estimate(facts, 4 * GIB, context=context).total <= free
+    assert fit.estimate(facts, 4 * GIB, context=context + 256).total > free
+    assert fit.largest_context(facts, 4 * GIB, free=GIB, most=131_072) == 0
+    assert fit.largest_context(facts, 4 * GIB, free=100 * GIB, most=8192) == 8192
+
+
+@given(
+    st.sampled_from([model.gguf for model in CATALOG.models if model.gguf]),
+    st.integers(256, 200_000),
+    st.integers(1, 8),
+    st.sampled_from(fit.KV_TYPES),
+)
+def test_more_context_never_needs_less(facts: Gguf, context: int, parallel: int, kind: fit.KvType) -> None:
+    def needed(tokens: int) -> int:
+        return fit.estimate(facts, GIB, context=tokens, parallel=parallel, kv_type_k=kind, kv_type_v=kind).total
+
+    assert needed(context) <= needed(context + 256)
