@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from concierge.machine.types import Device, MemoryFacts
+    from concierge.machine.types import Accelerator, Device, MemoryFacts
 
 GIB = 1 << 30
 _SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 36, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -54,24 +54,32 @@ def cpu_budget(system: MemoryFacts) -> MemoryBudget:
     return MemoryBudget(budget, f"{ceiling.source} less the system's share", now=available)
 
 
-def device_budget(system: MemoryFacts, device: Device) -> MemoryBudget:
+def device_budget(system: MemoryFacts, device: Device, accelerator: Accelerator = "vulkan") -> MemoryBudget:
     """Return what one device offers a model, from the memory that a model on it would really go to."""
     memory = device.memory
-    if memory.wired_limit.bytes is not None or memory.unified.bytes is not None:
-        return _pool_budget(system, device)
+    if device.kind in ("integrated", "unified"):
+        return _pool_budget(system, device, accelerator)
     if memory.dedicated.bytes is None:
         return MemoryBudget(None, memory.dedicated.reason or "the device's memory is not known", device=device.id)
-    source = memory.dedicated.source
-    return MemoryBudget(memory.dedicated.bytes, source, now=memory.free.bytes, device=device.id)
+    return MemoryBudget(memory.dedicated.bytes, memory.dedicated.source, now=memory.free.bytes, device=device.id)
 
 
-def _pool_budget(system: MemoryFacts, device: Device) -> MemoryBudget:
-    """A pool that the CPU shares: the smallest of its own limit and what the system can spare."""
+def _pool_budget(system: MemoryFacts, device: Device, accelerator: Accelerator) -> MemoryBudget:
+    """A pool that the CPU shares: the smallest of its own limits and what the system can spare."""
     memory, spare = device.memory, cpu_budget(system)
-    limits = [amount for amount in (memory.wired_limit, memory.unified) if amount.bytes is not None]
+    carve_out = memory.dedicated.bytes or 0
+    part = memory.shared if memory.shared.bytes is not None else memory.unified
+    limits = [amount for amount in (memory.wired_limit, part) if amount.bytes is not None]
+    if not limits:
+        return MemoryBudget(None, memory.unified.reason or "the shared pool's size is not known", device=device.id)
     tightest = min(limits, key=lambda amount: amount.bytes or 0)
     size, reason = tightest.bytes or 0, tightest.source
     if spare.bytes is not None and spare.bytes < size:
         size, reason = spare.bytes, f"{tightest.source}, capped by {spare.reason}"
-    known = [amount for amount in (memory.free.bytes, system.available.bytes) if amount is not None]
-    return MemoryBudget(size, reason, now=min(known, default=None), device=device.id)
+    if carve_out and part is memory.shared:
+        # The carve-out is not in the system's total. ROCm allocates from one of the two parts, Vulkan from both.
+        size = max(size, carve_out) if accelerator == "rocm" else size + carve_out
+        reason = f"{reason}, and the carve-out"
+    free = [amount for amount in (memory.free.bytes, system.available.bytes) if amount is not None]
+    now = min(min(free, default=size), size) if free else None
+    return MemoryBudget(size, reason, now=now, device=device.id)

@@ -264,7 +264,9 @@ class Machine:
     def devices_for(self, accelerator: Accelerator) -> tuple[Device, ...]:
         """Return the devices that are usable through ``accelerator``, largest budget first."""
         able = (device for device in self.devices if device.can(accelerator))
-        return tuple(sorted(able, key=lambda device: device_budget(self.memory, device).bytes or -1, reverse=True))
+        return tuple(
+            sorted(able, key=lambda device: device_budget(self.memory, device, accelerator).bytes or -1, reverse=True)
+        )
 
     def usable(self, accelerator: Accelerator) -> Usable:
         """Return whether any device is usable through ``accelerator``, and if none, the best reason."""
@@ -279,7 +281,11 @@ class Machine:
         if accelerator == "cpu":
             return cpu_budget(self.memory)
         able = self.devices_for(accelerator)
-        return device_budget(self.memory, able[0]) if able else MemoryBudget(None, self.usable(accelerator).reason)
+        return (
+            device_budget(self.memory, able[0], accelerator)
+            if able
+            else MemoryBudget(None, self.usable(accelerator).reason)
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as the object that ``--json`` prints."""

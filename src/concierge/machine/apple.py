@@ -1,0 +1,110 @@
+"""Apple silicon and the Macs before it: sysctl, system_profiler, and Metal's own answer."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from concierge.machine.budget import GIB
+from concierge.machine.parse import MIB, VENDORS, amount, fields, found, integer, objects, words
+from concierge.machine.sighting import Sighting
+from concierge.machine.types import Amount, DeviceMemory, Driver, Vendor
+from concierge.machine.verdict import Verdict, no, yes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from concierge.machine.bundle import Bundle
+    from concierge.machine.types import Device, MemoryFacts
+
+_TWO_THIRDS_UP_TO = 36 * GIB
+"""macOS lets the GPU wire two thirds of memory up to this size and three quarters above it."""
+
+
+def sysctl(bundle: Bundle) -> dict[str, str]:
+    """Return the sysctl values that were asked for."""
+    output = bundle.command("sysctl")
+    return fields(output.stdout) if output else {}
+
+
+def is_silicon(bundle: Bundle) -> bool:
+    """Return whether the hardware is arm64, also when this process runs translated."""
+    return sysctl(bundle).get("hw.optional.arm64") == "1" or bundle.platform.get("machine") == "arm64"
+
+
+def sightings(bundle: Bundle, system: MemoryFacts) -> list[Sighting]:
+    """Return the Mac's GPU; on Apple silicon it is there even when system_profiler says nothing."""
+    if bundle.system != "darwin":
+        return []
+    shown = [_shown(record) for record in _profiler(bundle)]
+    if not is_silicon(bundle):
+        return [sighting for sighting in shown if sighting is not None]
+    name = next((sighting.name for sighting in shown if sighting and sighting.name), "")
+    memory = DeviceMemory(
+        dedicated=Amount(reason="the GPU shares the system's memory"),
+        unified=system.total,
+        wired_limit=_wired_limit(bundle, system),
+        free=system.available,
+    )
+    return [
+        Sighting(
+            source="sysctl",
+            vendor="apple",
+            name=name or words(sysctl(bundle).get("machdep.cpu.brand_string")) or "Apple GPU",
+            kind="unified",
+            memory=memory,
+            driver=Driver(name="metal", usable=True),
+        )
+    ]
+
+
+def _profiler(bundle: Bundle) -> list[dict[str, Any]]:
+    output = bundle.command("system_profiler")
+    try:
+        document = json.loads(output.stdout) if output else {}
+    except (ValueError, RecursionError):
+        return []
+    return objects(document.get("SPDisplaysDataType", [])) if isinstance(document, dict) else []
+
+
+def _shown(record: Mapping[str, Any]) -> Sighting | None:
+    vendor_id = found(words(record.get("spdisplays_vendor")), r"\(0x([0-9a-fA-F]{4})\)").lower()
+    vendor: Vendor | None = VENDORS.get(vendor_id)
+    if words(record.get("spdisplays_vendor")) == "sppci_vendor_Apple":
+        vendor = "apple"
+    if words(record.get("spdisplays_vendor")) == "Intel":
+        vendor = "intel"
+    if vendor is None:
+        return None
+    shared = record.get("spdisplays_vram_shared")
+    size = words(record.get("spdisplays_vram"))
+    unit = GIB if size.endswith("GB") else MIB
+    return Sighting(
+        source="system_profiler",
+        vendor=vendor,
+        name=words(record.get("sppci_model")),
+        kind="integrated" if shared or vendor == "intel" else "discrete",
+        memory=DeviceMemory(dedicated=amount(found(size, r"^(\d+)") or None, "system_profiler", unit=unit)),
+        driver=Driver(name="metal"),
+    )
+
+
+def _wired_limit(bundle: Bundle, system: MemoryFacts) -> Amount:
+    set_by_user = integer(sysctl(bundle).get("iogpu.wired_limit_mb"))
+    if set_by_user:
+        return amount(set_by_user, "iogpu.wired_limit_mb", unit=MIB)
+    metal = bundle.records("metal", "devices")
+    told = amount(metal[0].get("recommended_max_working_set"), "recommendedMaxWorkingSetSize") if metal else Amount()
+    total = system.total.bytes
+    if told.bytes is not None or total is None:
+        return told
+    share = total * 2 // 3 if total <= _TWO_THIRDS_UP_TO else total * 3 // 4
+    return Amount(share, "macOS's usual share", reason="Metal was not asked", confidence="low")
+
+
+def metal(bundle: Bundle, device: Device) -> Verdict:
+    """Return whether Metal is usable for engines on ``device``."""
+    if device.vendor == "apple" and bundle.system == "darwin":
+        return yes("Apple silicon", device.name)
+    reason = "the engines' Metal back end is for Apple silicon; the builds for Intel Macs have none"
+    return no("metal-intel-mac", reason, fix="Use the CPU.", expected=True)

@@ -1,0 +1,89 @@
+"""Ask NVML, then the CUDA driver. Arguments: the folder of ``pynvml``, and the paths of both libraries or ``-``."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+from typing import Any
+
+
+def say(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def nvml(folder: str, library: str) -> dict[str, Any]:
+    sys.path.append(folder)
+    # A library outside the loader's path (WSL, NixOS) is found by its name once it is loaded.
+    ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+    import pynvml  # type: ignore[import-untyped]
+
+    answer: dict[str, Any] = {"devices": []}
+    try:
+        pynvml.nvmlInit()
+        answer["driver"] = pynvml.nvmlSystemGetDriverVersion()
+        answer["cuda"] = pynvml.nvmlSystemGetCudaDriverVersion()
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            answer["devices"].append(nvml_device(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index)))
+    except pynvml.NVMLError as error:
+        answer["error"] = str(error)
+    return answer
+
+
+def nvml_device(pynvml: Any, handle: Any) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    try:
+        record["name"] = pynvml.nvmlDeviceGetName(handle)
+        pci = pynvml.nvmlDeviceGetPciInfo(handle)
+        record["bus"], record["pci_device_id"] = pci.busId, pci.pciDeviceId
+        record["compute"] = ".".join(str(part) for part in pynvml.nvmlDeviceGetCudaComputeCapability(handle))
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        record["memory_total"], record["memory_free"] = memory.total, memory.free
+    except pynvml.NVMLError as error:
+        record["memory_error" if "compute" in record else "error"] = str(error)
+    return record
+
+
+def cuda(library: str) -> dict[str, Any]:
+    driver = ctypes.CDLL(library)
+    answer: dict[str, Any] = {"init": driver.cuInit(0), "devices": []}
+    number = ctypes.c_int(0)
+    if driver.cuDriverGetVersion(ctypes.byref(number)) == 0:
+        answer["version"] = number.value
+    if answer["init"] == 0 and driver.cuDeviceGetCount(ctypes.byref(number)) == 0:
+        answer["devices"] = [cuda_device(driver, index) for index in range(number.value)]
+    return answer
+
+
+def cuda_device(driver: Any, index: int) -> dict[str, Any]:
+    handle, value, text = ctypes.c_int(0), ctypes.c_int(0), ctypes.create_string_buffer(256)
+    driver.cuDeviceGet(ctypes.byref(handle), index)
+    record: dict[str, Any] = {}
+    if driver.cuDeviceGetName(text, 256, handle) == 0:
+        record["name"] = text.value.decode(errors="replace")
+    if driver.cuDeviceGetPCIBusId(text, 256, handle) == 0:
+        record["bus"] = text.value.decode(errors="replace")
+    # The numbers are CUdevice_attribute: integrated, and the two parts of the compute capability.
+    if driver.cuDeviceGetAttribute(ctypes.byref(value), 18, handle) == 0:
+        record["integrated"] = value.value
+    parts = []
+    for attribute in (75, 76):
+        driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
+        parts.append(str(value.value))
+    record["compute"] = ".".join(parts)
+    return record
+
+
+def main(folder: str, nvml_path: str, cuda_path: str) -> None:
+    for name, path in (("nvml", nvml_path), ("cuda", cuda_path)):
+        if path == "-":
+            continue
+        try:
+            say({name: nvml(folder, path) if name == "nvml" else cuda(path)})
+        except (OSError, ImportError, AttributeError, ValueError) as error:
+            say({name: {"error": f"{type(error).__name__}: {error}"}})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4])

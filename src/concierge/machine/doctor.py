@@ -1,0 +1,213 @@
+"""Findings about the hardware and the system: what is wrong, what shows it, and what mends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from concierge.machine import engine, nvidia, vulkan
+from concierge.machine.budget import GIB, device_budget
+from concierge.machine.parse import version
+from concierge.machine.types import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from concierge.machine.bundle import Bundle
+    from concierge.machine.types import Accelerator, Device, Machine, Severity
+    from concierge.machine.verdict import Verdict
+
+    Verdicts = Mapping[str, Mapping[Accelerator, Verdict]]
+
+_CUDA_12_DRIVER, _CUDA_13_DRIVER = 525, 580
+_TTM_SHARE = 0.6
+"""The kernel lets an APU have half of the memory unless it is told otherwise; above this share it was told."""
+
+_PAGE = 4096
+
+
+def findings(bundle: Bundle, machine: Machine, verdicts: Verdicts) -> tuple[Finding, ...]:
+    """Return all findings, errors first."""
+    of_devices = [_of_device(bundle, machine, device, verdicts[device.id]) for device in machine.devices]
+    found = [
+        *(finding for some in of_devices for finding in some),
+        *_drivers(machine),
+        *_tools(bundle, machine),
+        *_processor(machine),
+        *_system(bundle, machine),
+        *engine.findings(bundle, machine.devices),
+        *_probe(bundle),
+    ]
+    order = {"error": 0, "warning": 1, "info": 2}
+    return tuple(sorted(dict.fromkeys(found), key=lambda finding: order[finding.severity]))
+
+
+def _of_device(
+    bundle: Bundle, machine: Machine, device: Device, verdicts: Mapping[Accelerator, Verdict]
+) -> list[Finding]:
+    return [
+        *_unusable(device, verdicts),
+        *_memory(machine, device),
+        *_ttm(bundle, machine, device),
+        *_notes(machine, device),
+    ]
+
+
+def _unusable(device: Device, verdicts: Mapping[Accelerator, Verdict]) -> list[Finding]:
+    """Report the vendor's own accelerator first; Vulkan's trouble matters only where nothing better works."""
+    native = [verdict for accelerator, verdict in verdicts.items() if accelerator != "vulkan"]
+    reported = [verdict for verdict in native if not verdict.usable.ok]
+    rooted = any(not verdict.expected and verdict.id.endswith("driver-missing") for verdict in reported)
+    portable = verdicts.get("vulkan")
+    if portable and not portable.usable.ok and not rooted and len(reported) == len(native):
+        reported.append(portable)
+    works = any(verdict.usable.ok for verdict in verdicts.values())
+    return [_unusable_finding(device, verdict, works) for verdict in reported if not _pointless(verdict, works)]
+
+
+def _pointless(verdict: Verdict, works: bool) -> bool:
+    return verdict.expected and works and verdict.id in ("rocm-platform", "metal-intel-mac")
+
+
+def _unusable_finding(device: Device, verdict: Verdict, works: bool) -> Finding:
+    severity: Severity = "error" if device.kind in ("discrete", "unified") else "warning"
+    if works or verdict.expected:
+        severity = "info" if verdict.expected else "warning"
+    return Finding(
+        verdict.id,
+        severity,
+        f"{device.name}: {verdict.usable.reason}.",
+        evidence=verdict.usable.evidence,
+        fix=verdict.fix,
+        device=device.id,
+    )
+
+
+def _memory(machine: Machine, device: Device) -> list[Finding]:
+    budget = device_budget(machine.memory, device)
+    if budget.bytes is not None or not any(usable.ok for usable in device.accelerators.values()):
+        return []
+    cause = f"{device.name}: how much memory it offers is not known."
+    return [Finding("memory-unknown", "info", cause, evidence=budget.reason, device=device.id)]
+
+
+def _ttm(bundle: Bundle, machine: Machine, device: Device) -> list[Finding]:
+    shared, total = device.memory.shared, machine.memory.total.bytes
+    small = shared.bytes is not None and total is not None and shared.bytes < total * _TTM_SHARE
+    if bundle.system != "linux" or device.vendor != "amd" or device.kind != "integrated" or not small or total is None:
+        return []
+    # A large carve-out is memory that the user already gave to the device in the firmware.
+    if (device.memory.dedicated.bytes or 0) > total // 2:
+        return []
+    pages = bundle.text("/sys/module/ttm/parameters/pages_limit")
+    wanted = total * 3 // 4 // _PAGE
+    cause = f"{device.name}: the kernel lets it use {_gib(shared.bytes)} of {_gib(total)}."
+    evidence = f"{shared.source} is {shared.bytes}" + (f", ttm.pages_limit is {pages}" if pages else "")
+    fix = f"For three quarters of it, add ttm.pages_limit={wanted} to the kernel command line and reboot."
+    return [Finding("ttm-limit", "warning", cause, evidence=evidence, fix=fix, device=device.id)]
+
+
+def _gib(size: int | None) -> str:
+    return f"{(size or 0) / GIB:.1f} GiB"
+
+
+def _notes(machine: Machine, device: Device) -> list[Finding]:
+    found = []
+    beside = any(other.kind in ("discrete", "unified") for other in machine.devices)
+    if device.kind == "integrated" and device.can("vulkan") and beside:
+        cause = f"{device.name}: found, and left alone since there is a better device."
+        fix = "To use it, name its accelerator in concierge.toml."
+        found.append(Finding("integrated-device", "info", cause, evidence=device.id, fix=fix, device=device.id))
+    if device.vendor == "intel" and device.kind == "discrete" and device.can("vulkan"):
+        cause = f"{device.name}: some Vulkan drivers for it garble text in half precision."
+        fix = "If answers are garbage, set GGML_VK_DISABLE_F16=1."
+        found.append(
+            Finding("vulkan-f16-arc", "info", cause, evidence=device.driver.version or "", fix=fix, device=device.id)
+        )
+    return found
+
+
+def _drivers(machine: Machine) -> list[Finding]:
+    """Say what a driver is too old for; which build that rules out is for the planner."""
+    reported = next((d for d in machine.devices if d.vendor == "nvidia" and d.driver.version), None)
+    if reported is None or reported.driver.name == "nvgpu":
+        return []
+    told = reported.driver.version or ""
+    major = version(told)[:1]
+    if not major or major[0] >= _CUDA_13_DRIVER:
+        return []
+    fix = f"Install driver {_CUDA_13_DRIVER} or newer."
+    if major[0] < _CUDA_12_DRIVER:
+        cause = f"The NVIDIA driver is too old for CUDA builds: those for CUDA 12 need {_CUDA_12_DRIVER}."
+        return [Finding("nvidia-driver-old", "warning", cause, evidence=told, fix=fix, device=reported.id)]
+    cause = f"The NVIDIA driver runs CUDA 12 builds; CUDA 13 builds need {_CUDA_13_DRIVER}."
+    return [Finding("nvidia-driver-cuda12", "info", cause, evidence=told, fix=fix, device=reported.id)]
+
+
+def _tools(bundle: Bundle, machine: Machine) -> list[Finding]:
+    found = []
+    software = vulkan.cpu_devices(bundle)
+    if software:
+        cause = "Vulkan lists a software renderer: it is the CPU, not a device."
+        found.append(Finding("vulkan-cpu-device", "info", cause, evidence=", ".join(software)))
+    if nvidia.smi_without_device(bundle) and not any(device.vendor == "nvidia" for device in machine.devices):
+        cause = "nvidia-smi is installed, but there is no NVIDIA device."
+        found.append(Finding("nvidia-tool-without-device", "info", cause, evidence="nvidia-smi lists nothing"))
+    hidden_from_cuda = any(
+        "CUDA_VISIBLE_DEVICES" in usable.reason and device.can("vulkan")
+        for device in machine.devices
+        for usable in device.accelerators.values()
+    )
+    if hidden_from_cuda:
+        cause = "CUDA_VISIBLE_DEVICES does not hide a device from Vulkan: it would still be used."
+        fix = "Set GGML_VK_VISIBLE_DEVICES too, or use the CPU."
+        found.append(Finding("visibility-cuda-only", "warning", cause, evidence="CUDA_VISIBLE_DEVICES", fix=fix))
+    return found
+
+
+def _processor(machine: Machine) -> list[Finding]:
+    if machine.cpu.level not in ("x86-64-v1", "x86-64-v2"):
+        return []
+    lacks = "AVX2" if "avx" in machine.cpu.features else "AVX and AVX2"
+    cause = f"The processor has no {lacks}: builds without run-time dispatch die on it."
+    return [Finding("cpu-no-avx2", "warning", cause, evidence=f"{machine.cpu.model} is {machine.cpu.level}")]
+
+
+def _system(bundle: Bundle, machine: Machine) -> list[Finding]:
+    found = []
+    if machine.system is None:
+        evidence = f"{bundle.platform.get('machine', '?')} {bundle.platform.get('system', '?')}"
+        found.append(Finding("system-unknown", "warning", "No build is known for this system.", evidence=evidence))
+    if machine.environment.rosetta:
+        cause = "This Python is an x86_64 program under Rosetta: an engine of its kind would be slow and without Metal."
+        fix = "Engines are chosen for arm64. Install an arm64 Python: arch -arm64 /usr/bin/python3."
+        found.append(Finding("rosetta", "warning", cause, evidence="sysctl.proc_translated is 1", fix=fix))
+    found += _libc(machine)
+    limit = machine.memory.limit
+    if limit.bytes is not None:
+        cause = f"A cgroup limits memory to {_gib(limit.bytes)} of {_gib(machine.memory.total.bytes)}."
+        found.append(Finding("cgroup-limit", "info", cause, evidence=limit.source))
+    if machine.memory.total.bytes is None:
+        cause = "How much memory the system has is not known."
+        found.append(Finding("system-memory-unknown", "warning", cause, evidence=machine.memory.total.reason))
+    return found
+
+
+def _libc(machine: Machine) -> list[Finding]:
+    if machine.libc.kind == "musl":
+        cause = "The system's C library is musl: the official builds are linked against glibc."
+        fix = "Use Nix, or a container with glibc."
+        return [Finding("libc-musl", "warning", cause, evidence="only a musl loader is installed", fix=fix)]
+    floor = (2, 39) if machine.system == "aarch64-linux" else (2, 35)
+    told = version(machine.glibc or "")
+    if not told or told >= floor:
+        return []
+    cause = f"glibc is older than the official builds want ({'.'.join(map(str, floor))})."
+    return [Finding("glibc-old", "info", cause, evidence=f"glibc {machine.glibc}", fix="Another source is chosen.")]
+
+
+def _probe(bundle: Bundle) -> list[Finding]:
+    parts: Sequence[str] = [f"{part}: {why}" for part, why in sorted(bundle.failures.items())]
+    if not parts:
+        return []
+    cause = "Parts of the probe gave no answer; what they would have told is unknown."
+    return [Finding("probe-incomplete", "info", cause, evidence="; ".join(parts)[:500])]

@@ -1,0 +1,62 @@
+"""Intel devices: local memory from the kernel driver, else the size of the card's memory window."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from concierge.machine.parse import amount, integer
+from concierge.machine.pci import DEVICES
+from concierge.machine.sighting import Sighting
+from concierge.machine.types import Amount, Device, DeviceMemory
+
+if TYPE_CHECKING:
+    from concierge.machine.bundle import Bundle
+
+_SMALLEST_WINDOW = 1 << 30
+"""Without resizable BAR the window is 256 MiB whatever the card has: a small window says nothing."""
+
+
+def sightings(bundle: Bundle) -> list[Sighting]:
+    """Return what sysfs says of the memory of Intel's discrete cards."""
+    seen = []
+    for address in bundle.below(DEVICES):
+        base = f"{DEVICES}/{address}"
+        if bundle.text(f"{base}/vendor") != "0x8086" or address.endswith("00:02.0"):
+            continue
+        local = amount(_local_memory(bundle, base), "lmem_total_bytes")
+        size = local if local.bytes is not None else _window(bundle.text(f"{base}/resource"))
+        memory = DeviceMemory(dedicated=size)
+        # It describes a card; that there is one is for the PCI class to say: Intel makes much that is no GPU.
+        seen.append(Sighting(source="i915/xe", vendor="intel", address=address, memory=memory, identity=False))
+    return seen
+
+
+def _local_memory(bundle: Bundle, base: str) -> str | None:
+    cards = (f"{base}/drm/{card}/lmem_total_bytes" for card in bundle.below(f"{base}/drm"))
+    return next((bundle.files[path] for path in cards if path in bundle.files), None)
+
+
+def _window(resource: str) -> Amount:
+    """Return the largest memory window in a PCI ``resource`` file: three hexadecimal numbers a line."""
+    sizes = [0]
+    for line in resource.splitlines():
+        numbers = [integer(part) for part in line.split()]
+        if len(numbers) == 3 and numbers[0] and numbers[1] and numbers[1] > numbers[0]:
+            sizes.append(numbers[1] - numbers[0] + 1)
+    if max(sizes) < _SMALLEST_WINDOW:
+        return Amount(reason="the driver does not tell it, and the card's memory window is small")
+    window = amount(max(sizes), "PCI BAR", confidence="low")
+    return replace(window, reason="a window is a power of two: the card may have less")
+
+
+def finished(device: Device) -> Device:
+    """Complete an Intel device: an integrated one has no memory of its own."""
+    memory = device.memory
+    if device.kind != "integrated":
+        return device
+    pool = memory.unified
+    if pool.bytes is None:
+        pool = Amount(reason="integrated graphics share the system's memory, and no Vulkan driver said how much")
+    nothing = Amount(reason="integrated graphics have no memory of their own")
+    return replace(device, memory=replace(memory, dedicated=nothing, unified=pool))

@@ -1,0 +1,119 @@
+"""System memory, and the limits that a container or a service manager puts on it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from concierge.machine import apple
+from concierge.machine.parse import KIB, amount, fields, found, integer, objects
+from concierge.machine.types import Amount, MemoryFacts
+
+if TYPE_CHECKING:
+    from concierge.machine.bundle import Bundle
+
+_V1_NO_LIMIT = 1 << 60
+"""cgroup v1 says "no limit" as the largest page-aligned number."""
+
+
+def facts(bundle: Bundle) -> MemoryFacts:
+    """Return the system's memory and its tightest cgroup limit."""
+    if bundle.system == "darwin":
+        return _macos(bundle)
+    if bundle.system == "windows":
+        return _windows(bundle)
+    return _linux(bundle)
+
+
+def _linux(bundle: Bundle) -> MemoryFacts:
+    lines = fields(bundle.text("/proc/meminfo"))
+    total = _kilobytes(lines.get("MemTotal"), "MemTotal")
+    available = _kilobytes(lines.get("MemAvailable"), "MemAvailable")
+    limit, used = _cgroup(bundle)
+    if limit.bytes is None or (total.bytes is not None and limit.bytes >= total.bytes):
+        return MemoryFacts(total, available, Amount(reason=limit.reason or "the cgroup's limit is above the total"))
+    left = max(limit.bytes - used, 1)
+    if available.bytes is None or left < available.bytes:
+        available = Amount(left, f"{limit.source} less what is used", confidence=limit.confidence)
+    return MemoryFacts(total, available, limit)
+
+
+def _kilobytes(value: str | None, name: str) -> Amount:
+    if value is None:
+        return Amount(reason=f"/proc/meminfo has no {name}")
+    return amount(found(value, r"^(\d+)\s*kB$") or value, f"/proc/meminfo {name}", unit=KIB)
+
+
+def _cgroup(bundle: Bundle) -> tuple[Amount, int]:
+    """Return the tightest limit of this process's group and the groups above it, and what that group uses."""
+    candidates = [*_groups(bundle, "0::", "/sys/fs/cgroup", "memory.max", "memory.current")]
+    candidates += _groups(bundle, "memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
+    known = [(limit, used) for limit, used in candidates if limit.bytes is not None]
+    if not known:
+        return Amount(reason="no cgroup limits it"), 0
+    return min(known, key=lambda pair: pair[0].bytes or 0)
+
+
+def _groups(bundle: Bundle, mark: str, root: str, limit: str, usage: str) -> list[tuple[Amount, int]]:
+    folders = [root, *(f"{root}{path}" for path in _own_groups(bundle, mark))]
+    return [(_limit(bundle, f"{folder}/{limit}"), integer(bundle.text(f"{folder}/{usage}")) or 0) for folder in folders]
+
+
+def _limit(bundle: Bundle, path: str) -> Amount:
+    number = integer(bundle.text(path))
+    return amount(number, path) if number is not None and number < _V1_NO_LIMIT else Amount()
+
+
+def _own_groups(bundle: Bundle, mark: str) -> list[str]:
+    return own_groups(bundle.text("/proc/self/cgroup"), mark)
+
+
+def own_groups(text: str, mark: str) -> list[str]:
+    """Return the paths of the group that ``/proc/self/cgroup`` names and of those above it.
+
+    Args:
+        text: The file's content.
+        mark: ``0::`` for version 2, or the name of a version 1 controller.
+    """
+    for line in text.splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if line.startswith(mark) or (number != "0" and mark in controllers.split(",")):
+            parts = [part for part in path.split("/") if part and part != ".."]
+            return ["/" + "/".join(parts[:count]) for count in range(1, min(len(parts), 32) + 1)]
+    return []
+
+
+def _macos(bundle: Bundle) -> MemoryFacts:
+    total = amount(apple.sysctl(bundle).get("hw.memsize"), "hw.memsize")
+    output = bundle.command("vm_stat")
+    pages = fields(output.stdout) if output else {}
+    page_size = integer(found(output.stdout, r"page size of (\d+)")) if output else None
+    counts = [integer(pages.get(name, "").rstrip(".")) for name in _RECLAIMABLE]
+    free = sum(count for count in counts if count is not None) if page_size else None
+    available = amount(free, "vm_stat", unit=page_size or 1, confidence="low")
+    return MemoryFacts(total, available, Amount(reason="macOS has no cgroups"))
+
+
+_RECLAIMABLE = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
+
+
+def _windows(bundle: Bundle) -> MemoryFacts:
+    told = bundle.answer("memory")
+    total = amount(told.get("total"), "GlobalMemoryStatusEx")
+    available = amount(told.get("available"), "GlobalMemoryStatusEx")
+    if total.bytes is None:
+        total, available = _cim(bundle)
+    return MemoryFacts(total, available, Amount(reason="Windows has no cgroups"))
+
+
+def _cim(bundle: Bundle) -> tuple[Amount, Amount]:
+    output = bundle.command("powershell")
+    try:
+        document = json.loads(output.stdout) if output else {}
+    except (ValueError, RecursionError):
+        document = {}
+    systems = objects(document.get("OperatingSystem")) if isinstance(document, dict) else []
+    record = systems[0] if systems else {}
+    total = amount(record.get("TotalVisibleMemorySize"), "CIM TotalVisibleMemorySize", unit=KIB)
+    return total, amount(record.get("FreePhysicalMemory"), "CIM FreePhysicalMemory", unit=KIB)

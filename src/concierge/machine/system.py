@@ -1,0 +1,101 @@
+"""Which system this is and under which circumstances it runs: container, WSL, Rosetta, virtual machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from concierge.machine import apple
+from concierge.machine.parse import fields, found, words
+from concierge.machine.types import Environment, Libc, Os, System
+
+if TYPE_CHECKING:
+    from concierge.machine.bundle import Bundle
+
+_ARM = ("aarch64", "arm64", "ARM64")
+_X86 = ("x86_64", "amd64", "AMD64")
+_SYSTEMS: dict[tuple[str, str], System] = {
+    ("x86_64", "linux"): "x86_64-linux",
+    ("aarch64", "linux"): "aarch64-linux",
+    ("x86_64", "darwin"): "x86_64-darwin",
+    ("aarch64", "darwin"): "aarch64-darwin",
+    ("x86_64", "windows"): "x86_64-windows",
+    ("aarch64", "windows"): "aarch64-windows",
+}
+_CONTAINER_MARKS = (("docker", "docker"), ("kubepods", "kubernetes"), ("libpod", "podman"), ("lxc", "lxc"))
+
+
+def name(bundle: Bundle) -> System | None:
+    """Return the system by its hardware, not by the process: a translated Python still sits on arm64."""
+    machine = bundle.platform.get("machine", "")
+    arm = machine in _ARM or (bundle.system == "darwin" and apple.is_silicon(bundle))
+    arm = arm or (bundle.system == "windows" and bundle.answer("cpu").get("native") == "ARM64")
+    processor = "aarch64" if arm else "x86_64" if machine in _X86 else machine
+    return _SYSTEMS.get((processor, bundle.system))
+
+
+def operating_system(bundle: Bundle) -> Os:
+    """Return the operating system's name and versions."""
+    release = words(bundle.platform.get("release"))
+    if bundle.system == "darwin":
+        plist = bundle.text("/System/Library/CoreServices/SystemVersion.plist")
+        version = found(plist, r"<key>ProductVersion</key>\s*<string>([^<]+)</string>")
+        output = bundle.command("sw_vers")
+        version = version or (fields(output.stdout).get("ProductVersion", "") if output else "")
+        return Os("darwin", version=words(version), distribution="macos", kernel=release)
+    if bundle.system == "windows":
+        return Os("windows", version=words(bundle.platform.get("version")), kernel=release)
+    lines = fields(bundle.text("/etc/os-release"), "=")
+    unquoted = {key: words(value.strip("\"'")) for key, value in lines.items()}
+    distribution, version = unquoted.get("ID", ""), unquoted.get("VERSION_ID", "")
+    return Os(bundle.system or "unknown", version=version, distribution=distribution, kernel=release)
+
+
+def environment(bundle: Bundle) -> Environment:
+    """Return the circumstances that change what the other facts mean."""
+    kernel = f"{bundle.text('/proc/version')} {bundle.platform.get('release', '')}".lower()
+    return Environment(
+        wsl=bundle.system == "linux" and "microsoft" in kernel,
+        container=_container(bundle),
+        rosetta=apple.sysctl(bundle).get("sysctl.proc_translated") == "1",
+        snap="SNAP" in bundle.environment,
+        hypervisor=_hypervisor(bundle),
+    )
+
+
+def _container(bundle: Bundle) -> str:
+    if bundle.environment.get("KUBERNETES_SERVICE_HOST"):
+        return "kubernetes"
+    if "/run/.containerenv" in bundle.files:
+        return "podman"
+    if "/.dockerenv" in bundle.files:
+        return "docker"
+    groups = bundle.text("/proc/1/cgroup")
+    marked = next((kind for mark, kind in _CONTAINER_MARKS if mark in groups), "")
+    return marked or words(bundle.environment.get("container"))
+
+
+def _hypervisor(bundle: Bundle) -> str:
+    product = f"{bundle.text('/sys/class/dmi/id/sys_vendor')} {bundle.text('/sys/class/dmi/id/product_name')}".lower()
+    for mark, kind in (("qemu", "kvm"), ("kvm", "kvm"), ("vmware", "vmware"), ("virtualbox", "virtualbox")):
+        if mark in product:
+            return kind
+    if apple.sysctl(bundle).get("kern.hv_vmm_present") == "1":
+        return "apple"
+    flags = found(bundle.text("/proc/cpuinfo"), r"(?m)^flags\s*:(.*)$").split()
+    return "unknown" if "hypervisor" in flags else ""
+
+
+def libc(bundle: Bundle) -> Libc:
+    """Return the C library that a downloaded program would meet, which may not be the one Python was built for."""
+    if bundle.system != "linux":
+        return Libc("none", reason="only Linux programs bring the question")
+    told = bundle.answer("libc")
+    banner = found(words(told.get("banner")), r"release version (\d+\.\d+)")
+    own = found(words(told.get("confstr")), r"^glibc (\d+\.\d+)")
+    loaders = " ".join(bundle.below("/lib")) if not isinstance(told.get("loaders"), list) else str(told["loaders"])
+    if "ld-linux" in loaders or (own and "ld-musl" not in loaders):
+        return Libc("glibc", banner or own or None, "" if banner or own else "its version could not be read")
+    if "ld-musl" in loaders:
+        return Libc("musl", reason="no glibc loader is installed")
+    reason = "no loader was found in the usual places"
+    return Libc("glibc", own, reason) if own else Libc("none", reason=reason)

@@ -1,0 +1,167 @@
+"""What Vulkan enumerates. It describes devices that the bus proves; alone it proves one only off the bus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from concierge.machine.parse import VENDORS, amount, hex_id, integer, pci_address, words
+from concierge.machine.sighting import Sighting
+from concierge.machine.types import Amount, Device, DeviceKind, DeviceMemory, Driver, Environment
+from concierge.machine.verdict import Verdict, no, yes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from concierge.machine.bundle import Bundle
+
+_KINDS: dict[int, DeviceKind] = {1: "integrated", 2: "discrete", 3: "virtual"}
+_CPU = 4
+_DEVICE_LOCAL = 1
+ICD_FOLDERS = (
+    "/usr/share/vulkan/icd.d",
+    "/etc/vulkan/icd.d",
+    "/usr/local/share/vulkan/icd.d",
+    "/run/opengl-driver/share/vulkan/icd.d",
+)
+_PACKAGES = {
+    "amd": "Install Mesa's Vulkan driver (Debian, Ubuntu, Fedora: mesa-vulkan-drivers; Arch: vulkan-radeon).",
+    "intel": "Install Mesa's Vulkan driver (Debian, Ubuntu, Fedora: mesa-vulkan-drivers; Arch: vulkan-intel).",
+    "nvidia": "Install the driver's Vulkan part (Debian: nvidia-vulkan-icd; Ubuntu: libnvidia-gl-*).",
+}
+_GROUPS = "sudo usermod -aG render,video $USER, then log out and in again"
+
+
+def sightings(bundle: Bundle) -> list[Sighting]:
+    """Return the devices that Vulkan enumerates, without those that are the CPU in disguise."""
+    records = bundle.records("vulkan", "devices")
+    return [_sighting(bundle, record) for record in records if not is_cpu(record) and _vendor(record)]
+
+
+def is_cpu(record: Mapping[str, Any]) -> bool:
+    """Return whether a Vulkan device is a software renderer (llvmpipe, lavapipe, SwiftShader)."""
+    name = words(record.get("name")).lower()
+    return integer(record.get("type")) == _CPU or "llvmpipe" in name or "swiftshader" in name
+
+
+def cpu_devices(bundle: Bundle) -> list[str]:
+    """Return the names of the software renderers that Vulkan lists."""
+    return [words(record.get("name")) for record in bundle.records("vulkan", "devices") if is_cpu(record)]
+
+
+def icds(bundle: Bundle) -> tuple[str, ...]:
+    """Return the paths of the Vulkan drivers' manifests."""
+    found = (f"{folder}/{name}" for folder in ICD_FOLDERS for name in bundle.listings.get(folder, ()))
+    return tuple(path for path in found if path.endswith(".json"))
+
+
+def _vendor(record: Mapping[str, Any]) -> bool:
+    return hex_id(integer(record.get("vendor_id"))) in VENDORS
+
+
+def _sighting(bundle: Bundle, record: Mapping[str, Any]) -> Sighting:
+    vendor_id, device_id = hex_id(integer(record.get("vendor_id"))), hex_id(integer(record.get("device_id")))
+    kind = _KINDS.get(integer(record.get("type")) or 0, "unknown")
+    heaps = record.get("heaps")
+    listed = [heap for heap in heaps if isinstance(heap, dict)] if isinstance(heaps, list) else []
+    return Sighting(
+        source="vulkan",
+        vendor=VENDORS[vendor_id or ""],
+        address=pci_address(record.get("pci")),
+        pci_id=f"{vendor_id}:{device_id}" if device_id else None,
+        name=words(record.get("name")),
+        kind=kind,
+        memory=_memory(listed, kind),
+        driver=Driver(version=words(record.get("driver_info")) or None),
+        # On Linux the bus decides what is there, except in WSL and off the bus (Arm boards), where it shows nothing.
+        identity=bundle.system != "linux" or not bundle.below("/sys/bus/pci/devices") or _in_wsl(bundle),
+    )
+
+
+def _in_wsl(bundle: Bundle) -> bool:
+    return "microsoft" in bundle.text("/proc/version").lower()
+
+
+def _memory(heaps: list[dict[str, Any]], kind: DeviceKind) -> DeviceMemory:
+    """Read the heaps: local ones add up only where they differ, since some drivers show one memory twice."""
+    local = [heap for heap in heaps if (integer(heap.get("flags")) or 0) & _DEVICE_LOCAL]
+    sizes = {integer(heap.get("size")) or 0 for heap in local}
+    total = amount(sum(sizes) if sizes else None, "Vulkan heap", confidence="low" if len(sizes) > 1 else "high")
+    free = amount(_budget(local), "Vulkan memory budget", confidence="low")
+    if kind != "integrated":
+        return DeviceMemory(dedicated=total, free=free)
+    if total.bytes is None:
+        return DeviceMemory(unified=total)
+    why = "the driver's heaps are a share of the pool that it chose itself"
+    return DeviceMemory(unified=Amount(total.bytes, "Vulkan heap", why, "low"), free=free)
+
+
+def _budget(heaps: list[dict[str, Any]]) -> int | None:
+    budgets = [(integer(heap.get("budget")), integer(heap.get("usage")) or 0) for heap in heaps]
+    known = [budget - usage for budget, usage in budgets if budget is not None]
+    return max(known) if known else None
+
+
+def verdict(bundle: Bundle, device: Device, environment: Environment) -> Verdict:
+    """Return whether Vulkan is usable on ``device``: it is where Vulkan itself enumerates the device."""
+    if "vulkan" in device.sources:
+        return _hidden(bundle) or yes("Vulkan enumerates it", words(device.name))
+    if bundle.system == "darwin":
+        return no("vulkan-macos", "macOS has no Vulkan of its own", expected=True)
+    if environment.wsl:
+        reason = "no Vulkan driver for the GPU answers inside WSL"
+        return no("vulkan-wsl", reason, evidence=_listed(bundle), fix="Use CUDA or ROCm in WSL.", expected=True)
+    return _missing(bundle, device, environment)
+
+
+def _hidden(bundle: Bundle) -> Verdict | None:
+    if bundle.environment.get("GGML_VK_VISIBLE_DEVICES") == "":
+        return no("device-hidden", "GGML_VK_VISIBLE_DEVICES hides it", fix="Unset it to use the device.", expected=True)
+    return None
+
+
+def _missing(bundle: Bundle, device: Device, environment: Environment) -> Verdict:
+    if "libvulkan" not in bundle.libraries:
+        fix = "Install the Vulkan loader (Debian, Ubuntu: libvulkan1; Fedora: vulkan-loader) and a driver for the card."
+        return no("vulkan-loader-missing", "the Vulkan loader is not installed", evidence="no libvulkan.so.1", fix=fix)
+    failure = bundle.failures.get("vulkan") or words(bundle.answer("vulkan").get("error"))
+    if failure and not bundle.records("vulkan", "devices"):
+        fix = "Run vulkaninfo --summary to see the driver's own message."
+        return no("vulkan-probe-failed", "Vulkan did not answer", evidence=failure, fix=fix)
+    closed = _closed_render_node(bundle)
+    if closed:
+        fix = "Start the container with --device /dev/dri." if environment.container else _GROUPS
+        return no("render-permission", "this user may not open the render node", evidence=closed, fix=fix)
+    package = _PACKAGES.get(device.vendor, "Install the vendor's Vulkan driver.")
+    if bundle.system == "windows":
+        fix = "Install the vendor's newest graphics driver: this one has no Vulkan driver for the chip."
+        return no("vulkan-no-device", "Vulkan lists no device for it", evidence=_listed(bundle), fix=fix)
+    if not any(_serves(path, device.vendor) for path in icds(bundle)):
+        return no(
+            "vulkan-icd-missing", "no Vulkan driver for it is installed", evidence=_installed(bundle), fix=package
+        )
+    fix = f"{package} A new chip needs a newer version than the installed one."
+    return no("vulkan-no-device", "the Vulkan driver does not list it", evidence=_listed(bundle), fix=fix)
+
+
+def _serves(path: str, vendor: str) -> bool:
+    words_of = {"amd": ("radeon", "amd"), "intel": ("intel",), "nvidia": ("nvidia", "nouveau")}
+    name = path.rsplit("/", 1)[-1].lower()
+    return any(word in name for word in words_of.get(vendor, ()))
+
+
+def _closed_render_node(bundle: Bundle) -> str:
+    nodes = {path: node for path, node in bundle.access.items() if path.startswith("/dev/dri/renderD")}
+    closed = [path for path, node in nodes.items() if node.get("read") is False or node.get("write") is False]
+    if not closed or len(closed) < len(nodes):
+        return ""
+    node = nodes[closed[0]]
+    return f"{closed[0]} is {node.get('owner', '?')}:{node.get('group', '?')} {node.get('mode', '')}".strip()
+
+
+def _installed(bundle: Bundle) -> str:
+    return "installed: " + (", ".join(path.rsplit("/", 1)[-1] for path in icds(bundle)) or "none")
+
+
+def _listed(bundle: Bundle) -> str:
+    names = [words(record.get("name")) for record in bundle.records("vulkan", "devices")]
+    return "Vulkan lists: " + (", ".join(names) or "nothing")
