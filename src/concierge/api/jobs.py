@@ -1,0 +1,152 @@
+"""Runs in the background: counted, referenced until they end, and ended when the server does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from concierge.agent.events import Event, Started
+from concierge.api.problems import ApiError
+from concierge.errors import ConciergeError, InterruptedByUser
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from concierge.agent.journal import Subscriber
+    from concierge.agent.task import RunResult
+
+STOP_SECONDS = 5.0
+"""Long enough to close a connection and write the terminal event; a job that needs longer is left behind."""
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run that has begun."""
+
+    run_id: str
+    task: asyncio.Task[RunResult]
+
+    async def ended(self) -> None:
+        """Wait for the end. Who stops waiting does not stop the run.
+
+        Raises:
+            InterruptedByUser: The server stopped and ended the run.
+            RunError: The run's record could not be written.
+        """
+        await asyncio.wait([self.task])
+        if self.task.cancelled():
+            raise InterruptedByUser("The run was interrupted: the server is stopping.")
+        self.task.result()
+
+
+class Jobs:
+    """The runs that are going on.
+
+    Args:
+        most: How many there may be at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._tasks: set[asyncio.Task[RunResult]] = set()
+        self._running: set[str] = set()
+        self._stopping = False
+
+    def is_running(self, run_id: str) -> bool:
+        """Return whether that run is going on in this process."""
+        return run_id in self._running
+
+    async def start(self, work: Callable[[Subscriber], Awaitable[RunResult]]) -> Job:
+        """Start a run and return once it has its directory.
+
+        Raises:
+            ApiError: There are too many already, or the server is stopping.
+            ConciergeError: The run could not begin.
+        """
+        if self._stopping:
+            raise ApiError("The server is stopping.", status=503)
+        if len(self._tasks) >= self._most:
+            hint = "Wait for one to end."
+            busy = f"{self._most} runs are going on, and no more are taken at once."
+            raise ApiError(busy, status=429, hint=hint, headers={"Retry-After": "5"})
+        begun: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._work(work, begun))
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        either: set[asyncio.Future[Any]] = {task, begun}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if begun.done():
+            return Job(begun.result(), task)
+        begun.cancel()
+        await Job("", task).ended()
+        raise RuntimeError("a run ended without having begun")
+
+    async def stop(self) -> None:
+        """End every run and wait until each has its terminal event."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
+
+    async def _work(self, work: Callable[[Subscriber], Awaitable[RunResult]], begun: asyncio.Future[str]) -> RunResult:
+        run_id = ""
+
+        def hear(event: Event) -> None:
+            nonlocal run_id
+            if isinstance(event, Started):
+                run_id = event.run
+                self._running.add(run_id)
+                if not begun.done():
+                    begun.set_result(run_id)
+
+        try:
+            return await work(hear)
+        finally:
+            self._running.discard(run_id)
+
+    def _forget(self, task: asyncio.Task[RunResult]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, ConciergeError):
+            logger.error("A run failed", exc_info=error)
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Return what blocking work returns.
+
+    The thread is a daemon, unlike those of ``asyncio.to_thread``: a download that nobody waits for any
+    more must not keep a stopped server alive.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # T itself may be None
+
+    def body() -> None:
+        try:
+            result, error = work(), None
+        except BaseException as raised:  # noqa: BLE001  # it is raised again where it is awaited
+            result, error = None, raised
+        try:
+            loop.call_soon_threadsafe(settle, result, error)
+        except RuntimeError:
+            logger.debug("The server stopped before the work was done")
+
+    threading.Thread(target=body, daemon=True, name="concierge-ensure").start()
+    return await done

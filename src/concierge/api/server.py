@@ -1,0 +1,118 @@
+"""Listening: loopback unless somebody chose both an address and a token."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from concierge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import FastAPI
+
+GRACE_SECONDS = 5
+"""For requests that are being answered when the server stops; runs are ended before that."""
+
+
+class Server(uvicorn.Server):
+    """Serves the API on a socket that already listens, until a signal or ``should_exit``.
+
+    Args:
+        app: What ``create_app`` returned.
+        on_ready: Called with the URL once requests are answered.
+    """
+
+    def __init__(self, app: FastAPI, *, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                ws="none",
+                lifespan="on",
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+        )
+        self._jobs = app.state.jobs
+        self._listener = listener
+        self._on_ready = on_ready
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until the end. A signal that ended it is raised again afterwards, as KeyboardInterrupt for SIGINT."""
+        super().run(sockets or [self._listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready(url(self._listener))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the runs first: who waits for one is then answered at once."""
+        await self._jobs.stop()
+        await super().shutdown(sockets)
+
+
+def serve(app: FastAPI, *, host: str, port: int, token_chosen: bool, on_ready: Callable[[str], None]) -> None:
+    """Serve the API until a signal.
+
+    Args:
+        app: What ``create_app`` returned.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        token_chosen: Whether the token is the user's own and not one made up for this start.
+        on_ready: Called with the URL once requests are answered.
+
+    Raises:
+        ConfigError: The address cannot be listened on, or it is open to others without a token of the user's own.
+        KeyboardInterrupt: Ctrl-C, after everything was ended cleanly.
+    """
+    with listen(host, port, token_chosen=token_chosen) as listener:
+        Server(app, listener=listener, on_ready=on_ready).run()
+
+
+def listen(host: str, port: int, *, token_chosen: bool) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        ConfigError: As ``serve``.
+    """
+    if not token_chosen and not is_loopback(host):
+        raise ConfigError(
+            f"{host} is open to other machines, and no token was chosen.",
+            where="api.host",
+            hint="Set api.token, or listen on 127.0.0.1.",
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigError(
+            f"The API cannot listen on {host}, port {port}: {error.strerror or error}.",
+            where="api.port",
+            hint="Choose another port with api.port; 0 takes a free one.",
+        ) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach the address; a name other than localhost is not trusted to be so."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def url(listener: socket.socket) -> str:
+    """Return the URL at which the socket is reached."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

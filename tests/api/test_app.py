@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from concierge import __version__
+from concierge.agent.runs import list_runs
+from concierge.agent.task import Limits
+from concierge.chat.fake import FakeChat
+from concierge.endpoint import Endpoint
+from concierge.errors import ConfigError, StartError, TransportError
+
+if TYPE_CHECKING:
+    import httpx
+    from tests.api.conftest import Api
+
+
+async def settled(client: httpx.AsyncClient, location: str) -> dict[str, Any]:
+    """Ask until the run has ended."""
+    async with asyncio.timeout(5):
+        while (answer := (await client.get(location)).json())["status"] == "running":
+            pass
+    return dict(answer)
+
+
+def test_health_needs_no_token(api: Api) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.get("/health", headers={"Authorization": ""})
+        assert (answer.status_code, answer.json()) == (200, {"ok": True, "version": __version__})
+
+    api.play(scenario)
+    assert api.ensured == []
+
+
+def test_a_run_is_taken_and_can_be_asked_for_until_it_is_done(api: Api) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        taken = await client.post("/runs", json={"task": "Capital of France?"})
+        assert taken.status_code == 202
+        begun = taken.json()
+        assert begun == {"id": begun["id"], "status": "running", "location": f"/runs/{begun['id']}"}
+        assert taken.headers["Location"] == begun["location"]
+        ended = await settled(client, begun["location"])
+        assert (ended["id"], ended["status"], ended["text"], ended["steps"]) == (begun["id"], "done", "Paris.", 1)
+        assert (ended["task"], ended["model"], ended["error"]) == ("Capital of France?", "tiny", None)
+
+    api.play(scenario)
+    assert api.ensured == [None]
+
+
+def test_waiting_returns_the_ended_run(api: Api) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        ended = await client.post("/runs?wait=true", json={"task": "t", "model": "other"})
+        assert (ended.status_code, ended.json()["status"], ended.json()["model"]) == (200, "done", "other")
+        assert (await client.get(ended.json()["location"])).json() == ended.json()
+        listed = (await client.get("/runs")).json()["runs"]
+        assert listed == [ended.json()]
+
+    api.play(scenario)
+    assert api.ensured == ["other"]
+
+
+def test_a_run_that_failed_is_an_answer_and_not_an_error_of_the_api(api: Api) -> None:
+    api.chat = FakeChat([TransportError("No answer.", where="there", hint="Start one.")])
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        ended = await client.post("/runs?wait=true", json={"task": "t"})
+        assert (ended.status_code, ended.json()["status"], ended.json()["reason"]) == (200, "failed", "TransportError")
+        assert ended.json()["error"]["hint"] == "Start one."
+
+    api.play(scenario)
+
+
+def test_nothing_is_ensured_when_that_is_switched_off(api: Api) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        assert (await client.post("/runs?wait=true", json={"task": "t"})).status_code == 200
+
+    api.play(scenario, ensure_available=False)
+    assert (api.ensured, api.connected) == ([], [None])
+
+
+def test_an_llm_that_does_not_come_up_is_a_503_and_no_run(api: Api) -> None:
+    died = StartError("It died.", where="the log", hint="Read it.")
+
+    def ensure(model: str | None) -> Endpoint:
+        raise died
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.post("/runs", json={"task": "t"})
+        assert (answer.status_code, answer.json()) == (
+            503,
+            StartError("It died.", where="the log", hint="Read it.").as_dict(),
+        )
+
+    api.play(scenario, ensure=ensure)
+    assert list_runs(api.root) == []
+
+
+def test_other_requests_are_answered_while_the_llm_starts(api: Api) -> None:
+    started = threading.Event()
+
+    def ensure(model: str | None) -> Endpoint:
+        assert started.wait(5)
+        return Endpoint("http://127.0.0.1:1/v1", "tiny")
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        run = asyncio.create_task(client.post("/runs", json={"task": "t"}))
+        assert (await client.get("/health")).status_code == 200
+        started.set()
+        assert (await run).status_code == 202
+
+    api.play(scenario, ensure=ensure)
+
+
+def test_a_client_may_tighten_the_limits_and_not_widen_them(api: Api) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        asked = {"max_steps": 3, "max_tokens": 10**9}
+        assert (await client.post("/runs?wait=true", json={"task": "t", "limits": asked})).status_code == 200
+
+    api.play(scenario, limits=Limits(max_steps=10, max_tokens=5000, max_seconds=60.0))
+    assert [task.limits for task in api.ran] == [Limits(max_steps=3, max_tokens=5000, max_seconds=60.0)]
+
+
+def test_no_more_runs_than_allowed_go_on_at_once(api: Api) -> None:
+    async def forever() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    api.chat = FakeChat([lambda _: forever()] * 2)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        locations = [(await client.post("/runs", json={"task": "t"})).json()["location"] for _ in range(2)]
+        busy = await client.post("/runs", json={"task": "t"})
+        assert (busy.status_code, busy.headers["Retry-After"]) == (429, "5")
+        assert {(await client.get(location)).json()["status"] for location in locations} == {"running"}
+
+    api.play(scenario, most_running=2)
+    assert [run.outcome for run in list_runs(api.root)] == ["interrupted", "interrupted"]
+
+
+def test_who_waits_when_the_server_stops_is_told_so(api: Api) -> None:
+    asked = asyncio.Event()
+
+    async def forever() -> str:
+        asked.set()
+        await asyncio.Event().wait()
+        return "never"
+
+    api.chat = FakeChat([lambda _: forever()])
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        waiting = asyncio.create_task(client.post("/runs?wait=true", json={"task": "t"}))
+        await asked.wait()
+        app: Any = client._transport
+        await app.app.state.jobs.stop()
+        answer = await waiting
+        assert (answer.status_code, answer.json()["error"]) == (503, "InterruptedByUser")
+        assert (await client.post("/runs", json={"task": "t"})).status_code == 503
+
+    api.play(scenario)
+    assert [run.outcome for run in list_runs(api.root)] == ["interrupted"]
+
+
+@pytest.mark.parametrize("run_id", ["nothing", "..", "%2e%2e", "..%2f..", "20260101-000000-000000-000000"])
+def test_an_unknown_run_is_a_404_with_a_reason(api: Api, run_id: str) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.get(f"http://127.0.0.1/runs/{run_id}")
+        assert answer.status_code == 404
+        assert answer.json()["exit_code"] == 1
+
+    api.play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        (b"{}", 422, "task"),
+        (b'{"task": " "}', 422, "task"),
+        (b'{"task": 5}', 422, "task"),
+        (b'{"task": "t", "limits": {"max_steps": 0}}', 422, "limits.max_steps"),
+        (b'{"task": "t", "limits": {"max_seconds": NaN}}', 422, "limits.max_seconds"),
+        (b'{"task": "t", "colour": 1}', 422, "colour"),
+        (b"[]", 422, "body"),
+        (b"", 422, "body"),
+        (b"{", 400, None),
+    ],
+)
+def test_a_wrong_body_names_the_field(api: Api, body: bytes, status: int, field: str | None) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.post("/runs", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["error"], answer.json()["where"]) == (status, "UsageError", field)
+
+    api.play(scenario)
+    assert api.ensured == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/x", 404), ("DELETE", "/runs", 405), ("GET", "/docs", 404)]
+)
+def test_an_unknown_route_is_the_same_kind_of_object(api: Api, method: str, path: str, status: int) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.request(method, path)
+        assert (answer.status_code, answer.json()["error"]) == (status, "ApiError")
+
+    api.play(scenario)
+
+
+@pytest.mark.parametrize("wait", ["", "?wait=true"])
+def test_a_fault_of_concierge_shows_nothing_of_its_insides(
+    api: Api, wait: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ensure(model: str | None) -> Endpoint:
+        raise ZeroDivisionError("insides")
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.post(f"/runs{wait}", json={"task": "t"})
+        assert (answer.status_code, answer.json()["error"]) == (500, "ApiError")
+        assert "insides" not in answer.text
+
+    api.play(scenario, ensure=ensure)
+    assert "insides" in caplog.text
+
+
+def test_a_blank_token_is_refused(api: Api) -> None:
+    with pytest.raises(ConfigError, match="blank"):
+        api.app(token=" ")
