@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # An error page's first lines are enough to say what it says.
 _ERROR_BYTES: Final = 64 * 1024
 # The connection can be used again when the body's end has been read; it comes with or right after the end mark.
-_DRAIN_S: Final = 0.5
+_DRAIN_S: Final = 0.25
 
 OnDelta = Callable[[Delta], None]
 
@@ -207,7 +207,8 @@ class OpenAICompatibleChatClient:
     async def _stream(self, response: http.Response, on_delta: OnDelta) -> Reply:
         stream, events = ReplyStream(), SseDecoder()
         add, feed = stream.add, events.feed
-        raw = response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
+        decoded = "content-encoding" in response.headers or response.is_stream_consumed
+        raw = response.aiter_bytes() if decoded else response.aiter_raw()
         # They are generators, whatever their annotation says, and must be closed when the caller stops listening.
         async with aclosing(cast("AsyncGenerator[bytes, None]", raw)) as chunks:
             try:
@@ -262,6 +263,8 @@ def _hint(status: int, failure: Failure, asked: float | None) -> str | None:
         return "Check `base_url` (it usually ends in /v1) and that the server has the model."
     if status == 429 and asked is not None:
         return f"The server asks to wait {asked:g} s."
+    if failure.too_long:
+        return "Send less, or give the server a larger context (`context` in `concierge.toml`)."
     if failure.loading:
         return "The model is still loading; try again in a while."
     return "Look at the server's log." if status >= 500 else None

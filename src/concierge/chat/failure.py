@@ -34,6 +34,11 @@ class Failure:
         return "loading model" in self.message.lower()
 
     @property
+    def too_long(self) -> bool:
+        """True when the messages do not fit the context."""
+        return bool({"exceed_context_size_error", "context_length_exceeded"} & {*self.words})
+
+    @property
     def final(self) -> bool:
         """True when asking again cannot help although the status says that it may."""
         return "insufficient_quota" in self.words
