@@ -1,0 +1,184 @@
+"""How many tokens a second to expect: a range with where it comes from, and no claim where the memory is unknown.
+
+One token costs one reading of the weights it passes and of the cache behind it, so its time is bytes ÷ bandwidth,
+summed over the memories that hold them. The reasons for the constants are in docs/fit.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.resources import files
+from typing import TYPE_CHECKING, Literal
+
+from concierge.deploy.fit import KvType, kv_read_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from concierge.catalog.types import Gguf
+
+Source = Literal["measured", "table", "class", "unknown"]
+"""Best first: this machine's own run, the vendor's figure for the device, the usual figures for its kind, nothing."""
+
+MemoryKind = Literal["discrete", "integrated", "unified", "host", "unknown"]
+
+_ORDER: tuple[Source, ...] = ("measured", "table", "class", "unknown")
+
+# Share of the stated bandwidth that a run of a quantised model reaches: 0.60 to 0.68 is reported for NVIDIA, 0.70 for
+# Apple, 0.50 for CPUs, and 0.5 to 0.7 over all devices, which is what the others take the lower half of.
+_EFFICIENCY: Mapping[str, float] = {"nvidia": 0.64, "apple": 0.70, "host": 0.50}
+_OTHER_EFFICIENCY = 0.55
+
+# GB/s of a device of which only the kind is known: the slowest in use, a common one, the fastest.
+_KINDS: Mapping[MemoryKind, tuple[float, float, float]] = {
+    "discrete": (128, 448, 1008),
+    "integrated": (25, 50, 100),
+    "unified": (68, 200, 800),
+    "host": (20, 50, 100),
+}
+
+# How far a real run lies from the prediction, around a figure of that source.
+_SPREAD: Mapping[Source, float] = {"measured": 0.15, "table": 0.30, "class": 0.30}
+
+# Words that make another product of the name before them.
+_VARIANTS = frozenset(("ti", "super", "xt", "xtx", "gre", "pro", "max", "ultra", "ada"))
+_MOBILE = frozenset(("laptop", "mobile", "q"))
+
+
+@dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """What one memory delivers to a running model, in GB/s."""
+
+    low: float
+    likely: float
+    high: float
+    source: Source
+
+
+UNKNOWN = Bandwidth(0, 0, 0, "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Tokens a second; all three are None when nothing is known of a memory that takes part."""
+
+    low: float | None
+    likely: float | None
+    high: float | None
+    source: Source
+
+    def at_least(self, floor: float) -> bool:
+        """Return whether even the low end reaches ``floor``; an unknown speed never does."""
+        return self.low is not None and self.low >= floor
+
+
+def bandwidth_of(name: str, *, vendor: str, kind: MemoryKind) -> Bandwidth:
+    """Return the bandwidth of a device by its name, or by its kind when the name is not in the table.
+
+    Args:
+        name: The device's name as the driver or the system prints it; empty for main memory.
+        vendor: ``nvidia``, ``amd``, ``intel``, ``apple``, or another word.
+        kind: What memory the device has; ``host`` is main memory that the CPU computes from.
+    """
+    efficiency = _EFFICIENCY.get("host" if kind == "host" else vendor, _OTHER_EFFICIENCY)
+    stated = _stated(name, vendor) if kind != "host" else None
+    if stated is not None:
+        return _around(stated * efficiency, "table")
+    usual = _KINDS.get(kind)
+    if usual is None:
+        return UNKNOWN
+    spread = _SPREAD["class"]
+    low, likely, high = (figure * efficiency for figure in usual)
+    return Bandwidth(low * (1 - spread), likely, high * (1 + spread), "class")
+
+
+def measured(facts: Gguf, weights: int, *, tokens_per_second: float, depth: int = 0) -> Bandwidth:
+    """Return the bandwidth that a real run of a model on one memory has shown."""
+    read = bytes_per_token(facts, weights, depth=depth)
+    return _around(read * tokens_per_second / 1e9, "measured")
+
+
+def bytes_per_token(
+    facts: Gguf, weights: int, *, depth: int, kv_type_k: KvType = "f16", kv_type_v: KvType = "f16"
+) -> int:
+    """Return the bytes that are read to produce the next token after ``depth`` tokens."""
+    passed = max(0, int(weights * facts.active) - facts.input_bytes)
+    return passed + kv_read_bytes(facts, depth=depth, kv_type_k=kv_type_k, kv_type_v=kv_type_v)
+
+
+def predict(
+    facts: Gguf,
+    weights: int,
+    *,
+    device: Bandwidth | None,
+    host: Bandwidth,
+    gpu_layers: int | None = None,
+    depth: int = 4096,
+    kv_type_k: KvType = "f16",
+    kv_type_v: KvType = "f16",
+) -> Speed:
+    """Predict the speed of writing at ``depth`` tokens of context.
+
+    Args:
+        facts: The model's facts.
+        weights: Bytes of its files.
+        device: The accelerator's memory; None when the CPU computes everything.
+        host: Main memory.
+        gpu_layers: Layers on the accelerator; None puts all of them there.
+        depth: Tokens of context behind the one that is written.
+        kv_type_k: How keys are cached.
+        kv_type_v: How values are cached.
+    """
+    read = bytes_per_token(facts, weights, depth=depth, kv_type_k=kv_type_k, kv_type_v=kv_type_v)
+    layers = 0 if device is None else facts.layers if gpu_layers is None else min(max(gpu_layers, 0), facts.layers)
+    share = Fraction(layers, facts.layers)
+    pools = [(memory, float(read * part)) for memory, part in ((device, share), (host, 1 - share)) if memory and part]
+    source = max((memory.source for memory, _ in pools), key=_ORDER.index)
+    if source == "unknown" or not read:
+        return Speed(None, None, None, "unknown")
+    low, likely, high = (
+        1 / sum(amount / (getattr(memory, end) * 1e9) for memory, amount in pools) for end in ("low", "likely", "high")
+    )
+    return Speed(low, likely, high, source)
+
+
+def _around(figure: float, source: Source) -> Bandwidth:
+    spread = _SPREAD[source]
+    return Bandwidth(figure * (1 - spread), figure, figure * (1 + spread), source)
+
+
+def _stated(name: str, vendor: str) -> float | None:
+    words = _words(name)
+    found = [
+        (len(key), figure) for key, figure in _table().get(vendor, {}).items() if _names(key, words, vendor=vendor)
+    ]
+    return max(found)[1] if found else None
+
+
+def _names(key: tuple[str, ...], words: tuple[str, ...], *, vendor: str) -> bool:
+    """Whether ``key`` is the product that ``words`` name, and not a slower or faster relative of it."""
+    if not _MOBILE.isdisjoint(words) and _MOBILE.isdisjoint(key) and vendor == "nvidia":
+        return False
+    for start in range(len(words) - len(key) + 1):
+        after = words[start + len(key)] if start + len(key) < len(words) else ""
+        if words[start : start + len(key)] == key and after not in _VARIANTS:
+            return True
+    return False
+
+
+def _words(name: str) -> tuple[str, ...]:
+    plain = re.sub(r"\((r|tm|c)\)", " ", name.lower())
+    return tuple(re.findall(r"[a-z0-9]+", plain))
+
+
+@functools.cache
+def _table() -> Mapping[str, Mapping[tuple[str, ...], float]]:
+    text = (files("concierge.deploy") / "bandwidth.toml").read_text(encoding="utf-8")
+    return {
+        vendor: {_words(name): float(figure) for name, figure in figures.items()}
+        for vendor, figures in tomllib.loads(text).items()
+    }
