@@ -1,0 +1,98 @@
+"""What carrying out a choice would do to this machine, line by line, and how many bytes it takes."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from concierge.catalog.types import PathSource, PypiSource
+from concierge.deploy.planned import Change, build_name
+from concierge.deploy.serving import parameters
+from concierge.deploy.store import digest, room
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from concierge.catalog.types import Artefact, Build, Model
+    from concierge.deploy.planned import Deployed, Running
+
+
+def lines(build: Build, model: Model, context: int, running: Running) -> list[Change]:
+    """Return what would be created, changed and kept. Nothing is removed: the last generation stays for a rollback."""
+    was = running.current
+    old = (None, None) if was is None else (was.engine, was.model)
+    engine_is_new = was is not None and was.engine_sha256 != digest(build.artefact)
+    model_is_new = was is not None and was.model_sha256 != digest(model.artefact)
+    return [
+        _entry("engine", build_name(build), build.artefact, running, old[0] if engine_is_new else None),
+        _entry("model", f"{model.name} {model.quant}", model.artefact, running, old[1] if model_is_new else None),
+        _server(build, context, running, changed=engine_is_new or model_is_new),
+    ]
+
+
+def fetched(artefact: Artefact) -> int:
+    """Return the bytes that the first source of ``artefact`` sends."""
+    first = artefact.sources[0]
+    if isinstance(first, PathSource):
+        return 0
+    wrapped = first.wheel_size if isinstance(first, PypiSource) else None
+    return wrapped or artefact.size
+
+
+def needed(build: Build, model: Model, running: Running) -> int:
+    """Return the bytes that must be free on the store's disk, what is there only while unpacking included."""
+    missing = (entry.artefact for entry in (build, model) if digest(entry.artefact) not in running.stored)
+    return sum(room(artefacts) for artefacts in missing)
+
+
+def is_loopback(base_url: str) -> bool:
+    """Tell whether a URL leads to this very machine."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _entry(
+    what: Literal["engine", "model"], name: str, artefacts: Sequence[Artefact], running: Running, old: str | None
+) -> Change:
+    stored = digest(artefacts) in running.stored
+    size = 0 if stored else sum(map(fetched, artefacts))
+    detail = name if old is None else f"{old} → {name}"
+    if stored:
+        return Change("=" if old is None else "~", what, f"{detail}, already here", 0)
+    return Change("+" if old is None else "~", what, f"{detail}, {_origin(artefacts)}", size)
+
+
+def _origin(artefacts: Sequence[Artefact]) -> str:
+    first = artefacts[0].sources[0]
+    match first.kind:
+        case "pypi":
+            return f"from the package index ({first.package} {first.version})"
+        case "https":
+            return f"from {urlsplit(first.url).hostname}"
+        case "nix":
+            return f"from Nix ({first.attribute})"
+        case "path":
+            return f"from {first.path}"
+
+
+def _server(build: Build, context: int, running: Running, *, changed: bool) -> Change:
+    was = running.current
+    if was is None or not running.serving:
+        return Change("+", "server", f"starts with {context} tokens of context")
+    differences = list(_differences(was, build, context))
+    if differences or changed:
+        return Change("~", "server", f"restarts: {', '.join(differences) or 'for what is new above'}")
+    return Change("=", "server", f"runs with {context} tokens of context")
+
+
+def _differences(was: Deployed, build: Build, context: int) -> Iterator[str]:
+    if was.context != context:
+        yield f"context {was.context} → {context}"
+    old, new = dict(was.parameters), dict(parameters(build.accelerator))
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            yield f"{name} {old.get(name, 'unset')} → {new.get(name, 'unset')}"

@@ -1,0 +1,111 @@
+"""Does this machine meet what a build needs, and on which of its devices?"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from concierge.deploy.planned import Rejected, build_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from concierge.catalog.types import Build
+    from concierge.deploy.planned import Cause
+    from concierge.machine.types import Device, Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A build that could run here.
+
+    Attributes:
+        device: The device that it would use; None on the CPU.
+        unsure: Constraints that could not be checked, since the machine does not say.
+    """
+
+    build: Build
+    device: Device | None = None
+    unsure: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One constraint: met, not met (with the cause and a sentence), or not to be known."""
+
+    cause: Cause
+    met: bool | None
+    reason: str
+
+
+def examine(machine: Machine, build: Build) -> Candidate | Rejected:
+    """Return the build as a candidate, or the first of its constraints that this machine does not meet."""
+    checks = list(_platform(machine, build))
+    failed = next((check for check in checks if check.met is False), None)
+    if failed is not None:
+        return _rejected(build, failed)
+    unsure = tuple(check.reason for check in checks if check.met is None)
+    if build.accelerator == "cpu":
+        return Candidate(build, None, unsure)
+    return _on_a_device(machine, build, unsure)
+
+
+def _on_a_device(machine: Machine, build: Build, unsure: tuple[str, ...]) -> Candidate | Rejected:
+    usable = machine.usable(build.accelerator)
+    if not usable.ok:
+        return _rejected(build, _Check("accelerator", False, usable.reason))
+    first: _Check | None = None
+    for device in machine.devices_for(build.accelerator):
+        checks = list(_device(machine, build, device))
+        failed = next((check for check in checks if check.met is False), None)
+        if failed is None:
+            return Candidate(build, device, unsure + tuple(check.reason for check in checks if check.met is None))
+        first = first or failed
+    return _rejected(build, first or _Check("device", False, f"no device here is usable through {build.accelerator}"))
+
+
+def _rejected(build: Build, check: _Check) -> Rejected:
+    return Rejected("engine", build_name(build), check.cause, check.reason, build.accelerator)
+
+
+def _platform(machine: Machine, build: Build) -> Iterator[_Check]:
+    needs = build.needs
+    if needs.glibc is not None:
+        if machine.libc.kind == "glibc":
+            yield _floor("glibc", "glibc", needs.glibc, machine.glibc)
+        else:
+            what = "has musl" if machine.libc.kind == "musl" else machine.libc.reason or "has no glibc"
+            yield _Check("glibc", False, f"needs glibc {needs.glibc}; this machine {what}")
+    if needs.macos is not None:
+        yield _floor("os", "macOS", needs.macos, machine.os.version or None)
+    if needs.windows is not None:
+        yield _floor("os", "Windows", needs.windows, machine.os.version or None)
+
+
+def _device(machine: Machine, build: Build, device: Device) -> Iterator[_Check]:
+    needs = build.needs
+    if needs.driver is not None:
+        version = device.driver.version or (machine.nvidia_driver if device.vendor == "nvidia" else None)
+        yield _floor("driver", f"{device.vendor} driver", needs.driver, version)
+    if needs.compute:
+        yield _floor("compute", "compute capability", needs.compute[0], device.compute_capability)
+    if needs.gfx:
+        yield _gfx(needs.gfx, device.gfx_target)
+
+
+def _floor(cause: Cause, what: str, lowest: str, here: str | None) -> _Check:
+    if here is None:
+        return _Check(cause, None, f"needs {what} {lowest} or newer, and this machine does not say which it has")
+    return _Check(cause, number(here) >= number(lowest), f"needs {what} {lowest} or newer; this machine has {here}")
+
+
+def _gfx(held: tuple[str, ...], here: str | None) -> _Check:
+    if here is None:
+        return _Check("gfx", None, "the device does not say which gfx target it is")
+    return _Check("gfx", here in held, f"holds no code for {here}, only for {', '.join(held)}")
+
+
+def number(version: str) -> tuple[int, ...]:
+    """Return a version's numbers, for comparing."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))

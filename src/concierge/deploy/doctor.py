@@ -1,0 +1,127 @@
+"""What is wrong with this machine, judged by what the plan relies on: the same fault is an error or a remark."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from concierge.deploy.planned import Plan, Running
+from concierge.deploy.rank import ASSUMED, LEAST, pace
+from concierge.deploy.store import human
+from concierge.machine.types import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from concierge.config import Llm
+    from concierge.deploy.planned import Cause, Rejected
+    from concierge.errors import NothingSuitableError
+    from concierge.machine.types import Device, Machine
+
+NOTHING = Running()
+_ORDER = ("error", "warning", "info")
+_COMPUTING = ("nvidia", "amd", "intel", "apple", "qualcomm")
+_MEANT = 'Set llm.accelerator = "cpu" if the CPU is what you want.'
+
+_FIX: dict[Cause, str] = {
+    "driver": "Update the device's driver to the version that is named.",
+    "glibc": "Update the system, or run concierge through Nix, which brings its own glibc.",
+    "os": "Update the operating system.",
+    "compute": f"No build here holds code for this chip. {_MEANT}",
+    "gfx": f"No build here holds code for this chip. {_MEANT}",
+    "failed": "`concierge logs` shows what happened; `concierge up` tries again after the cause is gone.",
+    "ranked-lower": f"Set llm.accelerator to use it all the same. {_MEANT}",
+}
+
+
+def diagnose(
+    machine: Machine, llm: Llm, plan: Plan | NothingSuitableError, running: Running = NOTHING
+) -> tuple[Finding, ...]:
+    """Return every finding, the worst first; an error means that something the plan relies on is wrong.
+
+    Args:
+        machine: The facts of the computer.
+        llm: The ``[llm]`` table.
+        plan: The plan, or why there is none.
+        running: What is already here.
+    """
+    if isinstance(plan, Plan):
+        found = [*_from_machine(machine, plan), *_cpu_fallback(machine, llm, plan), *_from_plan(machine, plan, running)]
+    else:
+        found = [*machine.findings, Finding("nothing-suitable", "error", plan.what, fix=plan.hint or "")]
+    return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.severity)))
+
+
+def exit_code(findings: Iterable[Finding]) -> int:
+    """Return 1 when any finding is an error, else 0."""
+    return int(any(finding.severity == "error" for finding in findings))
+
+
+def _from_machine(machine: Machine, plan: Plan) -> Iterator[Finding]:
+    """A device's fault is no error while the plan runs on something else that is as good."""
+    relies = plan.accelerator == "cpu"
+    for finding in machine.findings:
+        harmless = finding.severity == "error" and finding.device is not None and not relies
+        yield replace(finding, severity="warning") if harmless else finding
+
+
+def _cpu_fallback(machine: Machine, llm: Llm, plan: Plan) -> Iterator[Finding]:
+    if plan.accelerator != "cpu" or llm.accelerator == "cpu":
+        return
+    for device in machine.devices:
+        if device.vendor in _COMPUTING and device.kind != "virtual":
+            yield _unused(machine, device, plan)
+
+
+def _unused(machine: Machine, device: Device, plan: Plan) -> Finding:
+    """Say why a device that could compute does not."""
+    against = [entry for entry in plan.rejected if entry.kind == "engine" and _concerns(entry, device)]
+    unusable = [(name, usable) for name, usable in device.accelerators.items() if not usable.ok]
+    causes = [f"{name}: {usable.reason}" for name, usable in unusable]
+    causes += [f"{entry.accelerator}: {entry.name} {entry.reason}" for entry in against]
+    evidence = next((usable.evidence for _, usable in unusable if usable.evidence), "")
+    return Finding(
+        "cpu-fallback",
+        "error",
+        f"{device.name} is not used, the plan is on the CPU: {'; '.join(causes) or 'no build here can use it'}",
+        evidence=evidence or ", ".join(device.sources),
+        fix=_remedy(machine, device, against),
+        device=device.id,
+    )
+
+
+def _concerns(entry: Rejected, device: Device) -> bool:
+    return entry.accelerator is not None and entry.accelerator != "cpu" and device.can(entry.accelerator)
+
+
+def _remedy(machine: Machine, device: Device, against: Iterable[Rejected]) -> str:
+    own = (finding.fix for finding in machine.findings if finding.device == device.id and finding.fix)
+    by_cause = (_FIX[entry.cause] for entry in against if entry.cause in _FIX)
+    return next(own, None) or next(by_cause, None) or _MEANT
+
+
+def _from_plan(machine: Machine, plan: Plan, running: Running) -> Iterator[Finding]:
+    for failed in running.failed:
+        fix = "`concierge logs` shows what happened."
+        yield Finding("failed-here", "warning", f"{failed.name} was tried and failed: {failed.reason}", fix=fix)
+    if running.disk_free is not None and running.disk_free < plan.disk_bytes:
+        cause = f"the plan needs {human(plan.disk_bytes)} of disk and {human(running.disk_free)} are free"
+        yield Finding("disk-full", "error", cause, fix="Free some space, or put CONCIERGE_HOME on a larger disk.")
+    yield from _memory(machine, plan, running)
+
+
+def _memory(machine: Machine, plan: Plan, running: Running) -> Iterator[Finding]:
+    found = plan.estimate
+    if found is None or plan.accelerator is None:
+        return
+    if found.budget is None:
+        reason = machine.budget(plan.accelerator).reason
+        cause = f"how much memory a model may use is not known ({reason}); {human(ASSUMED)} are assumed"
+        yield Finding("memory-unknown", "warning", cause)
+    now = machine.budget(plan.accelerator).now
+    if not running.serving and now is not None and found.memory is not None and now < found.memory:
+        cause = f"{plan.model_name} needs {human(found.memory)} and {human(now)} are free at this moment"
+        yield Finding("memory-busy", "warning", cause, fix="Close what holds the memory before `concierge up`.")
+    if found.fast is not None and found.fast < LEAST:
+        fix = "Set llm.model to a smaller one; `concierge models` lists speeds."
+        yield Finding("slow", "warning", f"{plan.model_name}: {pace(found)}", fix=fix)

@@ -1,0 +1,127 @@
+"""What the catalogue offers and what of it fits this machine: the rows of ``concierge models`` and ``engines``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from concierge.deploy import rank
+from concierge.deploy.constraints import Candidate, examine
+from concierge.deploy.planned import build_name
+from concierge.deploy.weigh import estimate
+
+if TYPE_CHECKING:
+    from concierge.catalog.types import Accelerator, Build, Catalog, Model
+    from concierge.config import Llm
+    from concierge.deploy.rank import Judged, Weigh
+    from concierge.machine.types import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One model, on the best device of this machine that carries it.
+
+    Attributes:
+        fits: Whether it fits with its context; ``reason`` says how it would do, or why not.
+        memory: Bytes it needs with its context, None when unknown.
+        size: Bytes to fetch.
+        slow: Fewest tokens per second that are likely, ``fast`` the most; None when unknown.
+    """
+
+    name: str
+    title: str
+    fits: bool
+    accelerator: Accelerator | None
+    reason: str
+    memory: int | None
+    size: int
+    slow: float | None
+    fast: float | None
+    speed_source: str
+    licence: str
+    gated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """One build for this machine's system."""
+
+    name: str
+    engine: str
+    version: str
+    accelerator: Accelerator
+    fits: bool
+    reason: str
+    size: int
+    licence: str
+    proven: bool
+
+
+def engines(machine: Machine, catalog: Catalog) -> list[EngineRow]:
+    """Return every build for this system, those that could run first, in the order in which they are preferred."""
+    builds = [build for build in catalog.builds if build.system == machine.system]
+    verdicts = {build_name(build): (build, examine(machine, build)) for build in builds}
+    able = rank.order((found for _, found in verdicts.values() if isinstance(found, Candidate)), frozenset())
+    rows = [_engine(candidate.build, fits=True, reason=_able(machine, candidate)) for candidate in able]
+    unable = [(build, found) for build, found in verdicts.values() if not isinstance(found, Candidate)]
+    return rows + [_engine(build, fits=False, reason=found.reason) for build, found in unable]
+
+
+def models(machine: Machine, catalog: Catalog, llm: Llm) -> list[ModelRow]:
+    """Return every model with what it would do here at ``llm.context``, best work first."""
+    verdicts = (examine(machine, build) for build in catalog.builds if build.system == machine.system)
+    candidates = rank.order((found for found in verdicts if isinstance(found, Candidate)), frozenset())
+    groups = rank.by_device(candidates)
+    weigh = partial(estimate, machine, context=llm.context)
+    ladder = sorted(catalog.models, key=lambda model: (-model.rank, model.size, model.name))
+    return [_model(model, groups, weigh, llm.context) for model in ladder]
+
+
+def _model(model: Model, groups: list[list[Candidate]], weigh: Weigh, context: int) -> ModelRow:
+    first: tuple[Accelerator, Judged] | None = None
+    for group in groups:
+        judged = rank.judge(group, model, weigh, context)
+        if judged.cause is None:
+            return _row(model, group[0].build.accelerator, judged)
+        first = first or (group[0].build.accelerator, judged)
+    return _row(model, *(first or (None, None)))
+
+
+def _row(model: Model, accelerator: Accelerator | None, judged: Judged | None) -> ModelRow:
+    found = None if judged is None else judged.estimate
+    fits = judged is not None and judged.cause is None
+    reason = "no engine runs here" if judged is None else judged.reason or rank.pace(judged.estimate)
+    return ModelRow(
+        name=model.name,
+        title=model.title,
+        fits=fits,
+        accelerator=accelerator if fits else None,
+        reason=reason,
+        memory=None if found is None else found.memory,
+        size=model.size,
+        slow=None if found is None else found.slow,
+        fast=None if found is None else found.fast,
+        speed_source="unknown" if found is None else found.source,
+        licence=model.licence,
+        gated=model.gated,
+    )
+
+
+def _able(machine: Machine, candidate: Candidate) -> str:
+    doubts = "; ".join(candidate.unsure)
+    return f"not sure: {doubts}" if doubts else machine.usable(candidate.build.accelerator).reason
+
+
+def _engine(build: Build, *, fits: bool, reason: str) -> EngineRow:
+    return EngineRow(
+        name=build_name(build),
+        engine=build.engine,
+        version=build.version,
+        accelerator=build.accelerator,
+        fits=fits,
+        reason=reason,
+        size=build.size,
+        licence=build.licence,
+        proven=build.proven,
+    )

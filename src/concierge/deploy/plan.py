@@ -1,0 +1,232 @@
+"""What should be on this machine, and why: a pure function of facts. Nothing here reads, runs or asks anything."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from concierge.deploy import changes, rank, reference, refusal
+from concierge.deploy.constraints import Candidate, examine
+from concierge.deploy.planned import (
+    Change,
+    Choice,
+    Deployed,
+    Estimate,
+    Failed,
+    Plan,
+    Rejected,
+    Running,
+    build_name,
+)
+from concierge.deploy.serving import LAUNCHERS, parameters
+from concierge.deploy.store import human
+from concierge.deploy.weigh import estimate
+from concierge.errors import ConfigError, NothingSuitableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from concierge.catalog.types import Build, Catalog, Model
+    from concierge.config import Llm
+    from concierge.deploy.rank import Pick
+    from concierge.machine.types import Machine
+
+__all__ = ["Change", "Deployed", "Estimate", "Failed", "Plan", "Rejected", "Running", "build_name", "plan"]
+
+NOTHING = Running()
+
+_MODEL_REASONS: dict[Choice, str] = {
+    "best-quality-resident": "{name} does the best work of all that fit",
+    "speed-gated-quality": "{name} does the best work of all that fit and are fast enough",
+    "fastest-resident": "{name} is the fastest that fits; none is as fast as one would want",
+    "asked": "{name}, as llm.model asks",
+}
+
+
+def plan(machine: Machine, llm: Llm, catalog: Catalog, running: Running = NOTHING) -> Plan:
+    """Return what should be here.
+
+    The model depends on the machine alone: never on the network, on free memory, or on what is already here.
+
+    Args:
+        machine: The facts of the computer.
+        llm: The ``[llm]`` table.
+        catalog: What there is to choose from: this release's catalogue, or a lock's.
+        running: What is already here.
+
+    Raises:
+        NothingSuitableError: No engine runs here, or no model suits; the reasons are in it.
+        ConfigError: ``llm.model`` is a file or a repository's commit that has not been locked.
+    """
+    return _elsewhere(llm, running) or _here(machine, llm, catalog, running)
+
+
+def _elsewhere(llm: Llm, running: Running) -> Plan | None:
+    """Return the plan that starts nothing of ours, where there is cause for it."""
+    if running.endpoint is not None:
+        reason = f"a healthy server at {running.endpoint.base_url} serves {running.endpoint.model}"
+        adopt = Change("=", "endpoint", f"{running.endpoint.base_url} serves {running.endpoint.model}; it stays theirs")
+        stop = [Change("-", "server", "ours is no longer needed and stops")] if running.serving else []
+        adopted = _remote(llm, "adopted", reason, [adopt, *stop])
+        return replace(adopted, endpoint=running.endpoint, model_name=running.endpoint.model)
+    connect = _connect_only(llm)
+    if connect is not None:
+        keep = Change("=", "endpoint", f"{llm.base_url} is used as it is; nothing is started for it")
+        return _remote(llm, "configured", connect, [keep])
+    if llm.local_llm_start_cmd is not None:
+        start = Change("+", "server", f"`{' '.join(llm.local_llm_start_cmd)}` starts yours at {llm.base_url}")
+        return _remote(llm, "configured", "local_llm_start_cmd says how the server is started", [start])
+    return None
+
+
+def _connect_only(llm: Llm) -> str | None:
+    if llm.engine in ("remote", "vllm"):
+        return f"llm.engine is {llm.engine}, which concierge never starts"
+    if not changes.is_loopback(llm.base_url):
+        return "llm.base_url is another machine's, where concierge never starts anything"
+    return None if llm.local_llm_ensure_available else "llm.local_llm_ensure_available is off"
+
+
+def _remote(llm: Llm, choice: Choice, reason: str, lines: Sequence[Change]) -> Plan:
+    engine = "vllm" if llm.engine == "vllm" else "remote"
+    return Plan(engine, None, None, None, llm.model, llm.context, choice, (reason,), tuple(lines))
+
+
+def _here(machine: Machine, llm: Llm, catalog: Catalog, running: Running) -> Plan:
+    models = _models(llm, catalog)
+    candidates, rejected = _candidates(machine, llm, catalog, running)
+    if not candidates:
+        raise refusal.no_engine(machine, rejected)
+    weigh = partial(estimate, machine, context=llm.context)
+    able = [model for model in models if running.failure(model.name) is None]
+    pick = rank.choose if llm.model == "auto" else rank.place
+    found = pick(candidates, able, weigh, llm.context)
+    if found is None:
+        raise refusal.no_model(llm, candidates, models, weigh, running)
+    passed = (other for other in candidates if other is not found.candidate)
+    rejected += [rank.passed_over(found.candidate, other, running.stored) for other in passed]
+    rejected += _other_models(found, models, running)
+    return _ours(machine, llm, running, found, tuple(rejected))
+
+
+def _models(llm: Llm, catalog: Catalog) -> list[Model]:
+    """Return the models to choose from; one when it was asked for."""
+    wanted = reference.parse(llm.model)
+    if isinstance(wanted, reference.Auto):
+        return list(catalog.models)
+    name = wanted.name
+    model = catalog.model(name)
+    if model is not None:
+        return [model]
+    if isinstance(wanted, reference.Named):
+        raise _unknown_model(llm, catalog, name)
+    raise ConfigError(
+        f"`{llm.model}` is not locked yet, so its size and hash are not known.",
+        where="llm.model",
+        hint="Run `concierge lock`.",
+    )
+
+
+def _unknown_model(llm: Llm, catalog: Catalog, name: str) -> NothingSuitableError:
+    close = difflib.get_close_matches(name, [model.name for model in catalog.models], n=1)
+    return NothingSuitableError(
+        f"No server at {llm.base_url} serves `{name}`, and the catalogue has no model of that name.",
+        where="llm.model",
+        hint=f"Did you mean `{close[0]}`?" if close else "`concierge models` lists the catalogue.",
+    )
+
+
+def _candidates(
+    machine: Machine, llm: Llm, catalog: Catalog, running: Running
+) -> tuple[list[Candidate], list[Rejected]]:
+    candidates: list[Candidate] = []
+    rejected: list[Rejected] = []
+    for build in catalog.builds:
+        if build.system != machine.system:
+            continue
+        verdict = _otherwise(llm, build, running) or examine(machine, build)
+        if isinstance(verdict, Candidate):
+            candidates.append(verdict)
+        else:
+            rejected.append(verdict)
+    return rank.order(candidates, running.stored), rejected
+
+
+def _otherwise(llm: Llm, build: Build, running: Running) -> Rejected | None:
+    name = build_name(build)
+    failure = running.failure(name)
+    if failure is not None:
+        return Rejected("engine", name, "failed", f"was tried here and failed: {failure}", build.accelerator)
+    if build.launcher not in LAUNCHERS:
+        reason = f"concierge cannot start {build.launcher}; start it yourself and set llm.base_url"
+        return Rejected("engine", name, "launcher", reason, build.accelerator)
+    for key, asked, has in (("engine", llm.engine, build.engine), ("accelerator", llm.accelerator, build.accelerator)):
+        if asked not in ("auto", has):
+            return Rejected("engine", name, "asked", f"llm.{key} is {asked}", build.accelerator)
+    return None
+
+
+def _other_models(found: Pick, models: Sequence[Model], running: Running) -> list[Rejected]:
+    accelerator = found.candidate.build.accelerator
+    judged = [
+        Rejected("model", other.model.name, other.cause or "ranked-lower", other.reason, accelerator)
+        for other in found.others
+    ]
+    failed = [
+        Rejected("model", model.name, "failed", f"was tried here and failed: {reason}", accelerator)
+        for model in models
+        if (reason := running.failure(model.name)) is not None
+    ]
+    return judged + failed
+
+
+def _ours(machine: Machine, llm: Llm, running: Running, found: Pick, rejected: tuple[Rejected, ...]) -> Plan:
+    build, model = found.candidate.build, found.judged.model
+    lines = changes.lines(build, model, llm.context, running)
+    device = found.candidate.device
+    return Plan(
+        engine=build.engine,
+        accelerator=build.accelerator,
+        build=build,
+        model=model,
+        model_name=model.name,
+        context=llm.context,
+        choice=found.choice,
+        reasons=tuple(_reasons(machine, llm, found)),
+        changes=tuple(lines),
+        parameters=parameters(build.accelerator),
+        rejected=rejected,
+        estimate=found.judged.estimate,
+        device=None if device is None else device.name,
+        fetch_bytes=sum(line.bytes for line in lines),
+        disk_bytes=changes.needed(build, model, running),
+    )
+
+
+def _reasons(machine: Machine, llm: Llm, found: Pick) -> Iterator[str]:
+    candidate, judged = found.candidate, found.judged
+    accelerator, name = candidate.build.accelerator, judged.model.name
+    on = "the CPU" if candidate.device is None else candidate.device.name
+    if llm.accelerator != "auto":
+        yield f"{accelerator} on {on}, as llm.accelerator asks"
+    elif accelerator == "cpu":
+        yield (
+            "the CPU, as no accelerator here carries more" if machine.devices else "the CPU: nothing else here computes"
+        )
+    else:
+        yield f"{accelerator} on {on}: {machine.usable(accelerator).reason}"
+    yield from (f"not sure: {doubt}" for doubt in candidate.unsure)
+    yield _MODEL_REASONS[found.choice].format(name=name)
+    if judged.estimate.memory is not None:
+        yield f"{name} needs {human(judged.estimate.memory)} at {llm.context} tokens; {_budget(judged.estimate)}"
+    yield rank.pace(judged.estimate)
+    if found.choice == "asked" and judged.estimate.fast is not None and judged.estimate.fast < rank.LEAST:
+        yield "that is slower than slow reading: a smaller model would serve better"
+
+
+def _budget(estimate: Estimate) -> str:
+    if estimate.budget is None:
+        return f"what there is is not known, {human(rank.ASSUMED)} are assumed"
+    return f"there are {human(estimate.budget)}"

@@ -1,0 +1,166 @@
+"""The words of a plan: what it is made from and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from concierge.catalog.types import Accelerator, Build, Model
+    from concierge.endpoint import Endpoint
+
+Action = Literal["+", "~", "-", "="]
+"""Create, change, remove, keep."""
+
+Cause = Literal[
+    "accelerator", "device", "driver", "glibc", "compute", "gfx", "os", "launcher", "engine-build",
+    "failed", "memory", "speed", "context", "unknown", "asked", "ranked-lower",
+]  # fmt: skip
+"""Why a candidate was not taken, as a word that stays the same."""
+
+Choice = Literal[
+    "best-quality-resident", "speed-gated-quality", "fastest-resident", "asked", "adopted", "configured"
+]  # fmt: skip
+"""Which rule picked the model: the best that fits; the best that is also fast; the fastest, as none is fast;
+the one that was asked for; what a server already serves; what a configured server or command will serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What the current generation holds, in the planner's words.
+
+    Attributes:
+        engine_sha256: Digest of the engine's artefacts, as the store computes it; ``model_sha256`` likewise.
+        engine: Its name for people, such as ``llama-cpp b11081 (vulkan)``.
+    """
+
+    engine: str
+    engine_sha256: str
+    accelerator: Accelerator
+    model: str
+    model_sha256: str
+    context: int
+    parameters: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A build or a model that was tried here and did not work: ``name`` is ``build_name`` or the model's name."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What is already here.
+
+    Attributes:
+        endpoint: The server that answers at ``base_url``, is healthy, serves the model, and is not ours.
+        current: The current generation.
+        serving: Our server of the current generation is healthy.
+        stored: Digests of the store's entries.
+        failed: What was tried and failed, so that the next rung is taken.
+        disk_free: Bytes free where the store is; None when unknown.
+    """
+
+    endpoint: Endpoint | None = None
+    current: Deployed | None = None
+    serving: bool = False
+    stored: frozenset[str] = frozenset()
+    failed: tuple[Failed, ...] = ()
+    disk_free: int | None = None
+
+    def failure(self, name: str) -> str | None:
+        """Return why ``name`` failed here, or None."""
+        return next((failed.reason for failed in self.failed if failed.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A candidate that was not taken, and why."""
+
+    kind: Literal["engine", "model"]
+    name: str
+    cause: Cause
+    reason: str
+    accelerator: Accelerator | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the plan.
+
+    Attributes:
+        bytes: To fetch for it.
+    """
+
+    action: Action
+    what: Literal["engine", "model", "server", "endpoint"]
+    detail: str
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a model is predicted to do on one device.
+
+    Attributes:
+        memory: Bytes that the model with its context needs; None without the facts to compute it.
+        budget: Bytes that there are; None when unknown.
+        slow: Fewest tokens per second to expect, ``likely`` the best guess, ``fast`` the most; None when unknown.
+        source: Where the speed comes from: ``measured``, ``table``, ``class`` or ``unknown``.
+    """
+
+    memory: int | None
+    budget: int | None
+    slow: float | None = None
+    likely: float | None = None
+    fast: float | None = None
+    source: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What should be here, why, and what it takes to get there.
+
+    Attributes:
+        engine: ``remote`` when somebody else's server is used.
+        build: None when nothing of ours is to be started; ``model`` likewise.
+        model_name: The name that the server answers to.
+        endpoint: The server that is adopted.
+        choice: The rule that picked the model.
+        reasons: Why this, in sentences.
+        rejected: Every candidate that was not taken.
+        fetch_bytes: Bytes that come over the network.
+        disk_bytes: Bytes that must be free, including what is there only while unpacking.
+    """
+
+    engine: str
+    accelerator: Accelerator | None
+    build: Build | None
+    model: Model | None
+    model_name: str
+    context: int
+    choice: Choice
+    reasons: tuple[str, ...]
+    changes: tuple[Change, ...]
+    parameters: tuple[tuple[str, str], ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    estimate: Estimate | None = None
+    device: str | None = None
+    endpoint: Endpoint | None = None
+    fetch_bytes: int = 0
+    disk_bytes: int = 0
+
+    @property
+    def would_change(self) -> bool:
+        """Whether carrying it out would do anything."""
+        return any(change.action != "=" for change in self.changes)
+
+
+def build_name(build: Build) -> str:
+    """Return the name of a build for people; no two builds of one system share it."""
+    file = build.artefact[0].name
+    detail = build.launcher if file.endswith(".whl") else file.removesuffix(f".{build.artefact[0].archive}")
+    return f"{build.engine} {build.version} {build.accelerator} ({detail})"

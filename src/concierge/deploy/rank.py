@@ -1,0 +1,213 @@
+"""Choose an engine build and a model: candidates in, the best of them out, with a reason for every other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from concierge.deploy.planned import Choice, Estimate, Rejected, build_name
+from concierge.deploy.store import digest, human
+from concierge.machine.types import ACCELERATORS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from concierge.catalog.types import Model
+    from concierge.deploy.constraints import Candidate
+    from concierge.deploy.planned import Cause
+    from concierge.machine.types import Device
+
+    Weigh = Callable[[Model, Device | None], Estimate]
+
+GOOD = 20.0
+"""Tokens a second below which an agent's work is felt as waiting: the floor for a model that nobody asked for."""
+
+LEAST = 6.0
+"""Tokens a second below which it is no use at all: slower than slow reading."""
+
+SMALL = 1 << 30
+"""Weights that any memory still in use reads about ten times a second: usable though the speed is unknown."""
+
+ASSUMED = 2 << 30
+"""What a device or a machine that does not tell its memory is taken to offer."""
+
+RIVAL = 2 << 30
+"""Beside a usable accelerator the CPU may carry the better model only up to this size: reading a long prompt takes
+it many times longer, and no figure of tokens written per second shows that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A model on one device: what it would do there, and what speaks against it."""
+
+    model: Model
+    estimate: Estimate
+    cause: Cause | None = None
+    reason: str = ""
+
+    @property
+    def speed(self) -> float:
+        """The likely tokens per second; 0 when unknown."""
+        return self.estimate.likely or 0.0
+
+    @property
+    def good(self) -> bool:
+        """Fast enough in all likelihood, and of some use even if the estimate is too high."""
+        if self.estimate.slow is None:
+            return self.model.size <= SMALL
+        return self.speed >= GOOD and self.estimate.slow >= LEAST
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """The best pair on one device."""
+
+    candidate: Candidate
+    judged: Judged
+    choice: Choice
+    others: tuple[Judged, ...] = ()
+
+    @property
+    def merit(self) -> tuple[bool, int]:
+        """How good it is, for comparing devices: fast enough first, then the model's rank."""
+        return (self.choice != "fastest-resident", self.judged.model.rank)
+
+
+def order(candidates: Iterable[Candidate], stored: frozenset[str]) -> list[Candidate]:
+    """Return the candidates best first.
+
+    A vendor's own stack before Vulkan, Vulkan before the CPU; then those whose constraints are all known to be met;
+    then proven builds, installed ones, and those with fewer bytes to fetch.
+    """
+    return sorted(candidates, key=lambda candidate: _key(candidate, stored))
+
+
+def _key(candidate: Candidate, stored: frozenset[str]) -> tuple[int, bool, bool, bool, int, str]:
+    build = candidate.build
+    return (
+        ACCELERATORS.index(build.accelerator),
+        bool(candidate.unsure),
+        not build.proven,
+        digest(build.artefact) not in stored,
+        build.size,
+        build_name(build),
+    )
+
+
+def choose(candidates: Sequence[Candidate], models: Sequence[Model], weigh: Weigh, context: int) -> Pick | None:
+    """Return the best pair for ``model = "auto"``; ``candidates`` are in order."""
+    ladder = sorted(models, key=lambda model: (-model.rank, model.size, model.name))
+    accelerated = any(candidate.build.accelerator != "cpu" for candidate in candidates)
+    picks = []
+    for group in by_device(candidates):
+        capped = accelerated and group[0].build.accelerator == "cpu"
+        pick = _best(group, [model for model in ladder if not capped or model.size <= RIVAL], weigh, context)
+        if pick is not None:
+            picks.append(pick)
+    # max keeps the first of equals, and the groups are in order.
+    return max(picks, key=lambda pick: pick.merit, default=None)
+
+
+def place(candidates: Sequence[Candidate], models: Sequence[Model], weigh: Weigh, context: int) -> Pick | None:
+    """Return where the first of ``models``, which was asked for, goes: the best device that carries it."""
+    for model in models[:1]:
+        for group in by_device(candidates):
+            judged = judge(group, model, weigh, context, asked=True)
+            if judged.cause is None:
+                return Pick(_carrier(group, model) or group[0], judged, "asked")
+    return None
+
+
+def judge(group: Sequence[Candidate], model: Model, weigh: Weigh, context: int, *, asked: bool = False) -> Judged:
+    """Return what speaks against ``model`` on the device of ``group``, speed aside.
+
+    Args:
+        group: The builds for that device, in order.
+        model: The model.
+        weigh: Estimates memory and speed.
+        context: Tokens that one request may use.
+        asked: Somebody wants this very model, though not every fact about it may be known.
+    """
+    if context > model.context_train:
+        reason = f"was trained for {model.context_train} tokens, fewer than the {context} of llm.context"
+        return Judged(model, Estimate(None, None), "context", reason)
+    if _carrier(group, model) is None:
+        reason = f"needs llama.cpp build {model.minimum_build} or newer, which no build for this device has"
+        return Judged(model, Estimate(None, None), "engine-build", reason)
+    estimate = weigh(model, group[0].device)
+    if estimate.memory is None:
+        reason = "its memory need is not known, so it is taken only when it is asked for by name"
+        return Judged(model, estimate) if asked else Judged(model, estimate, "unknown", reason)
+    budget = ASSUMED if estimate.budget is None else estimate.budget
+    if estimate.memory <= budget:
+        return Judged(model, estimate)
+    there = f"at most {human(ASSUMED)} are assumed" if estimate.budget is None else f"there are {human(budget)}"
+    return Judged(model, estimate, "memory", f"needs {human(estimate.memory)} with its context; {there}")
+
+
+def by_device(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Return the candidates in groups, one for each accelerator and device, in order."""
+    groups: dict[tuple[str, str | None], list[Candidate]] = {}
+    for candidate in candidates:
+        device = None if candidate.device is None else candidate.device.id
+        groups.setdefault((candidate.build.accelerator, device), []).append(candidate)
+    return list(groups.values())
+
+
+def _carrier(group: Sequence[Candidate], model: Model) -> Candidate | None:
+    """Return the first build that knows the model's architecture."""
+    need = model.minimum_build
+    return next((candidate for candidate in group if need is None or (candidate.build.llama_cpp or 0) >= need), None)
+
+
+def _best(group: Sequence[Candidate], ladder: Sequence[Model], weigh: Weigh, context: int) -> Pick | None:
+    judged = [judge(group, model, weigh, context) for model in ladder]
+    resident = [entry for entry in judged if entry.cause is None]
+    good = [entry for entry in resident if entry.good]
+    if good:
+        winner = good[0]
+        choice: Choice = "best-quality-resident" if winner is resident[0] else "speed-gated-quality"
+    else:
+        usable = [entry for entry in resident if entry.speed >= LEAST]
+        if not usable:
+            return None
+        winner, choice = max(usable, key=lambda entry: entry.speed), "fastest-resident"
+    carrier = _carrier(group, winner.model)
+    assert carrier is not None
+    return Pick(carrier, winner, choice, tuple(_outdone(entry, winner) for entry in judged if entry is not winner))
+
+
+def _outdone(entry: Judged, winner: Judged) -> Judged:
+    """Give a model that could run here the reason why another was taken."""
+    if entry.cause is not None:
+        return entry
+    if not entry.good:
+        return Judged(entry.model, entry.estimate, "speed", f"{pace(entry.estimate)}; {GOOD:.0f} are wanted")
+    reason = f"fits too; {winner.model.name} does better work"
+    return Judged(entry.model, entry.estimate, "ranked-lower", reason)
+
+
+def pace(estimate: Estimate) -> str:
+    """Return the predicted speed in words."""
+    if estimate.slow is None or estimate.likely is None or estimate.fast is None:
+        return "the speed here is not known"
+    between = f"{estimate.slow:.0f} to {estimate.fast:.0f}"
+    return f"about {estimate.likely:.0f} tokens/s predicted ({between}, by {estimate.source})"
+
+
+def passed_over(chosen: Candidate, other: Candidate, stored: frozenset[str]) -> Rejected:
+    """Return why a build that could run here was not taken."""
+    words = (
+        f"{chosen.build.accelerator} comes first",
+        f"not sure to run: {'; '.join(other.unsure)}",
+        "not yet proven, and the chosen one is",
+        "not here yet, and the chosen one is",
+        f"{human(other.build.size)} to fetch; the chosen one takes {human(chosen.build.size)}",
+        "equal to the chosen one",
+    )
+    ours, theirs = _key(chosen, stored), _key(other, stored)
+    if theirs < ours:
+        reason = "carries only a worse model here"
+    else:
+        reason = next(word for word, mine, its in zip(words, ours, theirs, strict=True) if its != mine)
+    return Rejected("engine", build_name(other.build), "ranked-lower", reason, other.build.accelerator)

@@ -1,0 +1,71 @@
+"""Why nothing suits, in a sentence that says what would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from concierge.deploy import rank
+from concierge.errors import NothingSuitableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from concierge.catalog.types import Model
+    from concierge.config import Llm
+    from concierge.deploy.constraints import Candidate
+    from concierge.deploy.planned import Rejected, Running
+    from concierge.deploy.rank import Judged, Weigh
+    from concierge.machine.types import Machine
+
+STEP = 256
+"""The least context that the configuration accepts."""
+
+
+def no_engine(machine: Machine, rejected: Sequence[Rejected]) -> NothingSuitableError:
+    """Return the error for a machine that no build runs on."""
+    if machine.system is None:
+        what = f"The catalogue has no engine for {machine.os.name or 'this system'}."
+    else:
+        reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in rejected) or "the catalogue has none"
+        what = f"No engine suits this {machine.system} machine: {reasons}."
+    return NothingSuitableError(what, hint="Start a server yourself and set llm.base_url to it.")
+
+
+def no_model(
+    llm: Llm, candidates: Sequence[Candidate], models: Sequence[Model], weigh: Weigh, running: Running
+) -> NothingSuitableError:
+    """Return the error for a machine that an engine runs on, and no model that it may use."""
+    failed = [
+        f"{model.name} was tried here and failed: {reason}" for model in models if (reason := _why(running, model))
+    ]
+    able = [model for model in models if _why(running, model) is None]
+    if not able:
+        what = "; ".join(failed) or "the catalogue has no model"
+        return NothingSuitableError(f"No model is left to try: {what}.", hint="`concierge models` lists the catalogue.")
+    model = min(able, key=lambda model: model.size)
+    judged = [
+        (group[0], rank.judge(group, model, weigh, llm.context, asked=True)) for group in rank.by_device(candidates)
+    ]
+    against = "; ".join(f"on {candidate.build.accelerator} it {_against(entry)}" for candidate, entry in judged)
+    smallest = "" if llm.model != "auto" else ", the smallest in the catalogue,"
+    return NothingSuitableError(
+        f"{model.name}{smallest} does not suit this machine: {against}.",
+        where="llm.model",
+        hint=_hint(llm, model, judged),
+    )
+
+
+def _why(running: Running, model: Model) -> str | None:
+    return running.failure(model.name)
+
+
+def _against(judged: Judged) -> str:
+    return judged.reason or f"is too slow: {rank.pace(judged.estimate)}"
+
+
+def _hint(llm: Llm, model: Model, judged: Sequence[tuple[Candidate, Judged]]) -> str:
+    if any(entry.cause == "context" for _, entry in judged):
+        return f"Set llm.context to {model.context_train} or less."
+    if llm.model != "auto":
+        return "Set llm.model to a smaller one, or llm.context to less; `concierge models` says what fits."
+    return "Set llm.context to less, or llm.base_url to a server on another machine."

@@ -1,0 +1,68 @@
+"""What one model would do on one device of this machine: the memory it needs there and the speed to expect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from concierge.deploy import fit, speed
+from concierge.deploy.planned import Estimate
+from concierge.deploy.serving import PROMPT_CACHE_MIB, UBATCH
+from concierge.machine.budget import cpu_budget, device_budget
+
+if TYPE_CHECKING:
+    from concierge.catalog.types import Gguf, Model
+    from concierge.deploy.speed import Bandwidth, MemoryKind, Speed
+    from concierge.machine.types import Device, DeviceKind, Machine
+
+_KINDS: dict[DeviceKind, MemoryKind] = {"discrete": "discrete", "integrated": "integrated", "unified": "unified"}
+
+
+def estimate(machine: Machine, model: Model, device: Device | None, *, context: int) -> Estimate:
+    """Return the estimate for ``model`` with ``context`` tokens on ``device``, or on the CPU when it is None."""
+    capacity = (cpu_budget(machine.memory) if device is None else device_budget(machine.memory, device)).bytes
+    if model.gguf is None:
+        return Estimate(None, capacity)
+    expected = _speed(model.gguf, model.size, device, depth=context // 2)
+    return Estimate(
+        memory=_memory(model.gguf, model.size, device, capacity, context),
+        budget=capacity,
+        slow=expected.low,
+        likely=expected.likely,
+        fast=expected.high,
+        source=expected.source,
+    )
+
+
+def _memory(facts: Gguf, weights: int, device: Device | None, capacity: int | None, context: int) -> int:
+    """Return the bytes needed of the memory that limits: the device's, or the one pool when it shares the CPU's."""
+    need = fit.estimate(
+        facts,
+        weights,
+        context=context,
+        ubatch=UBATCH,
+        gpu_layers=0 if device is None else None,
+        margin=_margin(device, capacity),
+    )
+    host = need.host_total + PROMPT_CACHE_MIB * fit.MIB
+    if device is None:
+        return host
+    return need.device_total + (host if _shares_memory(device) else 0)
+
+
+def _margin(device: Device | None, capacity: int | None) -> int:
+    """Return what is left free beside the model: the CPU's budget is already less the system's own share."""
+    return 0 if device is None else fit.margin_for(capacity or 0)
+
+
+def _shares_memory(device: Device) -> bool:
+    """Tell whether what the model keeps in main memory lies in the same pool."""
+    return device.memory.unified.bytes is not None or device.memory.wired_limit.bytes is not None
+
+
+def _speed(facts: Gguf, weights: int, device: Device | None, *, depth: int) -> Speed:
+    host = speed.bandwidth_of("", vendor="", kind="host")
+    return speed.predict(facts, weights, device=None if device is None else _bandwidth(device), host=host, depth=depth)
+
+
+def _bandwidth(device: Device) -> Bandwidth:
+    return speed.bandwidth_of(device.name, vendor=device.vendor, kind=_KINDS.get(device.kind, "unknown"))

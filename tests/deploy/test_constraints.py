@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from concierge.catalog.types import Needs
+from concierge.deploy.constraints import Candidate, examine, number
+from concierge.deploy.planned import Rejected
+from concierge.machine.types import Driver, Libc, Os, Usable
+
+if TYPE_CHECKING:
+    from tests.deploy.conftest import Make
+
+
+def rejection(verdict: Candidate | Rejected) -> tuple[str, str]:
+    assert isinstance(verdict, Rejected), verdict
+    return verdict.cause, verdict.reason
+
+
+def test_a_build_without_needs_is_a_candidate_everywhere(make: Make) -> None:
+    build = make.build("cpu")
+    assert examine(make.machine(), build) == Candidate(build)
+
+
+@pytest.mark.parametrize(
+    ("libc", "cause"),
+    [
+        (Libc("glibc", "2.35"), None),
+        (Libc("glibc", "2.39"), None),
+        (Libc("glibc", "2.31"), "needs glibc 2.35 or newer; this machine has 2.31"),
+        (Libc("musl", "1.2.5"), "needs glibc 2.35; this machine has musl"),
+        (Libc("none"), "needs glibc 2.35; this machine has no glibc"),
+    ],
+)
+def test_the_glibc_floor_is_kept(make: Make, libc: Libc, cause: str | None) -> None:
+    verdict = examine(make.machine(libc=libc), make.build(needs=Needs(glibc="2.35")))
+    assert isinstance(verdict, Candidate) if cause is None else rejection(verdict) == ("glibc", cause)
+
+
+def test_what_the_machine_does_not_say_leaves_a_doubt_and_no_rejection(make: Make) -> None:
+    verdict = examine(make.machine(libc=Libc("glibc")), make.build(needs=Needs(glibc="2.35")))
+    assert isinstance(verdict, Candidate)
+    assert verdict.unsure == ("needs glibc 2.35 or newer, and this machine does not say which it has",)
+
+
+@pytest.mark.parametrize(("version", "ok"), [("580", True), ("580.65.06", True), ("579.99", False), ("610.1", True)])
+def test_the_driver_floor_is_compared_by_number(make: Make, version: str, ok: bool) -> None:
+    gpu = make.gpu(driver=Driver("nvidia", version, usable=True))
+    verdict = examine(make.machine(gpu), make.build("cuda", needs=Needs(driver="580")))
+    if ok:
+        assert isinstance(verdict, Candidate)
+    else:
+        assert rejection(verdict) == ("driver", f"needs nvidia driver 580 or newer; this machine has {version}")
+
+
+@pytest.mark.parametrize(("capability", "ok"), [("7.5", True), ("12.1", True), ("13.0", True), ("6.1", False)])
+def test_a_cuda_build_runs_on_its_oldest_capability_and_everything_newer(make: Make, capability: str, ok: bool) -> None:
+    machine = make.machine(make.gpu(compute_capability=capability))
+    verdict = examine(machine, make.build("cuda", needs=Needs(compute=("7.5", "8.6"))))
+    assert isinstance(verdict, Candidate) == ok
+
+
+def test_a_rocm_build_runs_only_on_the_targets_it_holds(make: Make) -> None:
+    build = make.build("rocm", needs=Needs(gfx=("gfx1100", "gfx1201")))
+    rocm = {"rocm": Usable(ok=True, reason="kfd")}
+    held = make.gpu(vendor="amd", gfx_target="gfx1100", compute_capability=None, accelerators=rocm)
+    assert isinstance(examine(make.machine(held), build), Candidate)
+    other = replace(held, gfx_target="gfx1031")
+    assert rejection(examine(make.machine(other), build)) == (
+        "gfx",
+        "holds no code for gfx1031, only for gfx1100, gfx1201",
+    )
+
+
+def test_an_unusable_accelerator_is_rejected_with_the_probe_s_own_reason(make: Make) -> None:
+    gpu = make.gpu(accelerators={"cuda": Usable(ok=False, reason="cuInit fails: 803")})
+    assert rejection(examine(make.machine(gpu), make.build("cuda"))) == ("accelerator", "cuInit fails: 803")
+    assert rejection(examine(make.machine(), make.build("rocm"))) == ("accelerator", "no device here is one for rocm")
+
+
+def test_the_second_card_is_taken_when_the_first_does_not_meet_the_build(make: Make) -> None:
+    old = make.gpu(24, id="0000:01:00.0", compute_capability="5.2")
+    new = make.gpu(8, id="0000:02:00.0", compute_capability="8.9")
+    verdict = examine(make.machine(old, new), make.build("cuda", needs=Needs(compute=("7.5",))))
+    assert isinstance(verdict, Candidate)
+    assert verdict.device == new
+
+
+def test_the_macos_floor_is_kept(make: Make) -> None:
+    build = make.build("cpu", needs=Needs(macos="13.0"))
+    assert isinstance(examine(make.machine(os=Os("darwin", "14.5")), build), Candidate)
+    assert rejection(examine(make.machine(os=Os("darwin", "12.7")), build))[0] == "os"
+
+
+def test_versions_compare_by_their_numbers() -> None:
+    assert number("2.9") < number("2.35") <= number("2.35.1")
