@@ -1,0 +1,78 @@
+{
+  lib,
+  python313,
+  installShellFiles,
+  # Where the launcher finds the engines that belong to this very release; null leaves the `nix` source out.
+  flake ? null,
+}:
+let
+  dependencies = import ./python.nix;
+  root = ../.;
+  # Tests read these too; what is missing in a checkout is simply not there.
+  sources = [
+    ../LICENSE
+    ../README.md
+    ../CHANGELOG.md
+    ../pyproject.toml
+    ../requirements.lock
+    ../requirements-dev.lock
+    ../bootstrap.sh
+    ../bench
+    ../docs
+    ../examples
+    ../scripts
+    ../src
+    ../tests
+  ];
+  version = lib.head (
+    builtins.match ".*__version__ = \"([^\"]+)\".*" (builtins.readFile ../src/concierge/__init__.py)
+  );
+in
+python313.pkgs.buildPythonApplication {
+  pname = "concierge";
+  inherit version;
+  pyproject = true;
+
+  src = lib.fileset.toSource {
+    inherit root;
+    fileset = lib.fileset.unions (map lib.fileset.maybeMissing sources);
+  };
+
+  build-system = [ python313.pkgs.hatchling ];
+  dependencies = dependencies.runtime python313.pkgs;
+
+  nativeBuildInputs = [ installShellFiles ];
+  nativeCheckInputs = [ python313.pkgs.pytestCheckHook ] ++ dependencies.test python313.pkgs;
+  disabledTestMarks = [
+    "nix" # there is no Nix inside a build
+    "real" # needs the engine and the model
+    "slow"
+  ];
+  pythonImportsCheck = [ "concierge" ];
+
+  makeWrapperArgs = lib.optionals (flake != null) [
+    "--set-default"
+    "CONCIERGE_FLAKE"
+    "${flake}"
+  ];
+
+  # After the wrapper exists, so that what a person will run is what describes itself.
+  postFixup = ''
+    export HOME=$TMPDIR
+    for shell in bash zsh fish; do
+      _CONCIERGE_COMPLETE=source_$shell $out/bin/concierge > concierge.$shell
+    done
+    installShellCompletion --bash --name concierge concierge.bash
+    installShellCompletion --zsh --name _concierge concierge.zsh
+    installShellCompletion --fish --name concierge.fish concierge.fish
+    ${python313.interpreter} ${./man-page.py} $out/bin/concierge ${version} > concierge.1
+    installManPage concierge.1
+  '';
+
+  meta = {
+    description = "The same local LLM agent stack on every machine, with one command";
+    license = lib.licenses.asl20;
+    mainProgram = "concierge";
+    platforms = lib.platforms.unix;
+  };
+}
