@@ -17,7 +17,8 @@
     │   ├── TransportError             1    no answer arrived: refused, reset, timed out
     │   ├── StatusError                1    the server answered with an error
     │   └── ReplyError                 1    the answer is not a chat completion, or it is cut off
-    ├── RunError                       1    a run cannot be found or read
+    ├── RunError                       1    a run cannot be written, found or read
+    │   └── UnknownRunError            1    no run has that id
     ├── RunStopped                     1    a run ended before its task was done (budget, loop, length)
     └── InterruptedByUser              130  Ctrl-C or a termination signal
 
@@ -147,7 +148,11 @@ class ReplyError(ChatError):
 
 
 class RunError(ConciergeError):
-    """A run cannot be found or read."""
+    """A run cannot be written, found or read."""
+
+
+class UnknownRunError(RunError):
+    """No run has that id."""
 
 
 class RunStopped(ConciergeError):  # noqa: N818  # it names an outcome, not a fault of the program

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.agent import folder as folders
-from concierge.agent.folder import UnknownRunError
 from concierge.agent.runs import list_runs, read_run
 from concierge.agent.task import RunResult
 from concierge.chat.fake import FakeChat
-from concierge.errors import RunError
+from concierge.errors import RunError, UnknownRunError
 
 if TYPE_CHECKING:
     from pathlib import Path

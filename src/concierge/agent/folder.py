@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from concierge.errors import RunError
+from concierge.errors import RunError, UnknownRunError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 RUN_ID = re.compile(r"\d{8}-\d{6}-\d{6}-[0-9a-f]{6}")
 PRIVATE = 0o700
 """A run holds what its user asked and what was answered: nobody else's business on a shared machine."""
-
-
-class UnknownRunError(RunError):
-    """No run has that id."""
 
 
 @dataclass(frozen=True, slots=True)

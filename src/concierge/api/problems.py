@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
 
-from concierge.agent.folder import UnknownRunError
 from concierge.errors import (
     ArtefactError,
     ChatError,
@@ -14,6 +13,7 @@ from concierge.errors import (
     InterruptedByUser,
     NothingSuitableError,
     ServerError,
+    UnknownRunError,
     UsageError,
 )
 
