@@ -74,6 +74,12 @@ def test_a_model_without_tools_gets_the_task_and_nothing_else(play: Play) -> Non
     assert chat.asked[0].tools is None
 
 
+def test_a_call_that_nobody_offered_is_a_bad_call(play: Play) -> None:
+    chat = FakeChat([calls(GOOD), "Then so."])
+    assert play(chat, offer_tools=False).text == "Then so."
+    assert chat.asked[1].messages[-1]["content"] == "Error: There are no tools. Answer in plain text."
+
+
 def test_a_server_that_takes_no_tools_is_asked_again_without_them(play: Play, seen: list[Event]) -> None:
     refusal = StatusError("registry/tiny does not support tools", status=400)
     chat = FakeChat([refusal, "Paris."])

@@ -8,10 +8,10 @@ import platform
 import time
 import traceback
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from concierge import __version__
-from concierge.agent import tools, transcript
+from concierge.agent import transcript
 from concierge.agent.arguments import BadCallError
 from concierge.agent.budget import Budget, Watch, check_answer
 from concierge.agent.events import (
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from concierge.agent.journal import Journal
-    from concierge.agent.workspace import Workspace
     from concierge.chat.port import ChatClient, Delta, Message, Reply, ToolCall
 
 CALLS_PER_ANSWER = 16
@@ -50,13 +49,25 @@ OUTCOMES: dict[type[Ended], Outcome] = {
 }
 
 
+class Toolbox(Protocol):
+    """The tools of one run."""
+
+    def specs(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the tools in the chat-completions format."""
+        ...
+
+    def call(self, name: str, arguments: str) -> str:
+        """Carry out a call as the model wrote it and return the text for the model."""
+        ...
+
+
 class Runner:
     """Runs one task, once.
 
     Args:
         chat: The model.
         journal: The run's record; its folder names the run.
-        workspace: What the tools may touch.
+        toolbox: The tools to offer; None offers none.
         on_delta: Called with each piece of an answer as it arrives.
         versions: What else the journal should name, such as the engine and its version.
         clock: Seconds that only go forward.
@@ -67,14 +78,14 @@ class Runner:
         chat: ChatClient,
         *,
         journal: Journal,
-        workspace: Workspace,
+        toolbox: Toolbox | None,
         on_delta: Callable[[Delta], None] | None = None,
         versions: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._chat = chat
         self._journal = journal
-        self._workspace = workspace
+        self._toolbox = toolbox
         self._on_delta = on_delta
         self._versions = versions or {}
         self._clock = clock
@@ -134,7 +145,7 @@ class Runner:
                 await asyncio.sleep(0)
 
     def _start(self) -> None:
-        self._tools = tools.specs() if self._task.offer_tools else ()
+        self._tools = self._toolbox.specs() if self._toolbox else ()
         self._emit(
             Started(
                 task=self._task.text,
@@ -211,8 +222,10 @@ class Runner:
     def _carry_out(self, tool: str, arguments: str, number: int) -> tuple[CallStatus, str]:
         if number > CALLS_PER_ANSWER:
             return "bad_call", f"Error: Too many calls at once. Send at most {CALLS_PER_ANSWER}, then wait."
+        if self._toolbox is None:
+            return "bad_call", "Error: There are no tools. Answer in plain text."
         try:
-            return "ok", tools.call(self._workspace, tool, arguments)
+            return "ok", self._toolbox.call(tool, arguments)
         except BadCallError as error:
             return "bad_call", f"Error: {error}"
         except ToolError as error:

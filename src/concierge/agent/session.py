@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from concierge.agent import folder as folders
 from concierge.agent.journal import Journal, Subscriber
 from concierge.agent.loop import Runner
-from concierge.agent.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
+    from concierge.agent.folder import RunFolder
+    from concierge.agent.loop import Toolbox
     from concierge.agent.task import RunResult, Task
     from concierge.chat.port import ChatClient, Delta
 
@@ -47,6 +48,14 @@ async def run_task(
     """
     folder = folders.create(workspace_root)
     with Journal(folder, subscribers=subscribers, secrets=secrets) as journal:
-        workspace = Workspace(folder.workspace)
-        runner = Runner(chat, journal=journal, workspace=workspace, on_delta=on_delta, versions=versions)
+        toolbox = _toolbox(folder) if task.offer_tools else None
+        runner = Runner(chat, journal=journal, toolbox=toolbox, on_delta=on_delta, versions=versions)
         return await runner.run(task)
+
+
+def _toolbox(folder: RunFolder) -> Toolbox:
+    # A model without tools answers sooner without their import.
+    from concierge.agent.tools import Tools
+    from concierge.agent.workspace import Workspace
+
+    return Tools(Workspace(folder.workspace))

@@ -93,6 +93,25 @@ def specs() -> tuple[dict[str, Any], ...]:
     return tuple(_spec(tool) for tool in TOOLS.values()) if CONFINED else ()
 
 
+class Tools:
+    """The toolbox of one run.
+
+    Args:
+        workspace: What the tools may touch.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def specs(self) -> tuple[dict[str, Any], ...]:
+        """Return the tools in the chat-completions format."""
+        return specs()
+
+    def call(self, name: str, arguments: str) -> str:
+        """Carry out a call; see ``call``."""
+        return call(self._workspace, name, arguments)
+
+
 def call(workspace: Workspace, name: str, arguments: object) -> str:
     """Carry out a call as the model wrote it and return the text for the model.
 
