@@ -28,6 +28,8 @@ Scenario = Callable[[httpx.AsyncClient], Awaitable[None]]
 class Api:
     """The API with scripted collaborators: what ``ensure`` was asked for, and what the model says."""
 
+    token = TOKEN
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.chat = FakeChat(["Paris."] * 20)
