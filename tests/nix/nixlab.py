@@ -67,7 +67,11 @@ class Nix:
 
     def expression(self, text: str) -> str:
         """Return ``text`` with the names that the tests' Nix files take in reach."""
-        return f"let nixpkgs = {self.nixpkgs}; project = {self.project}; pkgs = import nixpkgs {{ system = builtins.currentSystem; }}; in {text}"
+        return f"""let
+          nixpkgs = {self.nixpkgs};
+          project = {self.project};
+          pkgs = import nixpkgs {{ system = builtins.currentSystem; }};
+        in {text}"""
 
     def value(self, text: str, **options: Any) -> Any:
         """Return what an expression evaluates to."""

@@ -81,7 +81,10 @@ def test_a_nixpkgs_setting_that_is_not_known_fails_the_check(stubbed: Nix) -> No
     stubbed.failure("(import nixpkgs { system = builtins.currentSystem; config.cudaEnabled = true; }).ollama.name")
 
 
-ENGINES = '(import (project + "/nix/engines.nix") { inherit pkgs; importNixpkgs = config: import nixpkgs { inherit config; inherit (pkgs.stdenv.hostPlatform) system; }; })'
+ENGINES = """(import (project + "/nix/engines.nix") {
+  inherit pkgs;
+  importNixpkgs = config: import nixpkgs { inherit config; inherit (pkgs.stdenv.hostPlatform) system; };
+})"""
 
 
 @pytest.mark.parametrize("accelerator", ["cpu", "cuda", "rocm", "vulkan"])
@@ -122,7 +125,8 @@ def test_ollama_with_vulkan_is_told_to_use_it(stubbed: Nix) -> None:
 
 
 def test_the_overlay_offers_the_same_packages(stubbed: Nix) -> None:
-    overlaid = 'import nixpkgs { system = builtins.currentSystem; overlays = [ (import (project + "/nix/overlay.nix") { flake = "/f"; }) ]; }'
+    overlay = '(import (project + "/nix/overlay.nix") { flake = "/f"; })'
+    overlaid = f"import nixpkgs {{ system = builtins.currentSystem; overlays = [ {overlay} ]; }}"
     assert stubbed.value(f"({overlaid}).concierge.pname") == "concierge"
     assert "smollm2-135m" in stubbed.value(f"builtins.attrNames ({overlaid}).conciergeModels")
     assert stubbed.value(f"({overlaid}).conciergeEngines.ollama.cuda.package.acceleration") == "cuda"

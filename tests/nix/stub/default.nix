@@ -376,7 +376,17 @@ let
     # The sandbox has the host's own.
     coreutils = build "coreutils" { } "mkdir $out; ln -s /usr/bin $out/bin";
     curl = build "curl" { meta.mainProgram = "curl"; } "mkdir $out; ln -s /usr/bin $out/bin";
-    unzip = program { pname = "unzip"; };
+    unzip = build "unzip" { } ''
+      mkdir -p $out/bin
+      {
+        echo '#!${host.python}'
+        echo 'import shutil, sys, zipfile'
+        echo 'assert sys.argv[1] == "-p"'
+        echo 'with zipfile.ZipFile(sys.argv[2]) as archive, archive.open(sys.argv[3]) as member:'
+        echo '    shutil.copyfileobj(member, sys.stdout.buffer)'
+      } > $out/bin/unzip
+      chmod 755 $out/bin/unzip
+    '';
     ruff = program { pname = "ruff"; };
     uv = program { pname = "uv"; };
     nixfmt = program { pname = "nixfmt"; };

@@ -1,6 +1,7 @@
 # Sourced by every builder of the stub: the hooks of nixpkgs that concierge uses. What is not known fails.
 set -eu
 export PATH=/usr/bin:/bin TMPDIR=${TMPDIR-/tmp}
+for tool in $tools; do PATH=$tool/bin:$PATH; done
 
 installShellCompletion() {
   while [ $# -gt 0 ]; do
