@@ -94,7 +94,8 @@ def send(identity: Identity, number: signal.Signals) -> bool:
 
 def gone(identities: Iterable[Identity], *, within_s: float) -> bool:
     """Wait until none of these processes runs, and return whether that happened in time."""
-    return wait_until(lambda: not any(alive(identity) for identity in identities), within_s=within_s)
+    awaited = list(identities)
+    return wait_until(lambda: not any(_os.remains(identity) for identity in awaited), within_s=within_s)
 
 
 def wait_until(holds: Callable[[], bool], *, within_s: float) -> bool:

@@ -43,6 +43,14 @@ def identify(pid: int) -> Identity | None:
     return Identity(*_place(), pid, int(stat[19]), f"{exe.st_dev}:{exe.st_ino}")
 
 
+def remains(identity: Identity) -> bool:
+    """Tell whether any thread of the process is left: the first one may be a zombie while others hold a GPU."""
+    stat = _stat(identity.pid)
+    if stat is None or int(stat[19]) != identity.start:
+        return False
+    return stat[0] not in "ZX" or int(stat[17]) > 1
+
+
 def leads_session(pid: int) -> bool:
     stat = _stat(pid)
     return stat is not None and int(stat[3]) == pid

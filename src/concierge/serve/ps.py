@@ -32,6 +32,10 @@ def identify(pid: int) -> Identity | None:
     return Identity(host(), "unknown", 0, pid, start, f"{exe.st_dev}:{exe.st_ino}")
 
 
+def remains(identity: Identity) -> bool:
+    return identify(identity.pid) == identity
+
+
 def leads_session(pid: int) -> bool:
     getsid = getattr(os, "getsid", None)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from typing import TYPE_CHECKING
@@ -80,14 +81,22 @@ def end(
     began = time.monotonic()
     leader = processes.leader(record.launch, record.identity)
     if not processes.members(record.launch, leader):
-        file.clear(record)
+        _forget(record, file)
         return None
-    file.write(replaced(record, state="stopping"))
+    # A full disk must not keep a server alive.
+    with suppress(ServerError):
+        file.write(replaced(record, state="stopping"))
     _drain(record, leader, drain_s, say)
     forced = _terminate(record.launch, leader, grace_s)
-    file.clear(record)
+    _forget(record, file)
     pid = leader.pid if leader else None
     return Stopped(record.model, pid, record.base_url, forced, time.monotonic() - began)
+
+
+def _forget(record: Record, file: RecordFile) -> None:
+    # Where the disk is full the record stays, and is read as what it is: one of processes that are gone.
+    with suppress(ServerError):
+        file.clear(record)
 
 
 def _drain(record: Record, leader: Identity | None, drain_s: float, say: Callable[[str], None]) -> None:
@@ -121,8 +130,8 @@ def _terminate(launch: str, leader: Identity | None, grace_s: float) -> bool:
     deadline = time.monotonic() + KILL_S
     while True:
         # Those that we knew, and those that were forked or that left the session since.
-        left = {member for member in (*found, *processes.members(launch, leader)) if processes.alive(member)}
-        if not left:
+        left = {*found, *processes.members(launch, leader)}
+        if processes.gone(left, within_s=0):
             return forced
         if time.monotonic() >= deadline:
             pids = ", ".join(str(member.pid) for member in left)
