@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from concierge.deploy.spec import ServerSpec
 
 PARAMETERS = {
+    "parallel": "--parallel",
+    "cache_type_k": "--cache-type-k",
+    "cache_type_v": "--cache-type-v",
     "gpu_layers": "--gpu-layers",
     "threads": "--threads",
     "batch": "--batch-size",
@@ -41,13 +44,14 @@ def command(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
     argv = [
         *(str(program), "--host", "127.0.0.1", "--port", "0"),
         *("--model", str(spec.model_path), "--alias", spec.model),
-        *("--ctx-size", str(spec.context), "--parallel", "1"),
     ]
-    given = translate(spec, PARAMETERS)
+    given = {"--parallel": "1", **dict(translate(spec, PARAMETERS))}
+    # The server divides its context among the requests that it takes at once.
+    argv += ["--ctx-size", str(spec.context * int(given["--parallel"]))]
     for words in (*WANTED, _no_ui(flags)):
-        if words and words[0] in flags and words[0] not in dict(given):
+        if words and words[0] in flags and words[0] not in given:
             argv += words
-    for flag, value in given:
+    for flag, value in given.items():
         argv += [flag, value]
     return Command(tuple(argv), {**environ, "LLAMA_API_KEY": key}, cwd=Path(spec.engine_root.anchor))
 

@@ -15,14 +15,20 @@ from typing import Any
 
 KEY = "CONCIERGE_SERVER_KEY"
 
-SETTINGS = {
+NUMBERS = {
+    "parallel": "n_parallel",
     "gpu_layers": "n_gpu_layers",
     "threads": "cpuparams.n_threads",
     "batch": "n_batch",
     "ubatch": "n_ubatch",
     "cache_ram": "cache_ram_mib",
 }
-"""Further parameters, all whole numbers, and where xllamacpp keeps them."""
+"""Further parameters that are whole numbers, and where xllamacpp keeps them."""
+
+TENSOR_TYPES = {"cache_type_k": "cache_type_k", "cache_type_v": "cache_type_v"}
+"""Further parameters that are tensor types, such as ``f16``."""
+
+SETTINGS = (*NUMBERS, *TENSOR_TYPES)
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
@@ -31,11 +37,11 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="GGUF file")
     parser.add_argument("--alias", required=True, help="name that the server answers to")
     parser.add_argument("--context", required=True, type=int, help="tokens that one request may use")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help=", ".join(SETTINGS))
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=", ".join(SETTINGS))
     return parser.parse_args(words)
 
 
-def configure(parameters: Any, options: argparse.Namespace, key: str) -> None:
+def configure(xllamacpp: Any, parameters: Any, options: argparse.Namespace, key: str) -> None:
     """Fill in xllamacpp's parameters; what is left out would be open or unbounded by default."""
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
@@ -45,17 +51,24 @@ def configure(parameters: Any, options: argparse.Namespace, key: str) -> None:
     parameters.offline = True
     parameters.model.path = options.model
     parameters.model_alias = {options.alias}
-    parameters.n_ctx = options.context
     parameters.n_parallel = 1
     # The server may keep old prompts in this much memory (MiB); its own default is 8 GiB.
     parameters.cache_ram_mib = 512
     for setting in options.set:
         name, _, value = setting.partition("=")
-        *folders, last = SETTINGS[name].split(".")
-        target = parameters
-        for folder in folders:
-            target = getattr(target, folder)
-        setattr(target, last, int(value))
+        if name in TENSOR_TYPES:
+            setattr(parameters, TENSOR_TYPES[name], getattr(xllamacpp.ggml_type, f"GGML_TYPE_{value.upper()}"))
+        else:
+            _set(parameters, NUMBERS[name], int(value))
+    # The server divides its context among the requests that it takes at once.
+    parameters.n_ctx = options.context * parameters.n_parallel
+
+
+def _set(target: Any, path: str, value: int) -> None:
+    *folders, last = path.split(".")
+    for folder in folders:
+        target = getattr(target, folder)
+    setattr(target, last, value)
 
 
 def main() -> None:
@@ -68,7 +81,7 @@ def main() -> None:
     import xllamacpp  # type: ignore[import-not-found, unused-ignore]  # lives in the store
 
     parameters = xllamacpp.CommonParams()
-    configure(parameters, options, key)
+    configure(xllamacpp, parameters, options, key)
     try:
         server = xllamacpp.Server(parameters)
     except RuntimeError as error:
