@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from concierge.errors import EndpointError, ServerError
 from concierge.serve import configured, probe, processes, ready
 from concierge.serve.record import RecordFile
-from concierge.serve.supervisor import Ground, Wanted, obtain
+from concierge.serve.supervisor import obtain
+from concierge.serve.wanted import Ground, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

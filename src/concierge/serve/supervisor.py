@@ -8,79 +8,30 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.errors import ServerError, StartError
 from concierge.serve import failures, lock, logs, processes, stop
-from concierge.serve.record import Record, RecordFile
+from concierge.serve.record import Record
+from concierge.serve.wanted import Claim
 from concierge.serve.watch import Adopted, Child, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from concierge.endpoint import Endpoint
-    from concierge.paths import Home
     from concierge.serve.identity import Identity
     from concierge.serve.launch import Command
-    from concierge.serve.record import Kind
+    from concierge.serve.wanted import Ground, Wanted
 
-PAUSE_S = 0.25
-"""The longest pause between two looks at a server that is starting."""
+PAUSES_S = (0.01, 0.25)
+"""The shortest and the longest pause between two looks at a server that is starting: a twentieth of the wait so far."""
 
 SILENCE_S = 20.0
 """How long a server that was ready may neither answer nor work before it counts as stuck."""
 
 DAEMON_S = 1.5
 """How long a command that ended well may take until the server that it left behind answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A server as it should be.
-
-    Attributes:
-        digest: Equal digests mean equal servers.
-        title: What is started, for people.
-        api_key: The key that it will demand; None makes a random one for each launch.
-        base_url: Where it will answer, if that is known beforehand.
-        command: How it is started, given its key.
-        look: Its endpoint once it is proven to be ready, None while it is not.
-        limit_s: Seconds without any progress after which a start has failed.
-    """
-
-    digest: str
-    kind: Kind
-    model: str
-    title: str
-    command: Callable[[str], Command]
-    look: Callable[[Record, Identity | None], Endpoint | None]
-    limit_s: float
-    api_key: str | None = None
-    base_url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """Where a command stands: its home, its voice, its environment, and who watches its steps."""
-
-    home: Home
-    say: Callable[[str], None]
-    environ: Mapping[str, str]
-    checkpoint: Callable[[str], None]
-
-    @property
-    def file(self) -> RecordFile:
-        return RecordFile(self.home)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A launch that we may wait for."""
-
-    record: Record
-    watch: Child | Adopted
 
 
 class _Unproven(Exception):  # noqa: N818  # it never leaves this module
@@ -104,44 +55,47 @@ def obtain(wanted: Wanted, ground: Ground) -> Endpoint:
 
 
 def _obtain_once(wanted: Wanted, ground: Ground) -> Endpoint:
-    claim = _claim(wanted, ground)
+    claim = Claim()
     try:
+        with lock.held(ground.home, environ=ground.environ, say=ground.say):
+            ground.checkpoint("locked")
+            _decide(claim, wanted, ground)
         return _wait(claim, wanted, ground)
     except ServerError as error:
-        _finish_off(claim.record, ground)
-        if claim.record.state == "ready":
-            raise _Unproven(f"failed ({error.what})") from None
+        if claim.record is not None:
+            _finish_off(claim.record, ground)
+            if claim.record.state == "ready":
+                raise _Unproven(f"failed ({error.what})") from None
         raise
     except BaseException:
-        _leave(claim.record, ground)
+        if claim.record is not None:
+            _leave(claim.record, ground)
         raise
 
 
-def _claim(wanted: Wanted, ground: Ground) -> Claim:
-    with lock.held(ground.home, environ=ground.environ, say=ground.say):
-        ground.checkpoint("locked")
-        record = ground.file.read()
-        if record is not None:
-            leader = processes.leader(record.launch, record.identity) if processes.from_here(record.starter) else None
-            if leader is not None and record.wants == wanted.digest and record.state != "stopping":
-                return _adopt(record, leader, ground)
-            if leader is not None:
-                ground.say(f"Stopping the server of {record.model}: something else is wanted now.")
-            stop.end(record, ground.file, say=ground.say, drain_s=stop.DRAIN_S)
-        return _spawn(wanted, ground)
+def _decide(claim: Claim, wanted: Wanted, ground: Ground) -> None:
+    record = ground.file.read()
+    if record is not None:
+        leader = processes.leader(record.launch, record.identity) if processes.from_here(record.starter) else None
+        if leader is not None and record.wants == wanted.digest and record.state != "stopping":
+            return _adopt(claim, record, leader, ground)
+        if leader is not None:
+            ground.say(f"Stopping the server of {record.model}: something else is wanted now.")
+        stop.end(record, ground.file, say=ground.say, drain_s=stop.DRAIN_S)
+    return _spawn(claim, wanted, ground)
 
 
-def _adopt(record: Record, leader: Identity, ground: Ground) -> Claim:
+def _adopt(claim: Claim, record: Record, leader: Identity, ground: Ground) -> None:
+    claim.record, claim.watch = record, Adopted(record)
     if record.state == "ready":
-        return Claim(record, Adopted(record))
+        return
     ground.say(f"Waiting for the server of {record.model} that is already starting.")
     waiters = (*(waiter for waiter in record.waiters if processes.alive(waiter)), processes.myself())
-    record = replace(record, state="starting", identity=leader, waiters=waiters)
-    ground.file.write(record)
-    return Claim(record, Adopted(record))
+    claim.record = replace(record, state="starting", identity=leader, waiters=waiters)
+    ground.file.write(claim.record)
 
 
-def _spawn(wanted: Wanted, ground: Ground) -> Claim:
+def _spawn(claim: Claim, wanted: Wanted, ground: Ground) -> None:
     import secrets
 
     me = processes.myself()
@@ -149,7 +103,7 @@ def _spawn(wanted: Wanted, ground: Ground) -> Claim:
     command = wanted.command(key)
     generation = ground.file.next_generation()
     log, handle = logs.create(ground.home, generation)
-    record = Record(
+    claim.record = record = Record(
         generation=generation,
         state="intent",
         launch=secrets.token_hex(16),
@@ -167,17 +121,13 @@ def _spawn(wanted: Wanted, ground: Ground) -> Claim:
         ground.file.write(record)
         ground.checkpoint("intent")
         ground.say(f"Starting {wanted.title}.")
-        child = _start(command, record, handle)
-        ground.checkpoint("spawned")
-        record = replace(record, state="starting", identity=processes.identify(child.pid))
-        ground.file.write(record)
-        ground.checkpoint("recorded")
-    except BaseException:
-        stop.end(record, ground.file, say=ground.say, drain_s=0)
-        raise
+        claim.watch = child = _start(command, record, handle)
     finally:
         os.close(handle)
-    return Claim(record, child)
+    ground.checkpoint("spawned")
+    claim.record = replace(record, state="starting", identity=processes.identify(child.pid))
+    ground.file.write(claim.record)
+    ground.checkpoint("recorded")
 
 
 def _start(command: Command, record: Record, log: int) -> Child:
@@ -201,9 +151,11 @@ def _start(command: Command, record: Record, log: int) -> Child:
 
 
 def _wait(claim: Claim, wanted: Wanted, ground: Ground) -> Endpoint:
-    record = claim.record
+    record, watch = claim.record, claim.watch
+    assert record is not None
+    assert watch is not None
     progress: Progress | None = None
-    pause = 0.005
+    began = time.monotonic()
     while True:
         leader = processes.leader(record.launch, record.identity)
         if leader is not None and leader != record.identity and record.state != "ready":
@@ -211,13 +163,13 @@ def _wait(claim: Claim, wanted: Wanted, ground: Ground) -> Endpoint:
         endpoint = wanted.look(record, leader) if leader else None
         if endpoint is not None:
             return _ready(record, endpoint, ground)
-        progress = progress or _progress(claim.record, wanted)
+        progress = progress or _progress(record, wanted)
         progress.asked()
-        if claim.watch.ended_within(pause):
-            return _ended(claim, wanted, ground)
+        shortest, longest = PAUSES_S
+        if watch.ended_within(min(max((time.monotonic() - began) / 20, shortest), longest)):
+            return _ended(record, watch.status, wanted, ground)
         if why := progress.stalled():
             raise failures.stalled(record, wanted.title, why)
-        pause = min(pause * 1.5, PAUSE_S)
 
 
 def _progress(record: Record, wanted: Wanted) -> Progress:
@@ -254,9 +206,8 @@ def _update(record: Record, ground: Ground) -> Record:
     return record
 
 
-def _ended(claim: Claim, wanted: Wanted, ground: Ground) -> Endpoint:
+def _ended(record: Record, status: int | None, wanted: Wanted, ground: Ground) -> Endpoint:
     """Say how a start failed, or accept what a command that ended well has left running."""
-    record, status = claim.record, claim.watch.status
     if record.kind == "command" and status == 0:
         deadline = time.monotonic() + DAEMON_S
         while time.monotonic() < deadline:
@@ -265,7 +216,7 @@ def _ended(claim: Claim, wanted: Wanted, ground: Ground) -> Endpoint:
                 return _left_behind(record, endpoint, ground)
             time.sleep(0.05)
     current = ground.file.read()
-    if current is None or current.launch != record.launch:
+    if current is None or current.launch != record.launch or current.state == "stopping":
         raise failures.taken_away(record)
     raise failures.ended(record, wanted.title, status)
 

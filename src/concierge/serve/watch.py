@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from concierge.serve import logs, processes
 
@@ -26,14 +26,6 @@ CHATTER = 256
 """Bytes that a server may log for each of our questions without that being progress."""
 
 
-class Watch(Protocol):
-    """Somebody who notices when a server ends."""
-
-    def ended_within(self, seconds: float) -> bool:
-        """Wait that long at most and return whether the server has ended."""
-        ...
-
-
 class Child:
     """A process that we started. One thread waits for it, and everybody can see how it ended."""
 
@@ -49,6 +41,7 @@ class Child:
         self._ended.set()
 
     def ended_within(self, seconds: float) -> bool:
+        """Wait that long at most and return whether it has ended."""
         return self._ended.wait(seconds)
 
 
