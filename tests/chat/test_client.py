@@ -9,6 +9,7 @@ import pytest
 from concierge.chat.client import OllamaChatClient, OpenAICompatibleChatClient
 from concierge.chat.port import ChatClient, Delta, ToolCall, Usage
 from concierge.chat.retry import NO_RETRY, RetryPolicy
+from concierge.chat.transport import read
 from concierge.endpoint import Dialect, Endpoint
 from concierge.errors import ConfigError, ReplyError, StatusError, TransportError
 
@@ -368,6 +369,26 @@ async def test_every_transport_error_says_what_where_and_what_to_do(
     assert base_url in caught.value.what
     assert caught.value.where == base_url
     assert caught.value.hint
+
+
+async def test_an_error_whose_body_breaks_off_is_told_by_its_status() -> None:
+    async def breaks() -> Any:
+        yield b'{"error":'
+        raise httpx.ReadError("reset")
+
+    with pytest.raises(StatusError, match="answered 400: Bad Request"):
+        await client(Server(httpx.Response(400, content=breaks()))).chat(QUESTION, "m")
+
+
+async def test_an_error_page_of_any_length_is_told_in_a_line() -> None:
+    page = httpx.Response(400, content=b"<title>Proxy</title>" + b"x" * 1_000_000)
+    with pytest.raises(StatusError, match=r"answered 400: Proxy$"):
+        await client(Server(page)).chat(QUESTION, "m")
+
+
+async def test_an_answer_that_does_not_end_is_refused_at_the_limit() -> None:
+    with pytest.raises(ReplyError, match="longer than 1,000 bytes"):
+        await read(httpx.Response(200, content=b"x" * 1001), limit=1000)
 
 
 async def test_what_a_listener_raises_reaches_the_caller() -> None:

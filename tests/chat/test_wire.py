@@ -1,5 +1,6 @@
 import contextlib
 import json
+from collections import deque
 from types import MappingProxyType
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from concierge.chat.failure import StreamFailure
 from concierge.chat.port import Reply, Usage
+from concierge.chat.stream import ReplyStream
 from concierge.chat.wire import encode, mend, parse_reply, request_body
 from concierge.errors import ReplyError
 
@@ -50,7 +52,12 @@ def test_a_choice_among_no_tools_is_not_sent() -> None:
 
 
 def test_any_mapping_and_sequence_can_be_sent() -> None:
-    assert encode({"messages": (MappingProxyType({"role": "user"}),)}) == b'{"messages":[{"role":"user"}]}'
+    assert encode({"messages": deque([MappingProxyType({"role": "user"})])}) == b'{"messages":[{"role":"user"}]}'
+
+
+def test_what_is_not_json_is_the_callers_fault() -> None:
+    with pytest.raises(TypeError, match="object cannot be sent as JSON"):
+        encode({"messages": object()})
 
 
 def test_text_that_is_not_unicode_is_mended_before_it_is_sent() -> None:
@@ -112,9 +119,14 @@ def test_what_is_not_a_completion_is_said_to_be_none(document: bytes, says: str)
         parse_reply(document)
 
 
-def test_an_error_under_a_good_status_is_an_error() -> None:
+@pytest.mark.parametrize(
+    "error", [b'{"error":{"message":"out of memory"}}', b'{"object":"error","message":"out of memory","code":400}']
+)
+def test_an_error_under_a_good_status_is_an_error(error: bytes) -> None:
     with pytest.raises(StreamFailure, match="out of memory"):
-        parse_reply(b'{"error":{"message":"out of memory"}}')
+        parse_reply(error)
+    with pytest.raises(StreamFailure, match="out of memory"):
+        ReplyStream().add(error)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from concierge.chat import transport as http
 from concierge.chat import wire
 from concierge.chat.dialect import Spelling, other_spelling, route, spell
-from concierge.chat.failure import Failure, StreamFailure, parse_failure, retry_after
+from concierge.chat.failure import Failure, StreamFailure, one_line, parse_failure, retry_after
 from concierge.chat.port import Delta, Message, Reply
 from concierge.chat.retry import Backoff, RetryPolicy, may_pass
 from concierge.chat.sse import SseDecoder
@@ -172,7 +172,7 @@ class OpenAICompatibleChatClient:
             await response.aclose()
         failure = parse_failure(body, response.headers.get("content-type", ""))
         if response.has_redirect_location:
-            return Failure(f"redirect to {response.headers['location']}")
+            return Failure(one_line(f"redirect to {response.headers['location']}"))
         return failure if failure.message else Failure(response.reason_phrase, failure.words)
 
     def _swap(self, status: int, failure: Failure, body: Mapping[str, object], trial: Spelling) -> Spelling:

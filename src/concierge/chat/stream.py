@@ -110,6 +110,9 @@ class ReplyStream:
             self._model = document.get("model")
         choices = document.get("choices")
         if not choices or not isinstance(choices, list) or type(choices[0]) is not dict:
+            # Older vLLM sends its errors without an envelope.
+            if document.get("object") == "error":
+                raise StreamFailure(parse_document(document))
             return None
         choice = choices[0]
         self._empty = False

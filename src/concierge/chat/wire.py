@@ -69,7 +69,7 @@ def parse_reply(body: bytes, *, make_id: NewId = new_id) -> Reply:
         raise ReplyError(f"The server's answer is not JSON: {excerpt(body)}") from None
     if not isinstance(document, dict):
         raise ReplyError(f"The server's answer is not a chat completion: {excerpt(body)}")
-    if document.get("error"):
+    if document.get("error") or document.get("object") == "error":
         raise StreamFailure(parse_document(document))
     choices = document.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
