@@ -129,7 +129,7 @@ def _notes(machine: Machine, device: Device) -> list[Finding]:
 def _drivers(machine: Machine) -> list[Finding]:
     """Say what a driver is too old for; which build that rules out is for the planner."""
     reported = next((d for d in machine.devices if d.vendor == "nvidia" and d.driver.version), None)
-    if reported is None or reported.driver.name == "nvgpu":
+    if reported is None or reported.driver.name.startswith("nvgpu"):
         return []
     told = reported.driver.version or ""
     major = version(told)[:1]

@@ -130,10 +130,11 @@ def _tegra(bundle: Bundle) -> list[Sighting]:
     chip = next((chip for chip in _TEGRA if chip in compatible), None)
     if chip is None:
         return []
+    # L4T counts its releases in its own way: as a version it would look like an ancient driver.
     release = found(bundle.text("/etc/nv_tegra_release"), r"R(\d+ \(release\), REVISION: [\d.]+)")
-    version = release.replace(" (release), REVISION: ", ".") or None
+    l4t = release.replace(" (release), REVISION: ", ".")
     name = words(bundle.text("/proc/device-tree/model")) or "NVIDIA Jetson"
-    driver = Driver(name="nvgpu", version=version)
+    driver = Driver(name=f"nvgpu (L4T {l4t})" if l4t else "nvgpu")
     return [
         Sighting(
             source="device-tree",
