@@ -6,7 +6,6 @@ Everything is in bytes. Nothing here reads a file or a machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
@@ -15,16 +14,16 @@ if TYPE_CHECKING:
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 KV_TYPES: tuple[KvType, ...] = get_args(KvType)
 
-# Bytes of one cached element: a quantised block of 32 elements carries its scale (and minimum) with it.
-_ELEMENT: dict[KvType, Fraction] = {
-    "f32": Fraction(4),
-    "f16": Fraction(2),
-    "bf16": Fraction(2),
-    "q8_0": Fraction(34, 32),
-    "q5_1": Fraction(24, 32),
-    "q5_0": Fraction(22, 32),
-    "q4_1": Fraction(20, 32),
-    "q4_0": Fraction(18, 32),
+# Bytes of 32 cached elements: a quantised block carries its scale (and minimum) with it.
+_BLOCK: dict[KvType, int] = {
+    "f32": 128,
+    "f16": 64,
+    "bf16": 64,
+    "q8_0": 34,
+    "q5_1": 24,
+    "q5_0": 22,
+    "q4_1": 20,
+    "q4_0": 18,
 }
 
 MIB = 1 << 20
@@ -128,17 +127,18 @@ def estimate(
         facts, context=context, parallel=parallel, ubatch=ubatch, unified=unified, flash_attention=flash_attention
     )
     on_device = facts.layers if gpu_layers is None else min(max(gpu_layers, 0), facts.layers)
-    share = Fraction(on_device, facts.layers)
     # Rows of the input table are looked up, not multiplied: the engine leaves the table in main memory.
     movable = max(0, weights - facts.input_bytes)
-    device = Parts(
-        weights=int(movable * share), kv=int(kv * share), state=int(state * share), compute=compute if share else 0
-    )
+
+    def share(amount: int) -> int:
+        return amount * on_device // facts.layers
+
+    device = Parts(weights=share(movable), kv=share(kv), state=share(state), compute=compute if on_device else 0)
     host = Parts(
         weights=weights - device.weights,
         kv=kv - device.kv,
         state=state - device.state,
-        compute=0 if share == 1 else compute,
+        compute=0 if on_device == facts.layers else compute,
     )
     return MemoryEstimate(device=device, host=host, margin=margin)
 
@@ -160,35 +160,23 @@ def kv_bytes(
 ) -> int:
     """Return the size of the cache of keys and values, exactly as llama.cpp allocates it."""
     full, window = _cells(facts, context=context, parallel=parallel, ubatch=ubatch, unified=unified)
-    total = Fraction(0)
-    for layer in range(facts.layers):
-        kind = facts.pattern[layer % len(facts.pattern)]
-        cells = {"f": full, "w": window}.get(kind, 0)
-        total += cells * _cell_bytes(facts, layer, kind, kv_type_k, kv_type_v)
-    return int(total)
+    cells = {"f": full, "w": window}
+    blocks = _cell_blocks(facts, kv_type_k, kv_type_v)
+    return sum(cells.get(kind, 0) * size for kind, size in blocks.items()) // 32
 
 
-def kv_bytes_per_token(facts: Gguf, *, kv_type_k: KvType = "f16", kv_type_v: KvType = "f16") -> Fraction:
+def kv_bytes_per_token(facts: Gguf, *, kv_type_k: KvType = "f16", kv_type_v: KvType = "f16") -> float:
     """Return what one more token of context costs: layers with a window or a state cost nothing more."""
-    return sum(
-        (
-            _cell_bytes(facts, layer, "f", kv_type_k, kv_type_v)
-            for layer in range(facts.layers)
-            if facts.pattern[layer % len(facts.pattern)] == "f"
-        ),
-        Fraction(0),
-    )
+    return _cell_blocks(facts, kv_type_k, kv_type_v).get("f", 0) / 32
 
 
 def kv_read_bytes(facts: Gguf, *, depth: int, kv_type_k: KvType = "f16", kv_type_v: KvType = "f16") -> int:
     """Return the bytes of cache that are read to produce the next token after ``depth`` tokens."""
-    total = Fraction(0)
-    for layer in range(facts.layers):
-        kind = facts.pattern[layer % len(facts.pattern)]
-        # A layer that shares a cache still reads it; which layer's it is matters little for the sum.
-        seen = min(depth, facts.window or depth) if kind in "ws" else depth
-        total += 0 if kind == "r" else seen * _cell_bytes(facts, layer, kind, kv_type_k, kv_type_v)
-    return int(total)
+    near = min(depth, facts.window or depth)
+    # A layer that shares a cache still reads it; most of those that do keep a window.
+    seen = {"f": depth, "w": near, "s": near}
+    blocks = _cell_blocks(facts, kv_type_k, kv_type_v)
+    return sum(seen.get(kind, 0) * size for kind, size in blocks.items()) // 32
 
 
 def state_bytes(facts: Gguf) -> int:
@@ -196,7 +184,7 @@ def state_bytes(facts: Gguf) -> int:
     state = facts.recurrent
     if state is None:
         return 0
-    layers = sum(facts.pattern[layer % len(facts.pattern)] == "r" for layer in range(facts.layers))
+    layers = _kinds(facts).count("r")
     convolution = (state.conv_kernel - 1) * (state.inner_size + 2 * state.group_count * state.state_size)
     return layers * 4 * (convolution + state.state_size * state.inner_size)
 
@@ -272,12 +260,29 @@ def _padded(cells: int) -> int:
     return -(-cells // _CELLS) * _CELLS
 
 
-def _cell_bytes(facts: Gguf, layer: int, kind: str, kv_type_k: KvType, kv_type_v: KvType) -> Fraction:
+def _kinds(facts: Gguf) -> str:
+    """One letter for each layer."""
+    return (facts.pattern * (facts.layers // len(facts.pattern) + 1))[: facts.layers]
+
+
+def _cell_blocks(facts: Gguf, kv_type_k: KvType, kv_type_v: KvType) -> dict[str, int]:
+    """For each kind of layer, 32 times the bytes that one cell takes in all layers of that kind together."""
+    kinds = _kinds(facts)
+    key, value = _BLOCK[kv_type_k], _BLOCK[kv_type_v]
     if facts.latent is not None:
         # Keys and values are two views of one compressed row.
-        return facts.latent * _ELEMENT[kv_type_k]
-    heads = facts.kv_heads[layer] if isinstance(facts.kv_heads, tuple) else facts.kv_heads
-    windowed = kind == "w"
-    key = (facts.window_key_length if windowed else None) or facts.key_length
-    value = (facts.window_value_length if windowed else None) or facts.value_length
-    return heads * (key * _ELEMENT[kv_type_k] + value * _ELEMENT[kv_type_v])
+        return {kind: kinds.count(kind) * facts.latent * key for kind in set(kinds)}
+    blocks = {}
+    for kind in set(kinds):
+        windowed = kind == "w"
+        key_length = (facts.window_key_length if windowed else None) or facts.key_length
+        value_length = (facts.window_value_length if windowed else None) or facts.value_length
+        blocks[kind] = _heads(facts, kinds, kind) * (key_length * key + value_length * value)
+    return blocks
+
+
+def _heads(facts: Gguf, kinds: str, kind: str) -> int:
+    """The key-value heads of all layers of a kind together."""
+    if isinstance(facts.kv_heads, int):
+        return kinds.count(kind) * facts.kv_heads
+    return sum(heads for heads, each in zip(facts.kv_heads, kinds, strict=False) if each == kind)

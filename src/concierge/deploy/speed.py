@@ -10,7 +10,6 @@ import functools
 import re
 import tomllib
 from dataclasses import dataclass
-from fractions import Fraction
 from importlib.resources import files
 from typing import TYPE_CHECKING, Literal
 
@@ -135,8 +134,8 @@ def predict(
     """
     read = bytes_per_token(facts, weights, depth=depth, kv_type_k=kv_type_k, kv_type_v=kv_type_v)
     layers = 0 if device is None else facts.layers if gpu_layers is None else min(max(gpu_layers, 0), facts.layers)
-    share = Fraction(layers, facts.layers)
-    pools = [(memory, float(read * part)) for memory, part in ((device, share), (host, 1 - share)) if memory and part]
+    share = layers / facts.layers
+    pools = [(memory, read * part) for memory, part in ((device, share), (host, 1 - share)) if memory and part]
     source = max((memory.source for memory, _ in pools), key=_ORDER.index)
     if source == "unknown" or not read:
         return Speed(None, None, None, "unknown")
@@ -151,6 +150,8 @@ def _around(figure: float, source: Source) -> Bandwidth:
     return Bandwidth(figure * (1 - spread), figure, figure * (1 + spread), source)
 
 
+# A plan asks for the same device once for every model.
+@functools.lru_cache(maxsize=64)
 def _stated(name: str, vendor: str) -> float | None:
     words = _words(name)
     found = [
