@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WAITING_RUN = """
-import asyncio, pathlib, sys
+import asyncio, pathlib, signal, sys
 from concierge.agent.session import run_task
 from concierge.agent.task import Task
 from concierge.chat.fake import FakeChat
@@ -29,6 +29,10 @@ async def wait():
     print("asked", flush=True)
     await asyncio.Event().wait()
 
+def terminate(number, frame):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGTERM, terminate)
 try:
     asyncio.run(run_task(FakeChat([lambda _: wait()]), Task("t", "m"), workspace_root=pathlib.Path(sys.argv[1])))
 except KeyboardInterrupt:
@@ -38,7 +42,11 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize(
     ("sent", "exit_code", "outcome"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGKILL, -signal.SIGKILL, "unfinished")],
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 130, "interrupted"),
+        (signal.SIGKILL, -signal.SIGKILL, "unfinished"),
+    ],
 )
 def test_a_signal_leaves_a_readable_run(tmp_path: Path, sent: signal.Signals, exit_code: int, outcome: str) -> None:
     child = subprocess.Popen(
