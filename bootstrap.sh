@@ -118,7 +118,7 @@ fi
 if [ "${1-}" = test ]; then
     shift
     cd "$here"
-    exec "$venv/bin/python" -m pytest --cov "$@"
+    exec "$venv/bin/python" -m pytest --cov=concierge "$@"
 fi
 [ $# -gt 0 ] || set -- up
 exec "$venv/bin/concierge" "$@"

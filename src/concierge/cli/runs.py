@@ -1,0 +1,200 @@
+"""``concierge run``, ``concierge runs`` and ``concierge serve``: tasks and their runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from concierge.cli import options, output
+
+if TYPE_CHECKING:
+    from concierge.agent.events import Event
+    from concierge.agent.task import RunResult, Task
+    from concierge.cli.wiring import Stack
+
+group = typer.Typer(help="List and show the runs below workspace_root.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def run(
+    task: Annotated[str, typer.Argument(help="What to do, in your words; `-` reads it from standard input.")],
+    *,
+    model: options.Model = None,
+    engine: options.Engine = None,
+    accelerator: options.Accelerator = None,
+    context: options.Context = None,
+    base_url: options.BaseUrl = None,
+    locked: options.Locked = None,
+    workspace: options.Workspace = None,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature, 0 to 2.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Answers that the model may give.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens, read and written, that the run may use.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Wall time that the run may take.")] = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Make sure that a local LLM answers, then let it do TASK and print the result."""
+    config = options.load(
+        {
+            **options.llm(model, engine, accelerator, context, base_url),
+            ("llm", "temperature"): temperature,
+            ("run", "max_steps"): max_steps,
+            ("run", "max_tokens"): max_tokens,
+            ("run", "max_seconds"): max_seconds,
+            ("workspace_root",): workspace,
+            ("locked",): locked,
+        }
+    )
+    from concierge.cli import wiring
+
+    result = _run(wiring.stack(config), _text(task))
+    if as_json:
+        output.data(result.as_dict())
+    elif result.outcome == "done":
+        output.result(result.text)
+    elif result.cause is not None:
+        output.error(result.cause, as_json=False)
+    return result.exit_code
+
+
+def _text(task: str) -> str:
+    from concierge.errors import UsageError
+
+    text = sys.stdin.read() if task == "-" else task
+    if not text.strip():
+        raise UsageError("The task is empty.", where="TASK", hint='Say what to do: concierge run "…".')
+    return text
+
+
+def _run(parts: Stack, text: str) -> RunResult:
+    import asyncio
+
+    from concierge.cli import wiring
+
+    served = wiring.serve(parts)
+    from concierge.agent.task import Task
+
+    config = parts.config
+    task = Task(
+        text,
+        served.endpoint.model,
+        limits=config.run,
+        offer_tools=served.tools,
+        temperature=config.llm.temperature,
+    )
+    try:
+        return asyncio.run(_converse(parts, served, task))
+    except KeyboardInterrupt:
+        # What this command started for itself goes with it; a server that was there before stays.
+        if served.started:
+            from concierge.serve.stop import down
+
+            down(parts.home, say=parts.say, drain_s=0)
+        raise
+
+
+async def _converse(parts: Stack, served: Any, task: Task) -> RunResult:
+    from concierge.agent.session import run_task
+    from concierge.chat.client import OpenAICompatibleChatClient
+
+    llm = parts.config.llm
+    endpoint = served.endpoint
+    async with OpenAICompatibleChatClient(
+        endpoint, connect_timeout_s=llm.connect_timeout_s, read_timeout_s=llm.read_timeout_s
+    ) as chat:
+        return await run_task(
+            chat,
+            task,
+            workspace_root=parts.config.workspace_root,
+            subscribers=(_Narrator(parts).event,),
+            secrets=(endpoint.api_key,) if endpoint.api_key else (),
+            on_delta=lambda _: None,
+        )
+
+
+class _Narrator:
+    """Tells the person who waits what the run does."""
+
+    def __init__(self, parts: Stack) -> None:
+        self._parts = parts
+
+    def event(self, event: Event) -> None:
+        if event.kind == "run_started":
+            self._parts.say(f"Run {event.run} in {self._parts.config.workspace_root / 'runs' / event.run}")
+        elif event.kind == "tool_called":
+            self._parts.say(f"  {getattr(event, 'name', '')} {getattr(event, 'arguments', '')}"[:200])
+
+
+@group.command("list")
+def list_runs(
+    *,
+    workspace: options.Workspace = None,
+    limit: Annotated[int | None, typer.Option("-n", "--limit", min=1, help="The newest N only.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """List the runs, newest first."""
+    config = options.load({("workspace_root",): workspace})
+    from concierge.agent import runs
+
+    found = runs.list_runs(config.workspace_root, limit=limit)
+    if as_json:
+        output.data([summary.as_dict() for summary in found])
+        return
+    for summary in found:
+        first = summary.task.strip().splitlines()[0] if summary.task.strip() else ""
+        output.result(f"{summary.run_id}  {summary.outcome:<11}  {first[:80]}")
+    if not found:
+        output.narrate(f"No runs below {config.workspace_root / 'runs'}.")
+
+
+@group.command("show")
+def show(
+    run_id: Annotated[str, typer.Argument(help="The run's name, as `runs list` prints it.")],
+    *,
+    workspace: options.Workspace = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show one run: its task, its result and everything that happened in it."""
+    config = options.load({("workspace_root",): workspace})
+    from concierge.agent import runs
+
+    record = runs.read_run(config.workspace_root, run_id)
+    if as_json:
+        output.data(record.as_dict())
+        return
+    summary = record.summary
+    output.result(f"run      {summary.run_id}")
+    output.result(f"task     {summary.task}")
+    output.result(f"model    {summary.model}")
+    output.result(f"outcome  {summary.outcome} {summary.reason}".rstrip())
+    for event in record.events:
+        output.result(f"{event.seq:>4}  {event.ts}  {event.kind}")
+    if summary.text:
+        output.result(f"\n{summary.text}")
+
+
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    model: options.Model = None,
+    engine: options.Engine = None,
+    accelerator: options.Accelerator = None,
+    context: options.Context = None,
+    base_url: options.BaseUrl = None,
+    locked: options.Locked = None,
+    workspace: options.Workspace = None,
+) -> None:
+    """Serve the HTTP API: make sure that a local LLM answers, then take tasks."""
+    config = options.load(
+        {
+            **options.llm(model, engine, accelerator, context, base_url),
+            ("api", "host"): host,
+            ("api", "port"): port,
+            ("workspace_root",): workspace,
+            ("locked",): locked,
+        }
+    )
+    from concierge.cli import serving, wiring
+
+    serving.serve(wiring.stack(config))

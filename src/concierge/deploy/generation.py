@@ -1,0 +1,144 @@
+"""Applied plans: numbered, one of them current, so that a warm start neither probes nor plans.
+
+``generations/<n>.json`` says what was asked for and which server came of it; ``current`` holds a number and is
+replaced atomically. A generation that cannot be read, or whose bytes are gone, counts as absent: it is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from concierge.deploy.planned import Deployed
+from concierge.deploy.spec import ServerSpec
+from concierge.deploy.store import storing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from concierge.config import Llm
+    from concierge.paths import Home
+
+SCHEMA = 1
+ASKED = ("engine", "model", "context", "accelerator")
+"""The keys of ``llm`` that decide what is deployed; the others say how to reach it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One applied plan.
+
+    Attributes:
+        asked: Digest of what was asked for and of the pins that it was resolved from.
+        engine: The engine build's name for people.
+        tools: Whether the model knows tools.
+        reasons: Why this engine and this model.
+    """
+
+    number: int
+    asked: str
+    engine: str
+    tools: bool
+    reasons: tuple[str, ...]
+    spec: ServerSpec
+
+    @property
+    def deployed(self) -> Deployed:
+        """Return it in the planner's words."""
+        return Deployed(
+            engine=self.engine,
+            engine_sha256=self.spec.engine_sha256,
+            accelerator=self.spec.accelerator,
+            model=self.spec.model,
+            model_sha256=self.spec.model_sha256,
+            context=self.spec.context,
+            parameters=self.spec.parameters,
+        )
+
+
+def asked_digest(llm: Llm, pins: bytes) -> str:
+    """Return the digest of what is asked for: the deciding keys, and the pins they are resolved from."""
+    wanted = json.dumps({key: getattr(llm, key) for key in ASKED}, sort_keys=True).encode()
+    return hashlib.sha256(wanted + b"\0" + pins).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Generations:
+    """The generations of one home."""
+
+    home: Home
+
+    def current(self) -> Generation | None:
+        """Return the current generation, if its bytes are still there."""
+        try:
+            return self._read(int(self.home.current.read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            return None
+
+    def find(self, asked: str) -> Generation | None:
+        """Return the newest generation that answers ``asked`` and whose bytes are still there."""
+        for number in reversed(self._numbers()):
+            generation = self._read(number)
+            if generation is not None and generation.asked == asked:
+                return generation
+        return None
+
+    def switch(self, generation: Generation) -> Generation:
+        """Make ``generation`` current, writing it under the next number unless one that says the same is there.
+
+        Raises:
+            StoreError: The folder cannot be written to.
+        """
+        known = self.find(generation.asked)
+        if known is None or replace(known, number=0) != replace(generation, number=0):
+            number = max(self._numbers(), default=0) + 1
+            known = replace(generation, number=number)
+            with storing(self.home.generations):
+                self.home.generations.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._replace(self._file(number), json.dumps(self._document(known), indent=2) + "\n")
+        if self.current() != known:
+            self._replace(self.home.current, f"{known.number}\n")
+        return known
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(file.stem) for file in self.home.generations.glob("*.json") if file.stem.isdigit())
+
+    def _file(self, number: int) -> Path:
+        return self.home.generations / f"{number}.json"
+
+    def _document(self, generation: Generation) -> dict[str, Any]:
+        document = {"schema": SCHEMA, **asdict(generation)}
+        for key in ("engine_root", "model_path"):
+            document["spec"][key] = str(getattr(generation.spec, key).relative_to(self.home.store))
+        return document
+
+    def _read(self, number: int) -> Generation | None:
+        try:
+            document = json.loads(self._file(number).read_text(encoding="utf-8"))
+            if document.pop("schema") != SCHEMA:
+                return None
+            spec = document.pop("spec")
+            for key in ("engine_root", "model_path"):
+                spec[key] = self.home.store / spec[key]
+            spec["parameters"] = tuple((name, value) for name, value in spec["parameters"])
+            reasons = tuple(document.pop("reasons"))
+            generation = Generation(spec=ServerSpec(**spec), reasons=reasons, **document)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+        whole = generation.spec.engine_root.is_dir() and generation.spec.model_path.is_file()
+        return generation if whole else None
+
+    def _replace(self, file: Path, text: str) -> None:
+        with storing(file):
+            draft = file.with_name(f".{file.name}.{os.getpid()}")
+            try:
+                with draft.open("w", encoding="utf-8") as out:
+                    out.write(text)
+                    out.flush()
+                    os.fsync(out.fileno())
+                draft.replace(file)
+            finally:
+                draft.unlink(missing_ok=True)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from concierge import __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "CONCIERGE_HOME": str(tmp_path / "state")}
+
+
+def concierge(
+    *arguments: str, environ: dict[str, str], folder: Path, feed: str = ""
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "concierge", *arguments],
+        env=environ,
+        cwd=folder,
+        input=feed,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def files(root: Path) -> set[Path]:
+    return {path for path in root.rglob("*") if path.is_file()}
+
+
+def test_the_version_goes_to_stdout(environ: dict[str, str], tmp_path: Path) -> None:
+    done = concierge("--version", environ=environ, folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"concierge {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["rum", "x"],
+        ["run", "--modle", "x", "y"],
+        ["run", "--context", "many", "x"],
+        ["run", " "],
+        ["run", "--context", "1", "x"],
+        ["status", "extra"],
+        ["runs"],
+        ["up", "--engine", "lamacpp"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_ends_with_2_and_one_hint(
+    environ: dict[str, str], tmp_path: Path, arguments: list[str]
+) -> None:
+    done = concierge(*arguments, environ=environ, folder=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert files(tmp_path) == set()
+
+
+def test_an_error_is_an_object_on_stdout_for_programs(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "concierge.toml").write_text("[llm]\nmodle = 'x'\n")
+    done = concierge("status", "--json", environ=environ, folder=tmp_path)
+    assert done.returncode == 2
+    error = json.loads(done.stdout)
+    assert (error["error"], error["exit_code"]) == ("ConfigError", 2)
+    assert "llm.modle" in error["what"]
+
+
+def test_status_and_down_on_a_fresh_machine_create_nothing(environ: dict[str, str], tmp_path: Path) -> None:
+    environ["CONCIERGE_LLM_BASE_URL"] = "http://127.0.0.1:9/v1"
+    status = concierge("status", "--json", environ=environ, folder=tmp_path)
+    down = concierge("down", "--json", environ=environ, folder=tmp_path)
+    assert (status.returncode, down.returncode) == (0, 0)
+    assert json.loads(status.stdout)["state"] == "absent"
+    assert json.loads(down.stdout) == {"stopped": None}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_remote_server_that_is_away_is_told_and_nothing_is_started(environ: dict[str, str], tmp_path: Path) -> None:
+    # A name that is reserved never to resolve: not this machine, and nobody else either.
+    environ |= {"CONCIERGE_LLM_BASE_URL": "http://llm.invalid:9/v1", "CONCIERGE_LLM_CONNECT_TIMEOUT_S": "0.2"}
+    done = concierge("run", "--model", "m", "--max-seconds", "8", "hello", environ=environ, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "llm.invalid" in done.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_model_must_be_named_for_a_server_that_is_not_ours(environ: dict[str, str], tmp_path: Path) -> None:
+    environ["CONCIERGE_LLM_BASE_URL"] = "http://llm.invalid:9/v1"
+    done = concierge("run", "hello", environ=environ, folder=tmp_path)
+    assert done.returncode == 2
+    assert "llm.model" in done.stderr
+
+
+def test_runs_of_an_empty_folder_are_none_and_an_unknown_one_is_told(environ: dict[str, str], tmp_path: Path) -> None:
+    listed = concierge("runs", "list", "--json", environ=environ, folder=tmp_path)
+    shown = concierge("runs", "show", "nope", environ=environ, folder=tmp_path)
+    assert (listed.returncode, json.loads(listed.stdout)) == (0, [])
+    assert shown.returncode == 1
+    assert "nope" in shown.stderr
+
+
+def test_config_init_writes_a_file_that_holds_and_never_overwrites(environ: dict[str, str], tmp_path: Path) -> None:
+    first = concierge("config", "init", environ=environ, folder=tmp_path)
+    second = concierge("config", "init", environ=environ, folder=tmp_path)
+    shown = concierge("config", "show", "--json", environ=environ, folder=tmp_path)
+    assert (first.returncode, second.returncode, shown.returncode) == (0, 2, 0)
+    assert {row["place"] for row in json.loads(shown.stdout)} == {"default"}
+
+
+def test_a_reader_that_goes_away_is_no_traceback(environ: dict[str, str], tmp_path: Path) -> None:
+    command = f"{sys.executable} -m concierge config show | true"
+    done = subprocess.run(
+        command, shell=True, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr == ""
+
+
+def test_help_names_every_command_and_the_exit_codes(environ: dict[str, str], tmp_path: Path) -> None:
+    done = concierge("--help", environ=environ, folder=tmp_path)
+    assert done.returncode == 0
+    for word in ("run", "up", "status", "down", "runs", "config", "serve", "130"):
+        assert word in done.stdout
