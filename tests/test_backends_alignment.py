@@ -18,7 +18,7 @@ from concierge.api.app import create_app
 from concierge.chat.client import OllamaChatClient, OpenAICompatibleChatClient
 from concierge.chat.fake import FakeChat
 from concierge.chat.port import ChatClient, Reply
-from concierge.config import Config, known_keys, load
+from concierge.config import Config, Llm, known_keys, load
 from concierge.endpoint import Endpoint
 from concierge.serve import configured
 
@@ -121,7 +121,7 @@ def test_no_key_of_the_configuration_belongs_to_one_backend() -> None:
 
 @pytest.mark.parametrize("available", [True, False])
 def test_the_api_ensures_the_llm_when_that_is_enabled_and_only_then(tmp_path: Path, available: bool) -> None:
-    config = Config.model_validate({"llm": {"local_llm_ensure_available": available}})
+    config = Config(llm=Llm(local_llm_ensure_available=available))
     called: list[str] = []
 
     def find(name: str) -> Endpoint:

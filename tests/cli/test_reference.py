@@ -5,6 +5,7 @@ from pathlib import Path
 
 from concierge import config
 from concierge.cli import reference
+from concierge.config import sources
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -19,7 +20,7 @@ def test_the_template_sets_nothing_and_every_line_of_it_is_valid(tmp_path: Path)
     file = tmp_path / "concierge.toml"
     assignments = [line.removeprefix("# ") if " = " in line else line for line in text.splitlines()]
     file.write_text("\n".join(assignments), encoding="utf-8")
-    found = config.settings({}, environ={"HOME": str(tmp_path)}, folder=tmp_path)
+    found = sources.settings({}, environ={"HOME": str(tmp_path)}, folder=tmp_path)
     assert {".".join(key) for key in found} == {".".join(key) for key in config.known_keys()}
 
 

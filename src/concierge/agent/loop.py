@@ -153,7 +153,7 @@ class Runner:
                 messages=transcript.opening(self._task, self._tools),
                 tools=self._tools,
                 temperature=self._task.temperature,
-                limits=self._task.limits.model_dump(),
+                limits=asdict(self._task.limits),
                 versions={"concierge": __version__, "python": platform.python_version(), **self._versions},
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -47,9 +48,7 @@ class AskedLimits(BaseModel):
     def within(self, configured: Limits) -> Limits:
         """Return the tighter of the two, bound by bound."""
         asked = self.model_dump(exclude_none=True)
-        return configured.model_copy(
-            update={name: min(value, getattr(configured, name)) for name, value in asked.items()}
-        )
+        return replace(configured, **{name: min(value, getattr(configured, name)) for name, value in asked.items()})
 
 
 class NewRun(BaseModel):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from typer.exceptions import Abort, Exit, TyperException
+from typer import Abort, Exit
 
 from concierge.cli import config, llm, output, runs
-from concierge.errors import ConciergeError, InterruptedByUser
+from concierge.errors import ConciergeError, InterruptedByUser, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -68,26 +68,25 @@ def run(arguments: list[str] | None = None) -> int:
     except (Abort, KeyboardInterrupt):
         output.error(InterruptedByUser("Interrupted."), as_json="--json" in words)
         return InterruptedByUser.exit_code
-    except TyperException as error:
-        return _usage(error)
     except BrokenPipeError:
         # The reader of our stdout went away; nobody is left to tell, and Python's own flush must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:  # noqa: BLE001  # the edge of the process: a bug is reported, never dumped
-        return _bug(error)
+        # typer's usage errors share no public name; this method is what makes one.
+        return _usage(error) if hasattr(error, "format_message") else _bug(error)
 
 
 def _code(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _usage(error: TyperException) -> int:
+def _usage(error: Any) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "concierge"
     output.narrate(f"{command}: {error.format_message()}")
     output.narrate(f"  → {command} --help lists what it takes.")
-    return error.exit_code
+    return UsageError.exit_code
 
 
 def _bug(error: Exception) -> int:

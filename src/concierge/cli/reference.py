@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import types
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
-
-from pydantic import SecretStr
+from typing import TYPE_CHECKING, Any
 
 from concierge import config
+from concierge.config import sources
+from concierge.config.kinds import Key, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from pydantic.fields import FieldInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ def effective(*, environ: Mapping[str, str] = os.environ, folder: Path | None = 
     Raises:
         ConfigError: A file cannot be read, a key is unknown, or a value has the wrong type.
     """
-    found = config.settings({}, environ=environ, folder=folder or Path())
+    found = sources.settings({}, environ=environ, folder=folder or Path())
     whole = config.build(found)
     return [
         Row(".".join(key), _plain(_at(whole, key)), found[key].place if key in found else "default")
@@ -54,7 +51,7 @@ def template() -> str:
     lines = ["# concierge.toml: what this project wants of its local LLM. docs/configuration.md explains each key.", ""]
     sections: dict[str, list[str]] = {}
     for key, field in config.known_keys().items():
-        default = _plain(field.get_default(call_default_factory=True))
+        default = _plain(field.default)
         value = _example(field) if default is None else json.dumps(default)
         sections.setdefault(".".join(key[:-1]), []).append(f"# {field.description}\n# {key[-1]} = {value}\n")
     lines += sections.pop("", [])
@@ -67,10 +64,10 @@ def markdown() -> str:
     """Return the table of docs/configuration.md."""
     lines = ["| Key | Type | Default | Variable | Meaning |", "|---|---|---|---|---|"]
     for key, field in config.known_keys().items():
-        default = _plain(field.get_default(call_default_factory=True))
+        default = _plain(field.default)
         shown = "unset" if default is None else f"`{json.dumps(default)}`"
-        kind = _kind(field.annotation).replace("|", "\\|")
-        lines.append(f"| `{'.'.join(key)}` | {kind} | {shown} | `{config.variable(key)}` | {field.description} |")
+        kind = field.kind.name.replace("|", "\\|")
+        lines.append(f"| `{'.'.join(key)}` | {kind} | {shown} | `{sources.variable(key)}` | {field.description} |")
     return "\n".join(lines) + "\n"
 
 
@@ -81,27 +78,15 @@ def _at(section: object, key: config.KeyPath) -> object:
 
 
 def _plain(value: object) -> Any:
-    if isinstance(value, SecretStr):
+    if isinstance(value, Secret):
         return "**********"
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
 
 
-def _example(field: FieldInfo) -> str:
-    return '["ollama", "serve"]' if "tuple" in str(field.annotation) else '"…"'
-
-
-def _kind(annotation: Any) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
-        return " \\| ".join(f"`{word}`" for word in arguments)
-    if origin in (Union, types.UnionType):
-        return _kind(next(argument for argument in arguments if argument is not type(None)))
-    if origin is tuple:
-        return "list of text"
-    names = {str: "text", SecretStr: "text", Path: "path", int: "whole number", float: "number", bool: "true or false"}
-    return names[annotation]
+def _example(field: Key) -> str:
+    return '["ollama", "serve"]' if field.kind.name == "list of words" else '"…"'
 
 
 if __name__ == "__main__":

@@ -91,7 +91,8 @@ class Stack:
         from concierge.deploy.store import digest
 
         store = self.fetcher.store
-        entries = [item.artefact for item in (*self.catalog.builds, *self.catalog.models)]
+        catalog = self.catalog
+        entries = [build.artefact for build in catalog.builds] + [model.artefact for model in catalog.models]
         current = self.generations.current()
         return Running(
             endpoint=endpoint,
@@ -109,13 +110,13 @@ class Stack:
 
     @cached_property
     def fetcher(self) -> Fetcher:
-        from concierge.deploy.fetch import Fetcher
+        from concierge.deploy.fetch import Deliver, Fetcher
         from concierge.deploy.sources import local
         from concierge.deploy.sources.https import Https
         from concierge.deploy.sources.pypi import Pypi
         from concierge.deploy.store import Store
 
-        deliver = {"pypi": Pypi(), "https": Https(), "path": local.copy}
+        deliver: dict[str, Deliver] = {"pypi": Pypi(), "https": Https(), "path": local.copy}
         return Fetcher(Store(self.home.store), deliver, output.Bars(), self.say)
 
     def apply(self) -> Generation:

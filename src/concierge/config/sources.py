@@ -1,0 +1,175 @@
+"""The places where settings are read, and which of them wins."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from concierge import paths
+from concierge.config import SECTIONS, KeyPath, known_keys
+from concierge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from concierge.config.kinds import Key
+
+PROJECT_FILE = "concierge.toml"
+PREFIX = "CONCIERGE_"
+
+FLAT_KEYS = frozenset(
+    ("base_url", "model", "api_key", "local_llm_start_cmd", "local_llm_ensure_available", "local_llm_start_timeout_s")
+)
+"""Keys of ``llm`` that may also stand at the top of a file: a flat file can say where the server is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key's value and the place it came from."""
+
+    value: Any
+    place: str
+
+
+def settings(overrides: Mapping[KeyPath, Any], *, environ: Mapping[str, str], folder: Path) -> dict[KeyPath, Setting]:
+    """Collect every setting that somebody made, checked, with the place that won.
+
+    Raises:
+        ConfigError: A file cannot be read, a key is unknown, or a value has the wrong type.
+    """
+    found: dict[KeyPath, Setting] = {}
+    for file in _files(environ, folder):
+        found.update(_from_file(file))
+    found.update(_from_environment(environ))
+    found.update({key: Setting(value, "command line") for key, value in overrides.items() if value is not None})
+    return _checked(found)
+
+
+def variable(key: KeyPath) -> str:
+    """Return the environment variable that sets ``key``."""
+    return PREFIX + "_".join(key).upper()
+
+
+def _files(environ: Mapping[str, str], folder: Path) -> list[Path]:
+    user = paths.user_config(environ)
+    files = [user] if user.is_file() else []
+    named = environ.get("CONCIERGE_CONFIG_PATH")
+    if named:
+        return [*files, Path(named).expanduser()]
+    project = folder / PROJECT_FILE
+    return [*files, project] if project.is_file() else files
+
+
+def _from_file(file: Path) -> dict[KeyPath, Setting]:
+    document = _read(file)
+    for key in FLAT_KEYS & document.keys():
+        document.setdefault("llm", {}).setdefault(key, document.pop(key))
+    return {key: Setting(value, str(file)) for key, value in _flatten(document, file).items()}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        document = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"No configuration file at {file}.",
+            where=str(file),
+            hint="Correct CONCIERGE_CONFIG_PATH or unset it.",
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"Cannot read {file}: {error.strerror}.", where=str(file)) from None
+    except ValueError as error:
+        raise ConfigError(
+            f"{file} is not valid {file.suffix[1:].upper() or 'TOML'}: {error}", where=str(file)
+        ) from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{file} holds {type(document).__name__}, not a table of keys.", where=str(file))
+    return document
+
+
+def _flatten(document: Mapping[str, Any], file: Path) -> dict[KeyPath, Any]:
+    keys = known_keys()
+    sections = SECTIONS.keys()
+    flat: dict[KeyPath, Any] = {}
+    for name, value in document.items():
+        if name not in sections:
+            flat[(name,)] = value
+        elif isinstance(value, dict):
+            flat.update({(name, inner): inner_value for inner, inner_value in value.items()})
+        else:
+            raise ConfigError(f"`{name}` in {file} is a table of keys, not a value.", where=f"{file}: {name}")
+    for key in flat.keys() - keys.keys():
+        raise _unknown_key(key, keys, str(file))
+    return flat
+
+
+def _unknown_key(key: KeyPath, keys: Mapping[KeyPath, Any], place: str) -> ConfigError:
+    dotted = ".".join(key)
+    sections = {known[:1] for known in keys}
+    names = {".".join(known): known for known in (*sections, *keys)} | {known[-1]: known for known in keys}
+    close = difflib.get_close_matches(dotted, names, n=1) or difflib.get_close_matches(key[-1], names, n=1)
+    hint = f"Did you mean `{'.'.join(names[close[0]])}`?" if close else "`concierge config show` lists every key."
+    return ConfigError(f"Unknown key `{dotted}` in {place}.", where=f"{place}: {dotted}", hint=hint)
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[KeyPath, Setting]:
+    found: dict[KeyPath, Setting] = {}
+    keys = known_keys()
+    _refuse_unknown_variables(environ, keys)
+    for key, field in keys.items():
+        name = variable(key)
+        if name in environ:
+            found[key] = Setting(_parse(environ[name], field), name)
+    if "CONCIERGE_WORKSPACE" in environ:
+        found[("workspace_root",)] = Setting(environ["CONCIERGE_WORKSPACE"], "CONCIERGE_WORKSPACE")
+    return found
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str], keys: Mapping[KeyPath, Any]) -> None:
+    known = {variable(key) for key in keys}
+    sections = tuple({f"{variable(key[:1])}_" for key in keys if len(key) > 1})
+    for name in environ:
+        if name.startswith(sections) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {close[0]}?" if close else "docs/configuration.md lists every variable."
+            raise ConfigError(f"Unknown variable {name}.", where=name, hint=hint)
+
+
+def _parse(words: str, key: Key) -> Any:
+    """Turn a variable's text into the value that a file would hold: JSON where the key is not text."""
+    if key.kind.is_text:
+        return words
+    try:
+        return json.loads(words)
+    except ValueError:
+        return words
+
+
+def _checked(found: Mapping[KeyPath, Setting]) -> dict[KeyPath, Setting]:
+    keys = known_keys()
+    checked: dict[KeyPath, Setting] = {}
+    for path, setting in found.items():
+        try:
+            checked[path] = Setting(keys[path].kind.read(setting.value), setting.place)
+        except ValueError as error:
+            raise _wrong_value(".".join(path), setting, keys[path], str(error)) from None
+    return checked
+
+
+def _wrong_value(dotted: str, setting: Setting, key: Key, why: str) -> ConfigError:
+    shown = "the value" if key.kind.name == "secret text" else _shown(setting.value)
+    return ConfigError(
+        f"`{dotted}` in {setting.place}: {shown} {why}.",
+        where=f"{setting.place}: {dotted}",
+        hint="docs/configuration.md lists every key with its type.",
+    )
+
+
+def _shown(value: object) -> str:
+    words = repr(value)
+    return words if len(words) <= 60 else words[:57] + "..."
