@@ -2,39 +2,84 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from concierge.catalog.loader import load
+from concierge.deploy import lock as locks
+from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from concierge.catalog.types import Catalog
     from concierge.config import Config
+    from concierge.deploy.foreign import Describe
+    from concierge.deploy.lock import Difference
 
 
 def pinned(config: Config, folder: Path, say: Callable[[str], None]) -> Catalog:
-    """Return what may be chosen from: ``concierge.lock`` where it holds, else this release's catalogue.
+    """Return what may be chosen from: ``concierge.lock`` where it holds, else what it would be written from.
 
     Raises:
         ConfigError: ``locked`` is set and the lock is missing or answers another configuration.
+        FetchError: The model is a repository's, and it did not answer.
     """
-    from concierge.catalog.loader import load
-    from concierge.deploy import lock as locks
-    from concierge.errors import ConfigError
-
     file = folder / locks.FILE
-    if not file.is_file():
-        if config.locked:
-            raise ConfigError(
-                f"There is no {locks.FILE} in {folder.absolute()}.", where=str(file), hint="Run `concierge lock`."
-            )
-        return load()
-    lock = locks.load(file)
     if config.locked:
-        return locks.confine(lock, config.llm)
+        return locks.confine(_read(file), config.llm)
     catalog = load()
-    stale = [d for d in locks.check(lock, config.llm, catalog) if d.kind == "config"]
-    if stale:
-        say(f"{locks.FILE} is for another configuration ({stale[0]}); using this release's catalogue.")
-        return catalog
-    return lock.catalog
+    if file.is_file():
+        lock = locks.load(file)
+        stale = [difference for difference in locks.check(lock, config.llm, catalog) if difference.kind == "config"]
+        if not stale:
+            return lock.catalog
+        say(f"{file} is for another configuration and is left aside: {stale[0]}. `concierge lock` renews it.")
+    if config.llm.engine in locks.STARTED:
+        return locks.resolve(config.llm, catalog, describer(), folder=folder).catalog
+    return catalog
+
+
+def check(config: Config, folder: Path | None = None) -> list[Difference]:
+    """Return why the lock is not what ``concierge lock`` would write now.
+
+    Raises:
+        ConfigError: There is no lock.
+    """
+    folder = folder or Path()
+    lock = _read(folder / locks.FILE)
+    return locks.check(lock, config.llm, load(), describer(), folder=folder)
+
+
+def write(config: Config, say: Callable[[str], None], folder: Path | None = None) -> Path:
+    """Resolve and write the lock, leaving the file alone when it says the same already.
+
+    Raises:
+        ConfigError: The model reference can move, or cannot be described, or the file cannot be written.
+        FetchError: The model is a repository's, and it did not answer.
+    """
+    folder = folder or Path()
+    file = folder / locks.FILE
+    text = locks.dump(locks.resolve(config.llm, load(), describer(), folder=folder))
+    if file.is_file() and file.read_text(encoding="utf-8") == text:
+        say(f"{file} is current.")
+        return file
+    draft = file.with_name(f".{file.name}.new")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(file)
+    except OSError as error:
+        raise ConfigError(f"Cannot write {file}: {error.strerror}.", where=str(file)) from None
+    say(f"Wrote {file}.")
+    return file
+
+
+def describer() -> Describe | None:
+    """Return what finds out size, hash and header of a model that is not in the catalogue."""
+    return None
+
+
+def _read(file: Path) -> locks.Lock:
+    if not file.is_file():
+        raise ConfigError(f"There is no {file.absolute()}.", where=str(file), hint="Run `concierge lock`.")
+    return locks.load(file)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer import Abort, Exit
 
-from concierge.cli import config, llm, output, runs
+from concierge.cli import config, llm, output, plans, runs
 from concierge.errors import ConciergeError, InterruptedByUser, UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ app.command("run")(runs.run)
 app.command("up")(llm.up)
 app.command("status")(llm.status)
 app.command("down")(llm.down)
+app.command("plan")(plans.plan)
+app.command("lock")(plans.lock)
+app.command("doctor")(plans.doctor)
+app.command("models")(plans.models)
+app.command("engines")(plans.engines)
 app.command("serve")(runs.serve)
 app.add_typer(runs.group, name="runs")
 app.add_typer(config.group, name="config")

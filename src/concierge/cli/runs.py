@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ from concierge.cli import options, output
 
 if TYPE_CHECKING:
     from concierge.agent.events import Event
-    from concierge.agent.task import RunResult, Task
+    from concierge.agent.task import RunResult
     from concierge.cli.wiring import Stack
 
 group = typer.Typer(help="List and show the runs below workspace_root.", no_args_is_help=True, rich_markup_mode=None)
@@ -83,7 +83,7 @@ def _run(parts: Stack, text: str) -> RunResult:
         temperature=config.llm.temperature,
     )
     try:
-        return asyncio.run(_converse(parts, served, task))
+        return asyncio.run(wiring.converse(parts, served.endpoint, task, _Narrator(parts).event))
     except KeyboardInterrupt:
         # What this command started for itself goes with it; a server that was there before stays.
         if served.started:
@@ -91,25 +91,6 @@ def _run(parts: Stack, text: str) -> RunResult:
 
             down(parts.home, say=parts.say, drain_s=0)
         raise
-
-
-async def _converse(parts: Stack, served: Any, task: Task) -> RunResult:
-    from concierge.agent.session import run_task
-    from concierge.chat.client import OpenAICompatibleChatClient
-
-    llm = parts.config.llm
-    endpoint = served.endpoint
-    async with OpenAICompatibleChatClient(
-        endpoint, connect_timeout_s=llm.connect_timeout_s, read_timeout_s=llm.read_timeout_s
-    ) as chat:
-        return await run_task(
-            chat,
-            task,
-            workspace_root=parts.config.workspace_root,
-            subscribers=(_Narrator(parts).event,),
-            secrets=(endpoint.api_key,) if endpoint.api_key else (),
-            on_delta=lambda _: None,
-        )
 
 
 class _Narrator:

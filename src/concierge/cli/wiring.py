@@ -16,14 +16,16 @@ from concierge.errors import ConfigError, FetchError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from concierge.agent.journal import Subscriber
+    from concierge.agent.task import RunResult, Task
     from concierge.catalog.types import Catalog
-    from concierge.config import Config
+    from concierge.config import Config, Llm
     from concierge.deploy.fetch import Fetcher
     from concierge.deploy.generation import Generation, Generations
     from concierge.deploy.planned import Failed, Plan, Running
     from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
-    from concierge.machine.types import Machine
+    from concierge.machine.types import Finding, Machine
 
 RUNGS = 4
 """Engine builds that are tried before giving up: CUDA, Vulkan, CPU, and one more route to the last."""
@@ -37,6 +39,7 @@ class Stack:
     home: paths.Home
     folder: Path = field(default_factory=Path)
     say: Callable[[str], None] = output.narrate
+    bundle: Path | None = None
 
     @cached_property
     def generations(self) -> Generations:
@@ -46,6 +49,11 @@ class Stack:
 
     @cached_property
     def machine(self) -> Machine:
+        if self.bundle is not None:
+            from concierge.machine import bundle
+            from concierge.machine.read import read
+
+            return read(bundle.load(self.bundle))
         from concierge.machine.probe import probe
 
         return probe()
@@ -162,9 +170,9 @@ class Stack:
         return self.generations.switch(made)
 
 
-def stack(config: Config) -> Stack:
-    """Return the parts for one command."""
-    return Stack(config, paths.home())
+def stack(config: Config, *, bundle: Path | None = None) -> Stack:
+    """Return the parts for one command; ``bundle`` is another computer's, to decide for it."""
+    return Stack(config, paths.home(), bundle=bundle)
 
 
 @dataclass
@@ -197,7 +205,7 @@ def serve(parts: Stack) -> Served:
     before = record.read()
     endpoint = ensure(
         llm,
-        model=known.spec.model if known else _name(parts),
+        model=known.spec.model if known else named_model(parts),
         prepare=prepare,
         home=parts.home,
         say=parts.say,
@@ -208,8 +216,13 @@ def serve(parts: Stack) -> Served:
     return Served(endpoint, _tools(parts, endpoint, (*made, known)), started)
 
 
-def _name(parts: Stack) -> str:
-    """Return the name to look for on servers that run already, planning only when nothing else can tell."""
+def named_model(parts: Stack) -> str:
+    """Return the name to look for on servers that run already, planning only when nothing else can tell.
+
+    Raises:
+        ConfigError: Somebody else's server is configured, and no name that it knows.
+        NothingSuitableError: No model suits this machine.
+    """
     llm = parts.config.llm
     if llm.model != "auto" and not llm.model.startswith(("hf:", "/", "./", "~")):
         return llm.model
@@ -222,18 +235,41 @@ def _name(parts: Stack) -> str:
     return parts.plan(parts.running()).model_name
 
 
-def concierge_starts(llm: object) -> bool:
+def concierge_starts(llm: Llm) -> bool:
     """Tell whether concierge may fetch and start an engine of its own for this configuration."""
-    from concierge.config import Llm
     from concierge.serve import probe
 
-    assert isinstance(llm, Llm)
     return (
         llm.engine not in ("remote", "vllm")
         and llm.local_llm_ensure_available
         and not llm.local_llm_start_cmd
         and probe.loopback(llm.base_url) is not None
     )
+
+
+def adoptable(parts: Stack) -> Endpoint | None:
+    """Return the configured server on this machine when it is up and serves the model."""
+    from concierge.serve import configured, probe
+
+    llm = parts.config.llm
+    if probe.loopback(llm.base_url) is None or llm.model.startswith(("hf:", "/", "./", "~")):
+        return None
+    name = llm.model if llm.model != "auto" else parts.plan(parts.running()).model_name
+    sight = configured.look(configured.endpoint(llm, model=name, environ=os.environ))
+    return sight.endpoint if sight.serves else None
+
+
+def diagnose(parts: Stack) -> tuple[Finding, ...]:
+    """Return what is wrong with the machine, or with what the plan relies on."""
+    from concierge.deploy.doctor import diagnose as judge
+    from concierge.errors import NothingSuitableError
+
+    running = parts.running()
+    try:
+        decided: Plan | NothingSuitableError = parts.plan(running)
+    except NothingSuitableError as error:
+        decided = error
+    return judge(parts.machine, parts.config.llm, decided, running)
 
 
 def _tools(parts: Stack, endpoint: Endpoint, generations: tuple[Generation | None, ...]) -> bool:
@@ -243,3 +279,28 @@ def _tools(parts: Stack, endpoint: Endpoint, generations: tuple[Generation | Non
             return generation.tools
     model = parts.catalog.model(endpoint.model) if endpoint.owned else None
     return model is None or model.chat.tools
+
+
+async def converse(parts: Stack, endpoint: Endpoint, task: Task, *subscribers: Subscriber) -> RunResult:
+    """Run a task against an endpoint, in a run directory of its own.
+
+    Raises:
+        RunError: The run's directory cannot be made or written.
+        CancelledError: The run was cancelled; its journal says so.
+    """
+    from concierge.agent.session import run_task
+    from concierge.chat.client import OpenAICompatibleChatClient
+
+    llm = parts.config.llm
+    async with OpenAICompatibleChatClient(
+        endpoint, connect_timeout_s=llm.connect_timeout_s, read_timeout_s=llm.read_timeout_s
+    ) as chat:
+        return await run_task(
+            chat,
+            task,
+            workspace_root=parts.config.workspace_root,
+            subscribers=subscribers,
+            secrets=(endpoint.api_key,) if endpoint.api_key else (),
+            # Streaming, so that the server sees at once when nobody listens any more.
+            on_delta=lambda _: None,
+        )
