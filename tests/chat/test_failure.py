@@ -21,6 +21,7 @@ from concierge.chat.failure import parse_failure, retry_after
         (b"plain\ttext\nof two lines", "plain text of two lines"),
         (b"<html><head><title>502 Bad\nGateway</title></head><body>nginx</body></html>", "502 Bad Gateway"),
         (b"<h1>It works!</h1>", "It works!"),
+        (b"[" * 100_000, "[" * 499 + "…"),
         (b"", ""),
         (b"\xff\xfe", "��"),
     ],

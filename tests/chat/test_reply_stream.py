@@ -97,8 +97,9 @@ def test_nothing_is_missing_after_the_end_mark() -> None:
 
 
 def test_a_chunk_that_is_not_json_is_said_to_be_none() -> None:
-    with pytest.raises(ReplyError, match=r"not JSON: {oops"):
-        ReplyStream().add(b"{oops")
+    for payload in (b"{oops", b'{"a":' * 100_000):
+        with pytest.raises(ReplyError, match=r"not JSON: \{"):
+            ReplyStream().add(payload)
 
 
 @pytest.mark.parametrize("payload", [b"", b"ping", b"null", b"7", b"[]", b"[1]"])

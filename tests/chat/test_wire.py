@@ -103,6 +103,7 @@ def test_content_that_is_no_text_is_empty(content: Any) -> None:
         (b" \n", "empty body"),
         (b"<html>hello</html>", "not JSON: <html>hello</html>"),
         (b'{"choices"', "not JSON"),
+        (b"[" * 100_000, "not JSON"),
         (b"[]", "not a chat completion"),
         (b'"text"', "not a chat completion"),
         (b"{}", "no choice with a message"),

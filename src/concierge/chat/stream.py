@@ -6,7 +6,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from concierge.chat.failure import StreamFailure, parse_document
+from concierge.chat.failure import StreamFailure, load, parse_document
 from concierge.chat.port import Delta, Reply
 from concierge.chat.thinking import ThinkSplitter, reasoning_of, text_of
 from concierge.chat.toolcalls import CallJoiner, NewId, new_id
@@ -16,7 +16,7 @@ from concierge.errors import ReplyError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# ``json.loads`` spends as much on guessing the encoding and on white space as on parsing an event.
+# ``json.loads`` spends as much on guessing the encoding and on white space as this does on parsing an event.
 _decode: Final[Callable[[str], tuple[Any, int]]] = json.JSONDecoder().raw_decode
 
 
@@ -54,7 +54,7 @@ class ReplyStream:
         text = payload.decode("utf-8", "replace")
         try:
             document, end = _decode(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self._odd(text)
         if end != len(text) or type(document) is not dict:
             return self._odd(text)
@@ -184,10 +184,10 @@ def _objects(text: str) -> list[dict[str, Any]]:
 
 def _values(text: str) -> list[Any]:
     try:
-        return [json.loads(text)]
+        return [load(text)]
     except ValueError:
         lines = [line for line in text.split("\n") if line.strip() not in ("", "[DONE]")]
     try:
-        return [json.loads(line) for line in lines]
+        return [load(line) for line in lines]
     except ValueError:
         raise ReplyError(f"The server sent a chunk that is not JSON: {excerpt(text.encode())}") from None
