@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -10,11 +14,12 @@ import pytest
 from concierge.catalog.loader import load
 from concierge.catalog.publishers import Published, Publishers
 from concierge.catalog.types import Artefact, Build, Catalog, Chat, HttpsSource, Model, PathSource, PypiSource
-from concierge.catalog.verify import Row, propose, verify
-from concierge.catalog.wheels import platform_options
+from concierge.catalog.verify import Row, propose, report, verify
+from concierge.catalog.wheels import PipIndex, platform_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 GITHUB = "https://api.github.com/repos/ggml-org/llama.cpp"
 REVISION, NEWER = "a" * 40, "b" * 40
@@ -238,3 +243,47 @@ def test_every_https_source_of_the_shipped_catalogue_has_a_publisher_to_ask() ->
     rows = verify(load(), publishers({}))
     assert rows
     assert {row.verdict for row in rows} == {"missing"}
+
+
+def reported(answers: Mapping[str, Any]) -> tuple[int, list[dict[str, Any]], str]:
+    out, err = io.StringIO(), io.StringIO()
+    code = report(CATALOG, publishers(answers), None, out=out, err=err)
+    return code, [json.loads(line) for line in out.getvalue().splitlines()], err.getvalue()
+
+
+def test_the_report_is_one_object_a_line_and_its_exit_code_says_whether_a_pin_is_wrong() -> None:
+    code, lines, said = reported({**SAME, **newer(complete("b11499"))})
+    assert code == 0
+    assert [line.get("verdict", line.get("newest")) for line in lines] == ["same", "same", "same", "b11499"]
+    assert said == ""
+    assert reported({})[0] == 1
+
+
+def test_a_machine_without_a_network_reports_that_nobody_was_asked() -> None:
+    unreachable = dict.fromkeys({**SAME, **newer()}, 503)
+    code, lines, said = reported(unreachable)
+    assert code == 0
+    assert {line["verdict"] for line in lines} == {"unreachable"}
+    assert "No proposals" in said
+
+
+def fake_pip(folder: Path, *body: str) -> PipIndex:
+    script = folder / "pip.py"
+    script.write_text("\n".join(["import pathlib, sys", *body]), encoding="utf-8")
+    return PipIndex((sys.executable, str(script)))
+
+
+def test_what_pip_brings_is_weighed_and_hashed(tmp_path: Path) -> None:
+    index = fake_pip(
+        tmp_path,
+        "folder = pathlib.Path(sys.argv[sys.argv.index('--dest') + 1])",
+        "assert sys.argv[1] == 'download' and sys.argv[-1] == 'tiny==1'",
+        "(folder / 'tiny-1-py3-none-any.whl').write_bytes(b'wheel')",
+    )
+    found = index.published("tiny", "1", "tiny-1-py3-none-any.whl")
+    assert found == Published(5, hashlib.sha256(b"wheel").hexdigest())
+
+
+def test_a_wheel_that_pip_does_not_find_is_not_published(tmp_path: Path) -> None:
+    index = fake_pip(tmp_path, "sys.exit('no matching distribution')")
+    assert index.published("tiny", "1", "tiny-1-py3-none-any.whl") is None

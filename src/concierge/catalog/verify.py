@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import httpx
 
@@ -178,21 +178,24 @@ def _number(tag: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", tag))
 
 
+def report(catalog: Catalog, publishers: Publishers, index: WheelIndex | None, *, out: TextIO, err: TextIO) -> int:
+    """Write one JSON object per row and per proposal; return 1 when a pin is not what its publisher says."""
+    rows = verify(catalog, publishers, index)
+    try:
+        proposals = propose(catalog, publishers)
+    except httpx.HTTPError as error:
+        err.write(f"No proposals: {error}\n")
+        proposals = []
+    lines: list[Row | Proposal] = [*rows, *proposals]
+    out.writelines(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines)
+    return int(any(row.verdict in ("different", "missing") for row in rows))
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Print one JSON object per row and per proposal; return 1 when a pin is not what its publisher says."""
+    """Ask the real publishers about the shipped catalogue."""
     index = None if "--no-wheels" in arguments else PipIndex()
     with httpx.Client(timeout=30.0) as client:
-        publishers = Publishers(client)
-        rows = verify(load(), publishers, index)
-        try:
-            proposals = propose(load(), publishers)
-        except httpx.HTTPError as error:
-            sys.stderr.write(f"No proposals: {error}\n")
-            proposals = []
-    lines: list[Row | Proposal] = [*rows, *proposals]
-    for line in lines:
-        sys.stdout.write(json.dumps(asdict(line), ensure_ascii=False) + "\n")
-    return int(any(row.verdict in ("different", "missing") for row in rows))
+        return report(load(), Publishers(client), index, out=sys.stdout, err=sys.stderr)
 
 
 if __name__ == "__main__":

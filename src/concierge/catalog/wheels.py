@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from concierge.catalog.publishers import Published
@@ -14,12 +15,15 @@ from concierge.catalog.publishers import Published
 _TIMEOUT_S = 600.0
 
 
+@dataclass(frozen=True, slots=True)
 class PipIndex:
     """Downloads a wheel with pip into a temporary folder and hashes it: pip knows which index this machine uses."""
 
+    pip: tuple[str, ...] = (sys.executable, "-m", "pip")
+
     def published(self, package: str, version: str, wheel: str) -> Published | None:
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+            command = [*self.pip, "download", "--quiet", "--no-deps", "--only-binary=:all:"]
             command += [*platform_options(wheel), "--dest", folder, f"{package}=={version}"]
             subprocess.run(command, check=False, timeout=_TIMEOUT_S, capture_output=True)
             path = Path(folder) / wheel
