@@ -144,8 +144,8 @@ def estimate(
 
 
 def margin_for(capacity: int) -> int:
-    """Return what to leave free on a device of that capacity."""
-    return SMALL_MARGIN if capacity <= SMALL_DEVICE else MARGIN
+    """Return what to leave free on a device of that capacity: more on a larger one, yet never all that it has more."""
+    return min(SMALL_MARGIN + max(capacity - SMALL_DEVICE, 0) // 4, MARGIN)
 
 
 def kv_bytes(
