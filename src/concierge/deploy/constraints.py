@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concierge.deploy.planned import Rejected, build_name
+from concierge.deploy.serving import LAUNCHERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,9 @@ def _rejected(build: Build, check: _Check) -> Rejected:
 
 def _platform(machine: Machine, build: Build) -> Iterator[_Check]:
     needs = build.needs
+    if build.launcher not in LAUNCHERS:
+        reason = f"concierge cannot start {build.launcher}; start it yourself and set llm.base_url"
+        yield _Check("launcher", False, reason)
     if needs.glibc is not None:
         if machine.libc.kind == "glibc":
             yield _floor("glibc", "glibc", needs.glibc, machine.glibc)

@@ -117,7 +117,7 @@ def _memory(machine: Machine, plan: Plan, running: Running) -> Iterator[Finding]
     if found.budget is None:
         reason = machine.budget(plan.accelerator).reason
         cause = f"how much memory a model may use is not known ({reason}); {human(ASSUMED)} are assumed"
-        yield Finding("memory-unknown", "warning", cause)
+        yield Finding("budget-unknown", "warning", cause)
     now = machine.budget(plan.accelerator).now
     if not running.serving and now is not None and found.memory is not None and now < found.memory:
         cause = f"{plan.model_name} needs {human(found.memory)} and {human(now)} are free at this moment"

@@ -20,7 +20,7 @@ from concierge.deploy.planned import (
     Running,
     build_name,
 )
-from concierge.deploy.serving import LAUNCHERS, parameters
+from concierge.deploy.serving import parameters
 from concierge.deploy.store import human
 from concierge.deploy.weigh import estimate
 from concierge.errors import ConfigError, NothingSuitableError
@@ -159,9 +159,6 @@ def _otherwise(llm: Llm, build: Build, running: Running) -> Rejected | None:
     failure = running.failure(name)
     if failure is not None:
         return Rejected("engine", name, "failed", f"was tried here and failed: {failure}", build.accelerator)
-    if build.launcher not in LAUNCHERS:
-        reason = f"concierge cannot start {build.launcher}; start it yourself and set llm.base_url"
-        return Rejected("engine", name, "launcher", reason, build.accelerator)
     for key, asked, has in (("engine", llm.engine, build.engine), ("accelerator", llm.accelerator, build.accelerator)):
         if asked not in ("auto", has):
             return Rejected("engine", name, "asked", f"llm.{key} is {asked}", build.accelerator)
