@@ -255,6 +255,12 @@ def test_the_journal_says_what_was_sent_and_what_it_cost(play: Play, seen: list[
     assert done.kind == "run_done"
 
 
+def test_every_answer_is_streamed_so_that_silence_means_a_stuck_server(play: Play) -> None:
+    chat = FakeChat(["Yes."])
+    play(chat)
+    assert chat.asked[0].streamed
+
+
 def test_pieces_of_an_answer_reach_the_caller(play: Play) -> None:
     pieces: list[str] = []
     play(FakeChat(["The capital."]), on_delta=lambda delta: pieces.append(delta.content))

@@ -50,7 +50,7 @@ class Budget:
         self.steps = 0
         self.spent = Spent()
 
-    def before_asking(self, messages: Sequence[Message]) -> int | None:
+    def before_asking(self, sent: Sequence[Message]) -> int | None:
         """Return the most tokens that the next answer may have, or None where the server decides.
 
         Raises:
@@ -64,19 +64,19 @@ class Budget:
                 value=self.steps,
                 hint="Allow more with run.max_steps, or ask for less at once.",
             )
-        left = self.limits.max_tokens - self.spent.total - estimated_tokens(messages)
+        left = self.limits.max_tokens - self.spent.total - estimated_tokens(sent)
         if left < 1:
             raise self.tokens_spent(self.limits.max_tokens - left)
         return left if left < CAPPED_BELOW else None
 
-    def charge(self, messages: Sequence[Message], reply: Reply) -> Spent:
+    def charge(self, sent: Sequence[Message], reply: Reply) -> Spent:
         """Book one answer and return what it took."""
         self.steps += 1
         if reply.usage is not None:
             took = Spent(reply.usage.prompt_tokens, reply.usage.completion_tokens)
         else:
             written = len(reply) + len(reply.reasoning) + sum(len(call.arguments) for call in reply.tool_calls)
-            took = Spent(estimated_tokens(messages), round(written / CHARS_PER_TOKEN), estimated=True)
+            took = Spent(estimated_tokens(sent), round(written / CHARS_PER_TOKEN), estimated=True)
         self.spent += took
         return took
 
@@ -137,9 +137,9 @@ class Watch:
             )
 
 
-def estimated_tokens(messages: Sequence[Message]) -> int:
-    """Guess how many tokens the messages are."""
-    return round(sum(len(json.dumps(message)) for message in messages) / CHARS_PER_TOKEN)
+def estimated_tokens(sent: Sequence[Message]) -> int:
+    """Guess how many tokens the messages and tools are."""
+    return round(sum(len(json.dumps(part)) for part in sent) / CHARS_PER_TOKEN)
 
 
 def check_answer(reply: Reply, budget: Budget) -> None:

@@ -148,7 +148,7 @@ class Runner:
         self._tools = self._toolbox.specs() if self._toolbox else ()
         self._emit(
             Started(
-                task=self._task.text,
+                task=transcript.utf8(self._task.text),
                 model=self._task.model,
                 messages=transcript.opening(self._task, self._tools),
                 tools=self._tools,
@@ -160,11 +160,12 @@ class Runner:
 
     async def _ask(self) -> Replied:
         step = self._budget.steps + 1
-        max_tokens = self._budget.before_asking(self._messages)
+        sent = (*self._messages, *self._tools)
+        max_tokens = self._budget.before_asking(sent)
         self._emit(Asked(step=step, messages=len(self._messages), max_tokens=max_tokens))
         asked = self._clock()
         reply = await self._chat_with_tools_if_taken(step, max_tokens)
-        took = self._budget.charge(self._messages, reply)
+        took = self._budget.charge(sent, reply)
         self._text = transcript.utf8(reply)
         replied = Replied(
             step=step,
@@ -207,7 +208,8 @@ class Runner:
             tools=self._tools or None,
             temperature=self._task.temperature,
             max_tokens=max_tokens,
-            on_delta=self._on_delta,
+            # Always streamed: a silence is then a stuck server and never a long answer.
+            on_delta=self._on_delta or _unheard,
         )
 
     def _act(self, call: Mapping[str, str], number: int) -> None:
@@ -272,6 +274,10 @@ class Runner:
 
 def _call(call: ToolCall, call_id: str) -> dict[str, str]:
     return {"id": call_id, "name": transcript.utf8(call.name), "arguments": transcript.utf8(call.arguments)}
+
+
+def _unheard(_: Delta) -> None:
+    """Take a piece that nobody waits for."""
 
 
 def _refuses_tools(error: StatusError) -> bool:
