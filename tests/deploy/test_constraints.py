@@ -8,20 +8,20 @@ import pytest
 from concierge.catalog.types import Needs
 from concierge.deploy.constraints import Candidate, examine, number
 from concierge.deploy.planned import Rejected
-from concierge.machine.types import Driver, Libc, Os, Usable
+from concierge.machine.types import Driver, Libc, Library, Os, Usable
 
 if TYPE_CHECKING:
     from tests.deploy.conftest import Make
 
 
-def rejection(verdict: Candidate | Rejected) -> tuple[str, str]:
+def rejection(verdict: tuple[Candidate, ...] | Rejected) -> tuple[str, str]:
     assert isinstance(verdict, Rejected), verdict
     return verdict.cause, verdict.reason
 
 
 def test_a_build_without_needs_is_a_candidate_everywhere(make: Make) -> None:
     build = make.build("cpu")
-    assert examine(make.machine(), build) == Candidate(build)
+    assert examine(make.machine(), build) == (Candidate(build),)
 
 
 @pytest.mark.parametrize(
@@ -36,13 +36,13 @@ def test_a_build_without_needs_is_a_candidate_everywhere(make: Make) -> None:
 )
 def test_the_glibc_floor_is_kept(make: Make, libc: Libc, cause: str | None) -> None:
     verdict = examine(make.machine(libc=libc), make.build(needs=Needs(glibc="2.35")))
-    assert isinstance(verdict, Candidate) if cause is None else rejection(verdict) == ("glibc", cause)
+    assert isinstance(verdict, tuple) if cause is None else rejection(verdict) == ("glibc", cause)
 
 
 def test_what_the_machine_does_not_say_leaves_a_doubt_and_no_rejection(make: Make) -> None:
     verdict = examine(make.machine(libc=Libc("glibc")), make.build(needs=Needs(glibc="2.35")))
-    assert isinstance(verdict, Candidate)
-    assert verdict.unsure == ("needs glibc 2.35 or newer, and this machine does not say which it has",)
+    assert isinstance(verdict, tuple)
+    assert verdict[0].unsure == ("needs glibc 2.35 or newer, and this machine does not say which it has",)
 
 
 @pytest.mark.parametrize(("version", "ok"), [("580", True), ("580.65.06", True), ("579.99", False), ("610.1", True)])
@@ -50,7 +50,7 @@ def test_the_driver_floor_is_compared_by_number(make: Make, version: str, ok: bo
     gpu = make.gpu(driver=Driver("nvidia", version, usable=True))
     verdict = examine(make.machine(gpu), make.build("cuda", needs=Needs(driver="580")))
     if ok:
-        assert isinstance(verdict, Candidate)
+        assert isinstance(verdict, tuple)
     else:
         assert rejection(verdict) == ("driver", f"needs nvidia driver 580 or newer; this machine has {version}")
 
@@ -59,14 +59,14 @@ def test_the_driver_floor_is_compared_by_number(make: Make, version: str, ok: bo
 def test_a_cuda_build_runs_on_its_oldest_capability_and_everything_newer(make: Make, capability: str, ok: bool) -> None:
     machine = make.machine(make.gpu(compute_capability=capability))
     verdict = examine(machine, make.build("cuda", needs=Needs(compute=("7.5", "8.6"))))
-    assert isinstance(verdict, Candidate) == ok
+    assert isinstance(verdict, tuple) == ok
 
 
 def test_a_rocm_build_runs_only_on_the_targets_it_holds(make: Make) -> None:
     build = make.build("rocm", needs=Needs(gfx=("gfx1100", "gfx1201")))
     rocm = {"rocm": Usable(ok=True, reason="kfd")}
     held = make.gpu(vendor="amd", gfx_target="gfx1100", compute_capability=None, accelerators=rocm)
-    assert isinstance(examine(make.machine(held), build), Candidate)
+    assert isinstance(examine(make.machine(held), build), tuple)
     other = replace(held, gfx_target="gfx1031")
     assert rejection(examine(make.machine(other), build)) == (
         "gfx",
@@ -80,17 +80,34 @@ def test_an_unusable_accelerator_is_rejected_with_the_probe_s_own_reason(make: M
     assert rejection(examine(make.machine(), make.build("rocm"))) == ("accelerator", "no device here is one for rocm")
 
 
-def test_the_second_card_is_taken_when_the_first_does_not_meet_the_build(make: Make) -> None:
+def test_only_the_cards_that_meet_the_build_are_candidates(make: Make) -> None:
     old = make.gpu(24, id="0000:01:00.0", compute_capability="5.2")
     new = make.gpu(8, id="0000:02:00.0", compute_capability="8.9")
-    verdict = examine(make.machine(old, new), make.build("cuda", needs=Needs(compute=("7.5",))))
-    assert isinstance(verdict, Candidate)
-    assert verdict.device == new
+    newer = make.gpu(4, id="0000:03:00.0", compute_capability="12.0")
+    build = make.build("cuda", needs=Needs(compute=("7.5",)))
+    assert examine(make.machine(old, new, newer), build) == (Candidate(build, new), Candidate(build, newer))
+
+
+def test_a_build_without_rocm_s_libraries_needs_them_on_the_machine(make: Make) -> None:
+    gpu = make.gpu(vendor="amd", accelerators={"rocm": Usable(ok=True, reason="kfd")})
+    build = make.build("rocm", needs=Needs(rocm="10.0"))
+    vulkan, hip = (
+        Library("libvulkan", "/usr/lib/libvulkan.so.1"),
+        Library("libamdhip64", "/opt/rocm/lib/libamdhip64.so.7"),
+    )
+    assert rejection(examine(make.machine(gpu, libraries=(vulkan,)), build)) == (
+        "library",
+        "needs the libraries of ROCm 10.0; libamdhip64 is not installed",
+    )
+    for libraries in ((hip,), ()):
+        verdict = examine(make.machine(gpu, libraries=libraries), build)
+        assert isinstance(verdict, tuple)
+        assert verdict[0].unsure == ("needs the libraries of ROCm 10.0, and their version is not told",)
 
 
 def test_the_macos_floor_is_kept(make: Make) -> None:
     build = make.build("cpu", needs=Needs(macos="13.0"))
-    assert isinstance(examine(make.machine(os=Os("darwin", "14.5")), build), Candidate)
+    assert isinstance(examine(make.machine(os=Os("darwin", "14.5")), build), tuple)
     assert rejection(examine(make.machine(os=Os("darwin", "12.7")), build))[0] == "os"
 
 

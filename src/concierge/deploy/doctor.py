@@ -25,6 +25,7 @@ _MEANT = 'Set llm.accelerator = "cpu" if the CPU is what you want.'
 
 _FIX: dict[Cause, str] = {
     "driver": "Update the device's driver to the version that is named.",
+    "library": "Install the libraries that are named.",
     "glibc": "Update the system, or run concierge through Nix, which brings its own glibc.",
     "os": "Update the operating system.",
     "compute": f"No build here holds code for this chip. {_MEANT}",
@@ -95,9 +96,10 @@ def _concerns(entry: Rejected, device: Device) -> bool:
 
 
 def _remedy(machine: Machine, device: Device, against: Iterable[Rejected]) -> str:
-    own = (finding.fix for finding in machine.findings if finding.device == device.id and finding.fix)
-    by_cause = (_FIX[entry.cause] for entry in against if entry.cause in _FIX)
-    return next(own, None) or next(by_cause, None) or _MEANT
+    """Return the probe's own remedy where it has one, or what would meet the constraints, in the builds' order."""
+    own = next((f.fix for f in machine.findings if f.device == device.id and f.fix and f.severity != "info"), None)
+    by_cause = dict.fromkeys(_FIX[entry.cause] for entry in against if entry.cause in _FIX)
+    return own or " Or: ".join(by_cause) or _MEANT
 
 
 def _from_plan(machine: Machine, plan: Plan, running: Running) -> Iterator[Finding]:

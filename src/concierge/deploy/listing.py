@@ -7,13 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from concierge.deploy import rank
-from concierge.deploy.constraints import Candidate, examine
-from concierge.deploy.planned import build_name
+from concierge.deploy.constraints import examine
+from concierge.deploy.planned import Rejected, build_name
 from concierge.deploy.weigh import estimate
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Accelerator, Build, Catalog, Model
     from concierge.config import Llm
+    from concierge.deploy.constraints import Candidate
     from concierge.deploy.rank import Judged, Weigh
     from concierge.machine.types import Machine
 
@@ -62,17 +63,21 @@ def engines(machine: Machine, catalog: Catalog) -> list[EngineRow]:
     """Return every build for this system, those that could run first, in the order in which they are preferred."""
     builds = [build for build in catalog.builds if build.system == machine.system]
     verdicts = {build_name(build): (build, examine(machine, build)) for build in builds}
-    able = rank.order((found for _, found in verdicts.values() if isinstance(found, Candidate)), frozenset())
-    rows = [_engine(candidate.build, fits=True, reason=_able(machine, candidate)) for candidate in able]
-    unable = [(build, found) for build, found in verdicts.values() if not isinstance(found, Candidate)]
+    # A build that two devices could use stands once, with the first of them.
+    able = {build_name(candidate.build): candidate for candidate in reversed(_candidates(machine, catalog))}
+    rows = [_engine(each.build, fits=True, reason=_able(machine, each)) for each in reversed(able.values())]
+    unable = [(build, found) for build, found in verdicts.values() if isinstance(found, Rejected)]
     return rows + [_engine(build, fits=False, reason=found.reason) for build, found in unable]
+
+
+def _candidates(machine: Machine, catalog: Catalog) -> list[Candidate]:
+    verdicts = (examine(machine, build) for build in catalog.builds if build.system == machine.system)
+    return rank.order((each for found in verdicts if not isinstance(found, Rejected) for each in found), frozenset())
 
 
 def models(machine: Machine, catalog: Catalog, llm: Llm) -> list[ModelRow]:
     """Return every model with what it would do here at ``llm.context``, best work first."""
-    verdicts = (examine(machine, build) for build in catalog.builds if build.system == machine.system)
-    candidates = rank.order((found for found in verdicts if isinstance(found, Candidate)), frozenset())
-    groups = rank.by_device(candidates)
+    groups = rank.by_device(_candidates(machine, catalog))
     weigh = partial(estimate, machine, context=llm.context)
     ladder = sorted(catalog.models, key=lambda model: (-model.rank, model.size, model.name))
     return [_model(model, groups, weigh, llm.context) for model in ladder]

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from concierge.deploy import changes, rank, reference, refusal
-from concierge.deploy.constraints import Candidate, examine
+from concierge.deploy.constraints import examine
 from concierge.deploy.planned import (
     Change,
     Choice,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from concierge.catalog.types import Build, Catalog, Model
     from concierge.config import Llm
+    from concierge.deploy.constraints import Candidate
     from concierge.deploy.rank import Pick
     from concierge.machine.types import Machine
 
@@ -105,8 +106,7 @@ def _here(machine: Machine, llm: Llm, catalog: Catalog, running: Running) -> Pla
     found = pick(candidates, able, weigh, llm.context)
     if found is None:
         raise refusal.no_model(llm, candidates, models, weigh, running)
-    passed = (other for other in candidates if other is not found.candidate)
-    rejected += [rank.passed_over(found.candidate, other, running.stored) for other in passed]
+    rejected += _other_builds(found, candidates, running)
     rejected += _other_models(found, models, running)
     return _ours(machine, llm, running, found, tuple(rejected))
 
@@ -147,10 +147,10 @@ def _candidates(
         if build.system != machine.system:
             continue
         verdict = _otherwise(llm, build, running) or examine(machine, build)
-        if isinstance(verdict, Candidate):
-            candidates.append(verdict)
-        else:
+        if isinstance(verdict, Rejected):
             rejected.append(verdict)
+        else:
+            candidates.extend(verdict)
     return rank.order(candidates, running.stored), rejected
 
 
@@ -163,6 +163,13 @@ def _otherwise(llm: Llm, build: Build, running: Running) -> Rejected | None:
         if asked not in ("auto", has):
             return Rejected("engine", name, "asked", f"llm.{key} is {asked}", build.accelerator)
     return None
+
+
+def _other_builds(found: Pick, candidates: Sequence[Candidate], running: Running) -> list[Rejected]:
+    """Return the builds that could run here, once each, whatever the number of devices."""
+    others = {build_name(other.build): other for other in reversed(candidates)}
+    del others[build_name(found.candidate.build)]
+    return [rank.passed_over(found.candidate, other, running.stored) for other in reversed(others.values())]
 
 
 def _other_models(found: Pick, models: Sequence[Model], running: Running) -> list[Rejected]:

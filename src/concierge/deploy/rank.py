@@ -76,16 +76,17 @@ class Pick:
 def order(candidates: Iterable[Candidate], stored: frozenset[str]) -> list[Candidate]:
     """Return the candidates best first.
 
-    A vendor's own stack before Vulkan, Vulkan before the CPU; then those whose constraints are all known to be met;
-    then proven builds, installed ones, and those with fewer bytes to fetch.
+    A vendor's own stack before Vulkan, Vulkan before the CPU; a card before a device that borrows the CPU's memory;
+    then those whose constraints are all known to be met; then proven builds, installed ones, fewer bytes to fetch.
     """
     return sorted(candidates, key=lambda candidate: _key(candidate, stored))
 
 
-def _key(candidate: Candidate, stored: frozenset[str]) -> tuple[int, bool, bool, bool, int, str]:
-    build = candidate.build
+def _key(candidate: Candidate, stored: frozenset[str]) -> tuple[int, bool, bool, bool, bool, int, str]:
+    build, device = candidate.build, candidate.device
     return (
         ACCELERATORS.index(build.accelerator),
+        device is not None and device.kind == "integrated",
         bool(candidate.unsure),
         not build.proven,
         digest(build.artefact) not in stored,
@@ -199,6 +200,7 @@ def passed_over(chosen: Candidate, other: Candidate, stored: frozenset[str]) -> 
     """Return why a build that could run here was not taken."""
     words = (
         f"{chosen.build.accelerator} comes first",
+        "only for a device that borrows the CPU's memory",
         f"not sure to run: {'; '.join(other.unsure)}",
         "not yet proven, and the chosen one is",
         "not here yet, and the chosen one is",

@@ -26,7 +26,8 @@ def no_engine(machine: Machine, rejected: Sequence[Rejected]) -> NothingSuitable
     if machine.system is None:
         what = f"The catalogue has no engine for {machine.os.name or 'this system'}."
     else:
-        reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in rejected) or "the catalogue has none"
+        against = dict.fromkeys(f"{entry.accelerator}: {entry.reason}" for entry in rejected)
+        reasons = "; ".join(against) or "the catalogue has none"
         what = f"No engine suits this {machine.system} machine: {reasons}."
     return NothingSuitableError(what, hint="Start a server yourself and set llm.base_url to it.")
 

@@ -65,4 +65,6 @@ def _speed(facts: Gguf, weights: int, device: Device | None, *, depth: int) -> S
 
 
 def _bandwidth(device: Device) -> Bandwidth:
-    return speed.bandwidth_of(device.name, vendor=device.vendor, kind=_KINDS.get(device.kind, "unknown"))
+    # Some drivers name a chip by nothing but its target.
+    name = f"{device.name} {device.gfx_target or ''}"
+    return speed.bandwidth_of(name, vendor=device.vendor, kind=_KINDS.get(device.kind, "unknown"))
