@@ -131,6 +131,7 @@ let
       escapeShellArgs = lib.concatMapStringsSep " " lib.escapeShellArg;
 
       assertMsg = condition: message: condition || throw message;
+      boolToString = value: if value then "true" else "false";
       getBin = package: package.bin or package.out or package;
       getLib = package: package.lib or package.out or package;
       getExe' = package: name: "${lib.getBin package}/bin/${name}";

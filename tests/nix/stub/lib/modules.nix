@@ -101,7 +101,12 @@ let
 in
 {
   min = a: b: if a < b then a else b;
-  inherit mergeDefinitions evalOptions pushDown;
+  inherit
+    discharge
+    mergeDefinitions
+    evalOptions
+    pushDown
+    ;
 
   mkOption =
     {

@@ -62,7 +62,10 @@ let
       merge =
         place: values:
         builtins.mapAttrs (name: found: lib.mergeDefinitions "${place}.${name}" inner found) (
-          builtins.zipAttrsWith (_: found: found) (builtins.concatMap lib.pushDown values)
+          # A name whose every definition is under a false condition is not there.
+          lib.filterAttrs (_: found: builtins.concatMap lib.discharge found != [ ]) (
+            builtins.zipAttrsWith (_: found: found) (builtins.concatMap lib.pushDown values)
+          )
         );
     };
     submodule = module: {

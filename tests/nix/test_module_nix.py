@@ -1,0 +1,263 @@
+"""services.concierge, evaluated: units, users, firewall, sentences; and judged by systemd itself."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.nix.nixlab import Nix
+
+pytestmark = pytest.mark.nix
+
+UPSTREAM = Path(__file__).with_name("upstream-ollama.service")
+SCENARIOS = '(import (project + "/tests/nix/scenarios.nix") { inherit nixpkgs project; })'
+WORKING = ("default", "graphics", "cuda", "rocm", "ollama", "exposed", "remote", "elsewhere", "own", "settings")
+NVIDIA = {"char-nvidia", "char-nvidiactl", "char-nvidia-caps", "char-nvidia-frontend", "char-nvidia-uvm", "/dev/dxg"}
+
+systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
+
+
+class Machines:
+    """The evaluated scenarios, all of them at once."""
+
+    def __init__(self, nix: Nix) -> None:
+        if not nix.value('builtins.match ".*-linux" builtins.currentSystem != null'):
+            pytest.skip("NixOS is Linux")
+        self.nix = nix
+        working = " ".join(f'"{name}"' for name in WORKING)
+        facts = (
+            f"builtins.listToAttrs (map (name: {{ inherit name; value = {SCENARIOS}.${{name}}.facts; }}) [ {working} ])"
+        )
+        self.facts: dict[str, Any] = nix.value(facts)
+        self.refused: dict[str, list[str]] = nix.value(f"builtins.mapAttrs (_: each: each.refused) {SCENARIOS}")
+
+    def service(self, scenario: str, unit: str) -> Any:
+        return self.facts[scenario]["services"][unit]["serviceConfig"]
+
+    def units(self, scenario: str) -> Path:
+        return self.nix.built(f"{SCENARIOS}.{scenario}.units", "--option", "hashed-mirrors", "")
+
+
+@pytest.fixture(scope="module")
+def machines(nix: Nix) -> Machines:
+    return Machines(nix)
+
+
+def test_enabling_it_is_enough(machines: Machines) -> None:
+    default = machines.facts["default"]
+    assert set(default["services"]) == {"concierge", "concierge-llm"}
+    assert default["services"]["concierge"]["requires"] == ["concierge-llm.service"]
+    assert "concierge-llm.service" in default["services"]["concierge"]["after"]
+    assert all(unit["wantedBy"] == ["multi-user.target"] for unit in default["services"].values())
+    assert default["ports"] == []
+    assert len(default["packages"]) == 1
+
+
+def test_both_units_run_as_one_static_user(machines: Machines) -> None:
+    assert set(machines.facts["default"]["users"]) == {"concierge"}
+    assert machines.facts["default"]["groups"] == ["concierge"]
+    for unit in ("concierge", "concierge-llm"):
+        service = machines.service("default", unit)
+        assert (service["User"], service["Group"]) == ("concierge", "concierge")
+        assert "DynamicUser" not in service
+
+
+def test_a_user_that_is_named_is_not_made(machines: Machines) -> None:
+    assert machines.facts["own"]["users"] == {}
+    assert machines.service("own", "concierge")["User"] == "someone"
+
+
+def test_a_start_is_over_when_it_answers_and_not_before(machines: Machines) -> None:
+    for unit in ("concierge", "concierge-llm"):
+        service = machines.service("default", unit)
+        assert "ready" in service["ExecStartPost"]
+        assert service["TimeoutStartSec"] in ("2min", "30min")
+
+
+def test_restarts_have_a_limit(machines: Machines) -> None:
+    for unit in machines.facts["default"]["services"].values():
+        assert unit["serviceConfig"]["Restart"] == "on-failure"
+        assert unit["unitConfig"] == {"StartLimitBurst": 5, "StartLimitIntervalSec": 600}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "devices"),
+    [
+        ("default", set[str]()),
+        ("cuda", NVIDIA),
+        ("rocm", {"char-drm", "char-kfd"}),
+        ("graphics", NVIDIA | {"char-drm"}),
+    ],
+)
+def test_only_the_llm_sees_the_chosen_gpu_and_nothing_else(
+    machines: Machines, scenario: str, devices: set[str]
+) -> None:
+    llm = machines.service(scenario, "concierge-llm")
+    assert set(llm.get("DeviceAllow", [])) == devices
+    assert llm["DevicePolicy"] == "closed"
+    assert llm["PrivateDevices"] is (not devices)
+    api = machines.service(scenario, "concierge")
+    assert "DeviceAllow" not in api
+    assert api["PrivateDevices"] is True
+
+
+def test_auto_is_vulkan_where_graphics_is_on_and_the_cpu_elsewhere(machines: Machines) -> None:
+    assert machines.facts["default"]["acceleration"] == "cpu"
+    assert machines.facts["graphics"]["acceleration"] == "vulkan"
+
+
+def test_the_llm_talks_to_this_machine_alone(machines: Machines) -> None:
+    llm = machines.service("default", "concierge-llm")
+    assert (llm["IPAddressDeny"], llm["IPAddressAllow"]) == ("any", "localhost")
+
+
+def test_the_firewall_opens_only_when_asked_and_only_for_the_api(machines: Machines) -> None:
+    assert machines.facts["exposed"]["ports"] == [9000]
+    assert all(machines.facts[name]["ports"] == [] for name in WORKING if name != "exposed")
+
+
+def test_a_token_file_is_a_credential_and_never_in_the_store(machines: Machines) -> None:
+    service = machines.service("exposed", "concierge")
+    assert service["LoadCredential"] == "token:/run/secrets/token"
+    assert "%d/token" in service["ExecStart"]
+    assert "ExecStartPre" not in service
+
+
+def test_a_remote_llm_needs_one_unit(machines: Machines) -> None:
+    assert set(machines.facts["remote"]["services"]) == {"concierge"}
+    assert machines.facts["remote"]["services"]["concierge"]["requires"] == []
+
+
+def test_state_outside_var_lib_is_made_and_writable(machines: Machines) -> None:
+    assert machines.facts["elsewhere"]["tmpfiles"] == ["d /srv/concierge 0700 concierge concierge -"]
+    service = machines.service("elsewhere", "concierge")
+    assert service["ReadWritePaths"] == ["/srv/concierge"]
+    assert "StateDirectory" not in service
+
+
+def test_the_cuda_cache_is_trusted_only_when_asked(machines: Machines) -> None:
+    assert machines.facts["cuda"]["substituters"] == ["https://cache.nixos-cuda.org"]
+    assert "https://cache.nixos-cuda.org" not in machines.facts["default"]["substituters"]
+
+
+def test_ollama_serves_the_declared_files_and_never_tidies_them(machines: Machines) -> None:
+    environment = machines.facts["ollama"]["services"]["concierge-llm"]["environment"]
+    assert environment["OLLAMA_NOPRUNE"] == "1"
+    assert environment["OLLAMA_HOST"] == "127.0.0.1:11435"
+    assert environment["OLLAMA_MODELS"].endswith("-concierge-ollama-models")
+
+
+def test_the_environment_reaches_the_engine(machines: Machines) -> None:
+    environment = machines.facts["rocm"]["services"]["concierge-llm"]["environment"]
+    assert environment["HSA_OVERRIDE_GFX_VERSION"] == "10.3.0"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "sentence"),
+    [
+        ("reachable", "which other machines can reach"),
+        ("closed", "listens on 127.0.0.1 alone"),
+        ("secret", "everybody on this machine can read the Nix store"),
+        ("nowhere", "Set services.concierge.settings.llm.base_url"),
+        ("twice", "Set services.concierge.engine to remote"),
+        ("port", "Set services.concierge.host and services.concierge.port instead"),
+        ("metal", "does not exist on"),
+        ("unknown", "qwen0 is not in the catalogue"),
+        ("unknownToo", "names a model that is not in the catalogue"),
+        ("clash", "are both 8787"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_plain_sentence(machines: Machines, scenario: str, sentence: str) -> None:
+    (message,) = machines.refused[scenario]
+    assert sentence in message
+    assert message.endswith(".")
+
+
+def test_what_works_is_not_refused(machines: Machines) -> None:
+    assert {name: machines.refused[name] for name in WORKING} == {name: [] for name in WORKING}
+
+
+def test_an_option_that_does_not_exist_is_refused(nix: Nix) -> None:
+    message = nix.failure(
+        '(import (nixpkgs + "/nixos/lib/eval-config.nix") { system = "x86_64-linux"; modules = [ '
+        '(import (project + "/nix/modules/nixos.nix") { flake = "/f"; }) '
+        '{ services.concierge.accelerator = "cuda"; } ]; }).config.assertions'
+    )
+    assert "services.concierge.accelerator` does not exist" in message
+
+
+CONFIG = f"""(import (project + "/nix/modules/parts.nix") {{
+  inherit (pkgs) lib;
+  inherit pkgs;
+  scope = import (project + "/nix/modules/scope.nix") {{ inherit pkgs; flake = "/f"; }};
+  cfg = {{
+    engine = "llama-cpp"; model = "smollm2-135m"; models = [ ]; context = 8192; host = "127.0.0.1"; port = 8787;
+    llmPort = 11435; stateDir = "/var/lib/concierge"; environment = {{ }}; extraArguments = [ ];
+    package = pkgs.callPackage (project + "/nix/package.nix") {{ flake = "/f"; }};
+    settings = SETTINGS;
+  }};
+}}).config"""
+
+
+def test_a_configuration_that_concierge_accepts_is_built(stubbed: Nix) -> None:
+    built = stubbed.built(CONFIG.replace("SETTINGS", "{ run.max_steps = 40; }"))
+    text = built.read_text(encoding="utf-8")
+    assert "max_steps = 40" in text
+    assert 'base_url = "http://127.0.0.1:11435/v1"' in text
+
+
+def test_a_key_that_concierge_does_not_know_fails_the_build_with_its_own_message(stubbed: Nix) -> None:
+    text = stubbed.expression(CONFIG.replace("SETTINGS", "{ run.max_stesp = 40; }"))
+    failed = stubbed.run("build", "--impure", "--no-link", "-L", "--expr", text, check=False)
+    assert failed.returncode != 0
+    assert "max_stesp" in failed.stderr
+    assert "max_steps" in failed.stderr
+
+
+def exposure(unit: Path) -> float:
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    found = re.search(r"Overall exposure level for \S+: (\d+\.\d+)", done.stdout)
+    assert found is not None, done.stderr
+    return float(found[1])
+
+
+def copied(units: Path, folder: Path) -> list[Path]:
+    """Copy unit files out of the store: systemd wants them under their own names."""
+    files = []
+    for unit in sorted(units.iterdir()):
+        file = folder / unit.name
+        file.write_bytes(unit.read_bytes())
+        files.append(file)
+    return files
+
+
+@systemd
+@pytest.mark.parametrize("scenario", ["default", "cuda", "rocm", "graphics", "exposed"])
+def test_systemd_accepts_the_units_and_rates_them_no_worse_than_nixpkgs_ollama(
+    stubbed: Nix, machines: Machines, tmp_path: Path, scenario: str
+) -> None:
+    files = copied(machines.units(scenario), tmp_path)
+    assert [file.name for file in files] == ["concierge-llm.service", "concierge.service"]
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *files],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+    upstream = exposure(UPSTREAM)
+    for file in files:
+        assert exposure(file) <= upstream, file.name
