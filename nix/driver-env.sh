@@ -12,8 +12,8 @@
 concierge_host=${CONCIERGE_DRIVER_ROOT-}
 
 concierge_library() {
-  for concierge_folder in /usr/lib/wsl/lib "/usr/lib/$(uname -m)-linux-gnu" /usr/lib64 /usr/lib \
-    "/usr/lib/$(uname -m)-linux-gnu/nvidia/current" /usr/lib/nvidia /lib64; do
+  for concierge_folder in /usr/lib/wsl/lib "/usr/lib/$("$concierge_coreutils/uname" -m)-linux-gnu" /usr/lib64 /usr/lib \
+    "/usr/lib/$("$concierge_coreutils/uname" -m)-linux-gnu/nvidia/current" /usr/lib/nvidia /lib64; do
     if [ -e "$concierge_host$concierge_folder/$1" ]; then
       echo "$concierge_host$concierge_folder/$1"
       return

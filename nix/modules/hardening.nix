@@ -12,10 +12,11 @@
   MemoryDenyWriteExecute = true;
   NoNewPrivileges = true;
   PrivateDevices = devices == [ ]; # it would hide the GPU
+  PrivateMounts = true;
   PrivateTmp = true;
   PrivateUsers = true;
   ProcSubset = "all"; # engines read /proc/meminfo
-  ProtectClock = devices == [ ]; # it implies a device list of its own
+  ProtectClock = true;
   ProtectControlGroups = true;
   ProtectHome = true;
   ProtectHostname = true;

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,32 +195,93 @@ def test_an_option_that_does_not_exist_is_refused(nix: Nix) -> None:
     assert "services.concierge.accelerator` does not exist" in message
 
 
-CONFIG = f"""(import (project + "/nix/modules/parts.nix") {{
+PARTS = """(import (project + "/nix/modules/parts.nix") {
   inherit (pkgs) lib;
   inherit pkgs;
-  scope = import (project + "/nix/modules/scope.nix") {{ inherit pkgs; flake = "/f"; }};
-  cfg = {{
+  scope = import (project + "/nix/modules/scope.nix") { inherit pkgs; flake = "/f"; };
+  cfg = {
     engine = "llama-cpp"; model = "smollm2-135m"; models = [ ]; context = 8192; host = "127.0.0.1"; port = 8787;
-    llmPort = 11435; stateDir = "/var/lib/concierge"; environment = {{ }}; extraArguments = [ ];
-    package = pkgs.callPackage (project + "/nix/package.nix") {{ flake = "/f"; }};
+    llmPort = PORT; stateDir = "/var/lib/concierge"; environment = { }; extraArguments = [ ];
+    package = pkgs.callPackage (project + "/nix/package.nix") { flake = "/f"; };
     settings = SETTINGS;
-  }};
-}}).config"""
+  };
+})"""
+
+
+def parts(settings: str = "{ }", *, port: int = 11435) -> str:
+    return PARTS.replace("SETTINGS", settings).replace("PORT", str(port))
 
 
 def test_a_configuration_that_concierge_accepts_is_built(stubbed: Nix) -> None:
-    built = stubbed.built(CONFIG.replace("SETTINGS", "{ run.max_steps = 40; }"))
+    built = stubbed.built(parts("{ run.max_steps = 40; }") + ".config")
     text = built.read_text(encoding="utf-8")
     assert "max_steps = 40" in text
     assert 'base_url = "http://127.0.0.1:11435/v1"' in text
 
 
 def test_a_key_that_concierge_does_not_know_fails_the_build_with_its_own_message(stubbed: Nix) -> None:
-    text = stubbed.expression(CONFIG.replace("SETTINGS", "{ run.max_stesp = 40; }"))
+    text = stubbed.expression(parts("{ run.max_stesp = 40; }") + ".config")
     failed = stubbed.run("build", "--impure", "--no-link", "-L", "--expr", text, check=False)
     assert failed.returncode != 0
     assert "max_stesp" in failed.stderr
     assert "max_steps" in failed.stderr
+
+
+def ready(nix: Nix, port: int, key: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run what systemd runs to learn that the LLM answers."""
+    script = nix.built(parts(port=port) + ".llmReady")
+    return subprocess.run(
+        [script, key],
+        env={"PATH": "/usr/bin:/bin", **variables},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_the_llm_is_ready_when_it_answers_a_request_with_its_key(stubbed: Nix, tmp_path: Path) -> None:
+    seen: list[tuple[str | None, str]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            seen.append((self.headers["Authorization"], body.decode()))
+            self.send_response(503 if len(seen) == 1 else 200)  # the first one finds it still loading
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    key = tmp_path / "llm" / "key"
+    secret = stubbed.built(parts() + ".makeSecret")
+    subprocess.run([secret, key], check=True, timeout=10)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        done = ready(stubbed, server.server_address[1], key)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert len(seen) == 2
+    assert seen[0][0] == f"Bearer {key.read_text(encoding='utf-8')}"
+    assert json.loads(seen[0][1])["max_tokens"] == 1
+
+
+def test_an_llm_that_died_is_not_waited_for(stubbed: Nix, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("k", encoding="utf-8")
+    ended = subprocess.Popen(["true"])
+    ended.wait(timeout=10)
+    assert ready(stubbed, 9, tmp_path / "key", MAINPID=str(ended.pid)).returncode == 1
+
+
+def test_a_secret_is_long_private_and_kept_over_a_restart(stubbed: Nix, tmp_path: Path) -> None:
+    secret = stubbed.built(parts() + ".makeSecret")
+    file = tmp_path / "llm" / "key"
+    subprocess.run([secret, file], check=True, timeout=10)
+    first = file.read_text(encoding="utf-8")
+    subprocess.run([secret, file], check=True, timeout=10)
+    assert file.read_text(encoding="utf-8") == first
+    assert re.fullmatch(r"[A-Za-z0-9_-]{32}", first)
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 def exposure(unit: Path) -> float:
