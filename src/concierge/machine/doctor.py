@@ -181,7 +181,7 @@ def _system(bundle: Bundle, machine: Machine) -> list[Finding]:
         cause = "This Python is an x86_64 program under Rosetta: an engine of its kind would be slow and without Metal."
         fix = "Engines are chosen for arm64. Install an arm64 Python: arch -arm64 /usr/bin/python3."
         found.append(Finding("rosetta", "warning", cause, evidence="sysctl.proc_translated is 1", fix=fix))
-    found += _libc(machine)
+    found += [*_libc(machine), *_loader(bundle, machine)]
     limit = machine.memory.limit
     if limit.bytes is not None:
         cause = f"A cgroup limits memory to {_gib(limit.bytes)} of {_gib(machine.memory.total.bytes)}."
@@ -203,6 +203,15 @@ def _libc(machine: Machine) -> list[Finding]:
         return []
     cause = f"glibc is older than the official builds want ({'.'.join(map(str, floor))})."
     return [Finding("glibc-old", "info", cause, evidence=f"glibc {machine.glibc}", fix="Another source is chosen.")]
+
+
+def _loader(bundle: Bundle, machine: Machine) -> list[Finding]:
+    targets = bundle.answer("libc").get("targets")
+    if machine.os.distribution != "nixos" or "nix-ld" in str(targets):
+        return []
+    cause = "Programs that Nix did not build do not start on NixOS."
+    fix = "Use the nix source, or set programs.nix-ld.enable = true."
+    return [Finding("nixos-loader", "info", cause, evidence=f"loader: {targets or 'none'}", fix=fix)]
 
 
 def _probe(bundle: Bundle) -> list[Finding]:

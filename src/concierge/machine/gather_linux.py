@@ -99,6 +99,8 @@ def _libc(host: Host) -> dict[str, Any]:
         told["confstr"] = None
     loaders = (f"{folder}/{name}" for folder in ("/lib", "/lib64") for name in names_in(host, folder))
     told["loaders"] = [path for path in loaders if "/ld-linux" in path or "/ld-musl" in path]
+    # NixOS puts a stub there that only explains why foreign programs do not start; nix-ld puts a real one.
+    told["targets"] = sorted({host.path(path).resolve().name for path in told["loaders"]})
     banners = (_banner(host, f"{folder}/libc.so.6") for folder in _LIBC)
     told["banner"] = next((banner for banner in banners if banner), None)
     return told
