@@ -203,6 +203,9 @@ def test_a_model_of_a_repository_is_planned_only_after_it_was_locked(make: Make,
         plan(make.machine(), llm, catalog)
     locked = catalog.model_copy(update={"models": (make.model("mine", 1, 100 * MIB, revision=COMMIT),)})
     assert plan(make.machine(), llm, locked).model_name == "mine"
+    namesake = catalog.model_copy(update={"models": (make.model("mine", 1, 100 * MIB),)})
+    with pytest.raises(ConfigError, match="not locked yet"):
+        plan(make.machine(), llm, namesake)
 
 
 def test_an_engine_that_concierge_cannot_start_is_no_candidate(make: Make, catalog: Catalog) -> None:

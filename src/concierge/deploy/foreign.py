@@ -2,11 +2,58 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from concierge.catalog.types import Artefact, Chat, HttpsSource, Model, PathSource
+from concierge.deploy.gguf import Header, read_header
+from concierge.deploy.gguf_facts import facts_of
+from concierge.deploy.gguf_readers import FileReader
+from concierge.deploy.reference import Hub, Local
+from concierge.errors import ConfigError
+
 if TYPE_CHECKING:
-    from concierge.catalog.types import Model
-    from concierge.deploy.reference import Hub, Local
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from concierge.catalog.types import Thinking
+    from concierge.deploy.gguf import Reader
+
+_QUANT = re.compile(r"(?:^|[-._])((?:UD-)?I?Q\d\w*|BF16|F16|F32|MXFP4\w*)(?:[-.]|$)", re.IGNORECASE)
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """What a model repository says of one file at one commit.
+
+    Attributes:
+        url: Where the commit's file is; it never changes.
+        reader: Reads the file's header without fetching the rest.
+    """
+
+    url: str
+    size: int
+    sha256: str
+    licence: str
+    gated: bool
+    reader: Reader
+
+
+class Repository(Protocol):
+    """Answers for a model repository: over HTTP in the command line, from records in the tests."""
+
+    def look_up(self, wanted: Hub, file: str) -> HubFile:
+        """Return what the repository says of ``file``.
+
+        Raises:
+            ConfigError: There is no such commit or file, or it is not one whose hash the repository states.
+            FetchError: The repository did not answer.
+        """
+        ...
 
 
 class Describe(Protocol):
@@ -16,7 +63,106 @@ class Describe(Protocol):
         """Return the model with its sources, sizes and hashes.
 
         Raises:
-            ConfigError: There is no such file, or it is not a GGUF file.
-            FetchError: Its repository did not answer.
+            ConfigError: There is no such file.
+            ArtefactError: It is not a GGUF file, or its repository did not answer.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Describer:
+    """Describes local files by reading them, and a repository's by asking it."""
+
+    repository: Repository
+
+    def __call__(self, wanted: Hub | Local) -> Model:
+        """Return the model with its sources, sizes and hashes."""
+        return self._hub(wanted) if isinstance(wanted, Hub) else _local(wanted)
+
+    def _hub(self, wanted: Hub) -> Model:
+        found = [self.repository.look_up(wanted, file) for file in wanted.files]
+        artefacts = [
+            Artefact(
+                name=file.rsplit("/", 1)[-1],
+                size=each.size,
+                sha256=each.sha256,
+                trust="publisher",
+                sources=(HttpsSource(url=each.url),),
+            )
+            for file, each in zip(wanted.files, found, strict=True)
+        ]
+        header = _joined([read_header(each.reader, name=each.url) for each in found])
+        model = _model(wanted.name, wanted.file, header, artefacts)
+        first = found[0]
+        return model.model_copy(
+            update={
+                "licence": first.licence or model.licence,
+                "gated": first.gated,
+                "repo": wanted.repo,
+                "revision": wanted.revision,
+            }
+        )
+
+
+def _local(wanted: Local) -> Model:
+    for path in wanted.files:
+        if not path.is_file():
+            raise ConfigError(f"There is no model file at {path}.", where="llm.model", hint="Correct the path.")
+    artefacts = [
+        Artefact(
+            name=path.name,
+            size=max(path.stat().st_size, 1),
+            sha256=_sha256(path),
+            trust="seen",
+            sources=(PathSource(path=str(path.absolute())),),
+        )
+        for path in wanted.files
+    ]
+    header = _joined([read_header(FileReader(path), name=str(path)) for path in wanted.files])
+    return _model(wanted.name, str(wanted.path), header, artefacts)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _joined(headers: Sequence[Header]) -> Header:
+    """Return the first shard's header with the tensors of all."""
+    return replace(headers[0], tensors=tuple(tensor for header in headers for tensor in header.tensors))
+
+
+def _model(name: str, file: str, header: Header, artefacts: Sequence[Artefact]) -> Model:
+    facts = facts_of(header, name=file)
+    said = header.metadata
+    trained = said.get(f"{facts.architecture}.context_length")
+    if not isinstance(trained, int) or trained < 1:
+        raise ConfigError(f"{file} does not say for how many tokens the model was trained.", where="llm.model")
+    quant = _QUANT.search(file.rsplit("/", 1)[-1])
+    return Model(
+        name=name,
+        title=_text(said.get("general.name")) or name,
+        family=facts.architecture,
+        params=max(sum(math.prod(tensor.shape) for tensor in header.tensors), 1),
+        quant=quant[1].upper() if quant else "unknown",
+        # It is only ever taken by name, so nothing is ranked below it.
+        rank=1,
+        licence=_text(said.get("general.license")) or "unknown",
+        repo="local",
+        context_train=trained,
+        chat=_chat(_text(said.get("tokenizer.chat_template"))),
+        gguf=facts,
+        artefact=tuple(artefacts),
+    )
+
+
+def _chat(template: str) -> Chat:
+    thinking: Thinking = "optional" if "enable_thinking" in template else "never"
+    return Chat(template="own" if template else "none", tools="tools" in template, thinking=thinking)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

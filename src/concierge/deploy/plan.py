@@ -116,12 +116,11 @@ def _models(llm: Llm, catalog: Catalog) -> list[Model]:
     wanted = reference.parse(llm.model)
     if isinstance(wanted, reference.Auto):
         return list(catalog.models)
-    name = wanted.name
-    model = catalog.model(name)
-    if model is not None:
+    model = catalog.model(wanted.name)
+    if model is not None and reference.means(wanted, model):
         return [model]
     if isinstance(wanted, reference.Named):
-        raise _unknown_model(llm, catalog, name)
+        raise _unknown_model(llm, catalog, wanted.name)
     raise ConfigError(
         f"`{llm.model}` is not locked yet, so its size and hash are not known.",
         where="llm.model",

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING
 
 from concierge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from concierge.catalog.types import Model
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHARD = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
@@ -76,6 +80,15 @@ def parse(text: str, *, folder: Path | None = None) -> Reference:
         path = Path(text).expanduser()
         return Local(path if folder is None else folder / path)
     return Named(text)
+
+
+def means(reference: Named | Hub | Local, model: Model) -> bool:
+    """Tell whether ``model`` is what was referred to, and not another one whose file has the same name."""
+    if isinstance(reference, Hub):
+        return (model.repo, model.revision) == (reference.repo, reference.revision)
+    if isinstance(reference, Local):
+        return any(source.kind == "path" for source in model.artefact[0].sources)
+    return True
 
 
 def slug(file: str) -> str:

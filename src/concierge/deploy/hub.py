@@ -1,0 +1,117 @@
+"""Ask the Hugging Face hub for the size and the hash of one file at one commit."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from concierge.deploy.foreign import HubFile
+from concierge.deploy.gguf_readers import HttpReader
+from concierge.errors import ConfigError, FetchError
+
+if TYPE_CHECKING:
+    import httpx
+
+    from concierge.deploy.reference import Hub
+
+BASE = "https://huggingface.co"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FOUND = (200, 301, 302, 303, 307, 308)
+"""Large files are answered with a redirect to where the bytes are; the facts stand in the redirect itself."""
+
+
+class HttpHub:
+    """The hub over HTTP.
+
+    Args:
+        client: Sends the requests; its headers may carry a token for gated models.
+        base: Where the hub, or a mirror that speaks its API, is.
+    """
+
+    def __init__(self, client: httpx.Client, *, base: str = BASE) -> None:
+        self._client = client
+        self._base = base.rstrip("/")
+
+    def look_up(self, wanted: Hub, file: str) -> HubFile:
+        """Return what the hub says of ``file`` at the commit.
+
+        Raises:
+            ConfigError: There is no such commit or file, or the hub does not state its sha256.
+            FetchError: The hub did not answer, or wants an account.
+        """
+        url = f"{self._base}/{wanted.repo}/resolve/{wanted.revision}/{quote(file)}"
+        answer = self._ask("HEAD", url)
+        commit = answer.headers.get("x-repo-commit", wanted.revision)
+        if commit != wanted.revision:
+            raise ConfigError(
+                f"The hub resolves {wanted.revision} of {wanted.repo} to the commit {commit}.",
+                where="llm.model",
+                hint=f"Write @{commit}.",
+            )
+        size, sha256 = _linked(answer) or self._listed(wanted, file)
+        info = self._json(f"{self._base}/api/models/{wanted.repo}/revision/{wanted.revision}")
+        return HubFile(url, size, sha256, _licence(info), bool(info.get("gated")), HttpReader(self._client, url))
+
+    def _listed(self, wanted: Hub, file: str) -> tuple[int, str]:
+        """Return size and hash from the commit's file list, for mirrors that leave them out of the redirect."""
+        folder = file.rpartition("/")[0]
+        place = f"{self._base}/api/models/{wanted.repo}/tree/{wanted.revision}"
+        entries = self._json(f"{place}/{quote(folder)}" if folder else place)
+        for entry in entries if isinstance(entries, list) else []:
+            lfs = entry.get("lfs") or {}
+            if entry.get("path") == file and _SHA256.fullmatch(str(lfs.get("oid"))):
+                return int(lfs["size"]), str(lfs["oid"])
+        raise ConfigError(
+            f"The hub does not state the sha256 of {file}, so it cannot be pinned.",
+            where="llm.model",
+            hint="Fetch the file yourself and set llm.model to its path.",
+        )
+
+    def _json(self, url: str) -> Any:
+        answer = self._ask("GET", url)
+        try:
+            return answer.json()
+        except ValueError:
+            raise FetchError(f"{url} did not answer with JSON.", where=url) from None
+
+    def _ask(self, method: str, url: str) -> httpx.Response:
+        import httpx
+
+        try:
+            # Without this a server may compress the body and leave the true size out of the headers.
+            answer = self._client.request(method, url, headers={"Accept-Encoding": "identity"}, follow_redirects=False)
+        except httpx.HTTPError as error:
+            raise FetchError(
+                f"The model hub did not answer: {error or type(error).__name__}.",
+                where=url,
+                hint="Lock where it can be reached, or set llm.model to a file of this machine.",
+            ) from error
+        if answer.status_code in _FOUND:
+            return answer
+        if answer.status_code in (401, 403):
+            raise FetchError(
+                "The model hub wants an account for this file, or there is no such repository.",
+                where=url,
+                hint="Accept the licence on the model's page and give a token, or choose another model.",
+            )
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise ConfigError(
+                "The model hub knows no such repository, commit or file.",
+                where=url,
+                hint="Correct llm.model: hf:OWNER/REPO/FILE.gguf@COMMIT.",
+            )
+        raise FetchError(f"The model hub answered {answer.status_code}.", where=url, hint="Try again later.")
+
+
+def _linked(answer: httpx.Response) -> tuple[int, str] | None:
+    """Return size and hash from the headers, which state the sha256 for large files only."""
+    etag = answer.headers.get("x-linked-etag", "").removeprefix("W/").strip('"')
+    size = answer.headers.get("x-linked-size", "")
+    return (int(size), etag) if _SHA256.fullmatch(etag) and size.isdigit() else None
+
+
+def _licence(info: Any) -> str:
+    card = info.get("cardData") or {}
+    named = card.get("license")
+    return named if isinstance(named, str) else ""
