@@ -4,11 +4,13 @@ import json
 import sys
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.machine import gather_linux
+from concierge.machine import gather_linux, gather_macos, gather_windows
 from concierge.machine.bundle import Bundle, Output, load
 from concierge.machine.gather import Host, Part, ask
 from concierge.machine.probe import capture, probe, save
@@ -17,8 +19,8 @@ from concierge.machine.read import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+CORPUS = Path(__file__).parent.parent / "machines"
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads a Linux tree")
 
 
@@ -90,6 +92,26 @@ def test_nvidia_smi_is_asked_only_when_nvml_lists_nothing(tmp_path: Path) -> Non
     assert [device.name for device in read(bundle).devices] == ["NVIDIA GeForce RTX 4070"]
     assert bundle.failures == {"nvidia": "it ended with -11: Segfault"}
     assert len(runner.asked) == 2
+
+
+def test_macos_parts_gather_what_a_recorded_mac_said(tmp_path: Path) -> None:
+    mac = load(CORPUS / "mac-m2-16gb")
+    plist = "/System/Library/CoreServices/SystemVersion.plist"
+    write(tmp_path, plist, mac.files[plist])
+    commands = {line.split(" ", 1)[0]: output for line, output in mac.commands.items()}
+    runner = Runner(commands | {"metal.py": Output(exit=0, stdout=json.dumps({"metal": mac.answers["metal"]}))})
+    bundle = capture(gather_macos.parts(), host=Host(run=runner, environ={}, root=tmp_path))
+    machine = read(replace(bundle, platform=mac.platform))
+    assert machine.devices == read(mac).devices
+    assert machine.os.version == "15.5"
+
+
+def test_parts_of_another_system_fail_softly(tmp_path: Path) -> None:
+    if sys.platform == "win32":
+        pytest.skip("these are its own parts")
+    bundle = capture(gather_windows.parts(), host=Host(run=Runner({}), environ={}, root=tmp_path))
+    assert {"registry", "system"} <= set(bundle.failures)
+    assert read(bundle).findings
 
 
 def test_part_that_hangs_or_fails_does_not_take_the_others_with_it() -> None:

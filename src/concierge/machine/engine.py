@@ -65,10 +65,10 @@ def _files(bundle: Bundle) -> list[Finding]:
     if not gone:
         return []
     if bundle.system == "windows":
-        cause = "files of the engine are gone after unpacking: an antivirus program quarantines such binaries"
+        cause = "Files of the engine are gone after unpacking: antivirus programs quarantine such binaries."
         fix = "Look in the antivirus program's quarantine and restore them; then run `concierge verify`."
     else:
-        cause = "files of the engine are gone"
+        cause = "Files of the engine are gone."
         fix = "Run `concierge verify`, then `concierge up`; `concierge rollback` goes back to the previous engine."
     return [Finding("engine-file-missing", "error", cause, evidence=", ".join(gone), fix=fix)]
 
@@ -84,9 +84,9 @@ def _libraries(bundle: Bundle) -> list[Finding]:
         return []
     companion = any(name.startswith(("libcudart", "libcublas")) for name in gone)
     what = (
-        "the CUDA runtime that belongs to the build is not beside it"
+        "The CUDA runtime that belongs to the build is not beside it."
         if companion
-        else "the engine cannot load a library"
+        else "The engine cannot load a library."
     )
     fix = "Run `concierge up`: the companion archive belongs to the lock." if companion else _package(gone)
     return [Finding("engine-library-missing", "error", what, evidence=", ".join(gone), fix=fix)]
@@ -106,7 +106,7 @@ def _placement(bundle: Bundle, devices: tuple[Device, ...]) -> list[Finding]:
     able = [device for device in devices if accelerator in device.accelerators]
     if not able or listed_devices(output.stdout):
         return []
-    cause = f"the {accelerator} build sees no device although this machine has one: it would run on the CPU"
+    cause = f"The {accelerator} build sees no device although this machine has one: it would run on the CPU."
     said = words(output.stderr) or words(output.stdout) or "it listed nothing"
     fix = "Solve the other findings first; then `concierge up` proves it again."
     return [Finding("engine-cpu-only", "error", cause, evidence=said, fix=fix, device=able[0].id)]

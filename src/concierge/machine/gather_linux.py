@@ -57,7 +57,7 @@ def parts() -> list[Part]:
         Part("files", _files, 2.0),
         Part("devices", _devices, 2.0),
         Part("libraries", _libraries, 1.0),
-        Part("nvidia", _nvidia, 6.0),
+        Part("nvidia", _nvidia, 6.5),
         Part("vulkan", _vulkan, 5.0),
         Part("rocminfo", _rocminfo, 5.0),
     ]

@@ -272,7 +272,8 @@ class Machine:
         """Return whether any device is usable through ``accelerator``, and if none, the best reason."""
         if accelerator == "cpu":
             return Usable(ok=True, reason="every machine has one")
-        answers = [device.accelerators[accelerator] for device in self.devices if accelerator in device.accelerators]
+        ranked = sorted(self.devices, key=lambda device: device.kind not in ("discrete", "unified"))
+        answers = [device.accelerators[accelerator] for device in ranked if accelerator in device.accelerators]
         fallback = answers[0] if answers else Usable(ok=False, reason=f"no device here is one for {accelerator}")
         return next((answer for answer in answers if answer.ok), fallback)
 
