@@ -133,6 +133,17 @@ def test_a_server_that_was_killed_is_replaced(place: Place, fake: Fake) -> None:
     assert answers(place.ensure(fake()).base_url)
 
 
+def test_a_server_that_hangs_is_replaced(place: Place, fake: Fake) -> None:
+    place.ensure(fake())
+    identity = place.record().identity
+    assert identity is not None
+    assert processes.send(identity, signal.SIGSTOP)
+    second = place.ensure(fake(), local_llm_start_timeout_s=0.5)
+    assert answers(second.base_url)
+    assert not processes.alive(identity)
+    assert any("starting a new one" in line for line in place.said)
+
+
 def test_a_program_that_replaces_itself_is_still_the_same_server(place: Place, fake: Fake) -> None:
     spec = fake()
     program = spec.engine_root / "llama-server"

@@ -125,6 +125,8 @@ def _terminate(launch: str, leader: Identity | None, grace_s: float) -> bool:
     found = processes.members(launch, leader)
     for member in found:
         processes.send(member, signal.SIGTERM)
+        # A suspended process acts on it only once it runs again.
+        processes.send(member, getattr(signal, "SIGCONT", signal.SIGTERM))
     processes.gone(found, within_s=grace_s)
     forced = False
     deadline = time.monotonic() + KILL_S

@@ -135,6 +135,9 @@ def _start(command: Command, record: Record, log: int) -> Child:
 
     from concierge.serve.launch import marked
 
+    # What a session of its own is elsewhere: Windows ends the processes of a console with the console.
+    detached = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+
     try:
         process = subprocess.Popen(
             command.argv,
@@ -144,6 +147,7 @@ def _start(command: Command, record: Record, log: int) -> Child:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            creationflags=detached,
         )
     except OSError as error:
         raise failures.not_started(record, command.argv[0], error) from None
@@ -160,9 +164,10 @@ def _wait(claim: Claim, wanted: Wanted, ground: Ground) -> Endpoint:
         leader = processes.leader(record.launch, record.identity)
         if leader is not None and leader != record.identity and record.state != "ready":
             record = _update(replace(record, identity=leader), ground)
-        endpoint = wanted.look(record, leader) if leader else None
+        # The user's command may run as somebody whose processes we may not read: its server answers all the same.
+        endpoint = wanted.look(record, leader) if leader or record.kind == "command" else None
         if endpoint is not None:
-            return _ready(record, endpoint, ground)
+            return _ready(record, endpoint, ground) if leader else _left_behind(record, endpoint, ground)
         progress = progress or _progress(record, wanted)
         progress.asked()
         shortest, longest = PAUSES_S
