@@ -86,6 +86,19 @@ def test_an_accelerator_that_carries_a_worse_model_than_the_cpu_is_left_out(make
     assert named(pick(make, weigh, "cpu", "cuda"))[:2] == ("cpu", "m1")
 
 
+def test_beside_an_accelerator_the_cpu_carries_only_small_models_and_says_why(make: Make) -> None:
+    weigh = weighing({"cuda": 0.5, "cpu": 64}, {"cuda": 1000, "cpu": 400})
+    found = pick(make, weigh, "cpu", "cuda")
+    assert named(found)[:2] == ("cpu", "m1")
+    assert found is not None
+    assert {other.model.name: other.cause for other in found.others} == {
+        "m0.1": "ranked-lower",
+        "m5": "cpu-size",
+        "m12": "cpu-size",
+    }
+    assert named(pick(make, weigh, "cpu"))[1] == "m12"
+
+
 def test_a_vendor_s_stack_comes_before_vulkan_and_vulkan_before_the_cpu(make: Make) -> None:
     everywhere = dict.fromkeys(("cuda", "vulkan", "cpu"), 24.0)
     weigh = weighing({**everywhere}, {**dict.fromkeys(everywhere, 1000.0)})

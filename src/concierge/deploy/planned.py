@@ -14,7 +14,7 @@ Action = Literal["+", "~", "-", "="]
 
 Cause = Literal[
     "accelerator", "driver", "library", "glibc", "compute", "gfx", "os", "launcher", "engine-build",
-    "failed", "memory", "speed", "context", "unknown", "asked", "ranked-lower",
+    "failed", "memory", "speed", "context", "cpu-size", "unknown", "asked", "ranked-lower",
 ]  # fmt: skip
 """Why a candidate was not taken, as a word that stays the same."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from concierge.deploy.planned import Choice, Estimate, Rejected, build_name
@@ -34,6 +34,9 @@ ASSUMED = 2 << 30
 RIVAL = 2 << 30
 """Beside a usable accelerator the CPU may carry the better model only up to this size: reading a long prompt takes
 it many times longer, and no figure of tokens written per second shows that."""
+
+
+_CAPPED = "too large for the CPU beside an accelerator: it would read a long prompt many times slower"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +102,32 @@ def choose(candidates: Sequence[Candidate], models: Sequence[Model], weigh: Weig
     """Return the best pair for ``model = "auto"``; ``candidates`` are in order."""
     ladder = sorted(models, key=lambda model: (-model.rank, model.size, model.name))
     accelerated = any(candidate.build.accelerator != "cpu" for candidate in candidates)
-    picks = []
+    best: Pick | None = None
     for group in by_device(candidates):
-        capped = accelerated and group[0].build.accelerator == "cpu"
-        pick = _best(group, [model for model in ladder if not capped or model.size <= RIVAL], weigh, context)
-        if pick is not None:
-            picks.append(pick)
-    # max keeps the first of equals, and the groups are in order.
-    return max(picks, key=lambda pick: pick.merit, default=None)
+        cap = RIVAL if accelerated and group[0].build.accelerator == "cpu" else None
+        # The groups are in order, so a later one must carry a better model, not an equal one.
+        better = [model for model in ladder if _allowed(model, cap) and _could_beat(model, best)]
+        pick = _best(group, better, weigh, context)
+        if pick is not None and (best is None or pick.merit > best.merit):
+            best, winners, limit = pick, group, cap
+    if best is None:
+        return None
+    rest = (model for model in ladder if model is not best.judged.model)
+    others = (
+        _outdone(judge(winners, model, weigh, context), best.judged)
+        if _allowed(model, limit)
+        else Judged(model, Estimate(None, None), "cpu-size", _CAPPED)
+        for model in rest
+    )
+    return replace(best, others=tuple(others))
+
+
+def _allowed(model: Model, cap: int | None) -> bool:
+    return cap is None or model.size <= cap
+
+
+def _could_beat(model: Model, best: Pick | None) -> bool:
+    return best is None or best.choice == "fastest-resident" or model.rank > best.judged.model.rank
 
 
 def place(candidates: Sequence[Candidate], models: Sequence[Model], weigh: Weigh, context: int) -> Pick | None:
@@ -162,20 +183,23 @@ def _carrier(group: Sequence[Candidate], model: Model) -> Candidate | None:
 
 
 def _best(group: Sequence[Candidate], ladder: Sequence[Model], weigh: Weigh, context: int) -> Pick | None:
-    judged = [judge(group, model, weigh, context) for model in ladder]
-    resident = [entry for entry in judged if entry.cause is None]
-    good = [entry for entry in resident if entry.good]
-    if good:
-        winner = good[0]
-        choice: Choice = "best-quality-resident" if winner is resident[0] else "speed-gated-quality"
-    else:
-        usable = [entry for entry in resident if entry.speed >= LEAST]
-        if not usable:
-            return None
-        winner, choice = max(usable, key=lambda entry: entry.speed), "fastest-resident"
-    carrier = _carrier(group, winner.model)
+    """Return the best of ``ladder``, which is in order, on the device of ``group``."""
+    resident: list[Judged] = []
+    for model in ladder:
+        judged = judge(group, model, weigh, context)
+        if judged.cause is None and judged.good:
+            return _picked(group, judged, "speed-gated-quality" if resident else "best-quality-resident")
+        if judged.cause is None:
+            resident.append(judged)
+    usable = [judged for judged in resident if judged.speed >= LEAST]
+    fastest = max(usable, key=lambda judged: judged.speed, default=None)
+    return None if fastest is None else _picked(group, fastest, "fastest-resident")
+
+
+def _picked(group: Sequence[Candidate], judged: Judged, choice: Choice) -> Pick:
+    carrier = _carrier(group, judged.model)
     assert carrier is not None
-    return Pick(carrier, winner, choice, tuple(_outdone(entry, winner) for entry in judged if entry is not winner))
+    return Pick(carrier, judged, choice)
 
 
 def _outdone(entry: Judged, winner: Judged) -> Judged:
