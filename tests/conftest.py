@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 WHEELS = "CONCIERGE_TEST_WHEELS"
 """A folder with the pinned wheels, for machines without a package index."""
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the commands under test even where the suite itself was started in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

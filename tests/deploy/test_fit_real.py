@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import subprocess
@@ -20,6 +21,7 @@ from concierge.deploy.gguf_readers import FileReader
 from concierge.deploy.progress import Silent
 from concierge.deploy.sources.pypi import Pypi
 from concierge.deploy.store import Store
+from concierge.serve.launch import with_companions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +90,10 @@ def facts(model: Path) -> Gguf:
 def printed(engine: Path, model: Path, context: int, kind: str) -> dict[str, float]:
     """Start the engine and return the MiB of each buffer that it names."""
     command = [sys.executable, "-c", SERVE, str(engine), str(model), str(context), kind]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60, check=False)
+    environ = with_companions(engine, os.environ)
+    done = subprocess.run(
+        command, env=environ, capture_output=True, text=True, errors="replace", timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found = re.findall(r"(model|KV|compute) buffer size = +([\d.]+) MiB", done.stdout + done.stderr)
     return {name: float(size) for name, size in found}

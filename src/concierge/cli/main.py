@@ -83,7 +83,11 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _code(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    code = value if isinstance(value, int) else 0
+    if code == InterruptedByUser.exit_code:
+        # typer turns Ctrl-C inside a command into this code, without a word.
+        raise KeyboardInterrupt
+    return code
 
 
 def _usage(error: Any) -> int:

@@ -93,7 +93,7 @@ def doctor(
         return 0
     findings = wiring.diagnose(parts)
     if as_json:
-        output.data({"machine": asdict(parts.machine), "findings": [finding.as_dict() for finding in findings]})
+        output.data({"machine": parts.machine.as_dict(), "findings": [finding.as_dict() for finding in findings]})
         return doctors.exit_code(findings)
     from concierge.machine import report
 
@@ -164,11 +164,10 @@ def _adoptable(parts: Stack) -> Endpoint | None:
 
 def _capture(parts: Stack, file: Path) -> None:
     from concierge.deploy.store import storing
-    from concierge.machine import bundle
-    from concierge.machine.probe import capture
+    from concierge.machine import probe
 
     with storing(file):
-        file.write_text(bundle.dumps(capture()), encoding="utf-8")
+        probe.save(probe.capture(), file)
     parts.say(f"Wrote {file}. It holds no user, host or serial names; have a look before you attach it.")
 
 

@@ -103,7 +103,7 @@ class _Narrator:
         if event.kind == "run_started":
             self._parts.say(f"Run {event.run} in {self._parts.config.workspace_root / 'runs' / event.run}")
         elif event.kind == "tool_called":
-            self._parts.say(f"  {getattr(event, 'name', '')} {getattr(event, 'arguments', '')}"[:200])
+            self._parts.say(f"  {getattr(event, 'tool', '')} {getattr(event, 'arguments', '')}"[:200])
 
 
 @group.command("list")
