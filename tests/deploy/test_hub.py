@@ -9,8 +9,9 @@ import pytest
 from concierge.catalog import loader
 from concierge.config import Llm
 from concierge.deploy import foreign, lock
+from concierge.deploy import hub as hubs
 from concierge.deploy.hub import HttpHub
-from concierge.deploy.reference import Hub
+from concierge.deploy.reference import Hub, Local
 from concierge.errors import ConfigError, FetchError
 
 if TYPE_CHECKING:
@@ -173,3 +174,8 @@ def test_a_local_file_is_hashed_and_locked_by_its_path(gguf_bytes: bytes, tmp_pa
 def test_a_path_without_a_file_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no model file at"):
         lock.resolve(Llm(model="./no.gguf"), loader.load(), foreign.Describer(hub({})), folder=tmp_path)
+
+
+def test_a_local_file_needs_no_hub(gguf_bytes: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(gguf_bytes)
+    assert hubs.describe(Local(tmp_path / "m.gguf")).name == "m"

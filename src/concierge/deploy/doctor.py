@@ -79,7 +79,7 @@ def _unused(machine: Machine, device: Device, plan: Plan) -> Finding:
     against = [entry for entry in plan.rejected if entry.kind == "engine" and _concerns(entry, device)]
     unusable = [(name, usable) for name, usable in device.accelerators.items() if not usable.ok]
     causes = [f"{name}: {usable.reason}" for name, usable in unusable]
-    causes += [f"{entry.accelerator}: {entry.name} {entry.reason}" for entry in against]
+    causes += dict.fromkeys(f"{entry.accelerator}: {entry.reason}" for entry in against)
     evidence = next((usable.evidence for _, usable in unusable if usable.evidence), "")
     return Finding(
         "cpu-fallback",
@@ -92,7 +92,8 @@ def _unused(machine: Machine, device: Device, plan: Plan) -> Finding:
 
 
 def _concerns(entry: Rejected, device: Device) -> bool:
-    return entry.accelerator is not None and entry.accelerator != "cpu" and device.can(entry.accelerator)
+    meant = entry.cause in ("asked", "launcher")
+    return not meant and entry.accelerator is not None and entry.accelerator != "cpu" and device.can(entry.accelerator)
 
 
 def _remedy(machine: Machine, device: Device, against: Iterable[Rejected]) -> str:

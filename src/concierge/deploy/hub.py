@@ -6,14 +6,15 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from concierge.deploy.foreign import HubFile
+from concierge.deploy.foreign import Describer, HubFile
 from concierge.deploy.gguf_readers import HttpReader
 from concierge.errors import ConfigError, FetchError
 
 if TYPE_CHECKING:
     import httpx
 
-    from concierge.deploy.reference import Hub
+    from concierge.catalog.types import Model
+    from concierge.deploy.reference import Hub, Local
 
 BASE = "https://huggingface.co"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -102,6 +103,19 @@ class HttpHub:
                 hint="Correct llm.model: hf:OWNER/REPO/FILE.gguf@COMMIT.",
             )
         raise FetchError(f"The model hub answered {answer.status_code}.", where=url, hint="Try again later.")
+
+
+def describe(wanted: Hub | Local) -> Model:
+    """Describe a model with a client of its own, which sends no key and obeys the environment's proxies.
+
+    Raises:
+        ConfigError: There is no such file.
+        ArtefactError: It is not a GGUF file, or the hub did not answer.
+    """
+    import httpx
+
+    with httpx.Client(timeout=httpx.Timeout(30.0, connect=15.0)) as client:
+        return Describer(HttpHub(client))(wanted)
 
 
 def _linked(answer: httpx.Response) -> tuple[int, str] | None:
