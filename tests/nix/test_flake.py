@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +60,21 @@ def test_the_launcher_knows_the_flake_that_it_came_from(nix: Nix) -> None:
     found = re.search(r"CONCIERGE_FLAKE\S*?-(/\S+?-source)", text)
     assert found is not None
     assert (Path(found[1]) / "flake.lock").is_file()
+
+
+def test_the_package_installs_completions_and_a_manual(stubbed: Nix, tmp_path: Path) -> None:
+    described = tmp_path / "nixpkgs"
+    shutil.copytree(stubbed.nixpkgs, described)
+    host = described / "host.nix"
+    host.write_text(host.read_text(encoding="utf-8").replace("}", "describe = true; }"), encoding="utf-8")
+    built = dataclasses.replace(stubbed, nixpkgs=described).build("concierge")
+    share = built / "share"
+    assert "complete" in (share / "bash-completion/completions/concierge").read_text(encoding="utf-8")
+    assert "#compdef concierge" in (share / "zsh/site-functions/_concierge").read_text(encoding="utf-8")
+    assert "complete" in (share / "fish/vendor_completions.d/concierge.fish").read_text(encoding="utf-8")
+    manual = (share / "man/man1/concierge.1").read_text(encoding="utf-8")
+    assert f'"concierge {__version__}"' in manual
+    assert '.SH "RUN"' in manual
 
 
 def test_the_default_package_brings_no_engine(stubbed: Nix) -> None:

@@ -86,7 +86,7 @@ def test_a_start_is_over_when_it_answers_and_not_before(machines: Machines) -> N
 def test_restarts_have_a_limit(machines: Machines) -> None:
     for unit in machines.facts["default"]["services"].values():
         assert unit["serviceConfig"]["Restart"] == "on-failure"
-        assert unit["unitConfig"] == {"StartLimitBurst": 5, "StartLimitIntervalSec": 600}
+        assert unit["unitConfig"].items() >= {"StartLimitBurst": 5, "StartLimitIntervalSec": 600}.items()
 
 
 @pytest.mark.parametrize(

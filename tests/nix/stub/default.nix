@@ -207,7 +207,8 @@ let
             shift 3
           done
           echo "export PYTHONPATH=$src/src PYTHONDONTWRITEBYTECODE=1"
-          echo 'exec ${host.python} -m concierge "$@"'
+          # As an installed script starts it: the name that completions go by is the script's own.
+          printf '%s\n' "exec ${host.python} -c 'import sys; sys.argv[0] = \"${pname}\"; import concierge.__main__ as edge; edge.main()' \"\$@\""
         } > $out/bin/${pname}
         chmod 755 $out/bin/${pname}
         cd $TMPDIR
