@@ -80,17 +80,19 @@ def order(candidates: Iterable[Candidate], stored: frozenset[str]) -> list[Candi
     """Return the candidates best first.
 
     A vendor's own stack before Vulkan, Vulkan before the CPU; a card before a device that borrows the CPU's memory;
-    then those whose constraints are all known to be met; then proven builds, installed ones, fewer bytes to fetch.
+    then those whose constraints are all known to be met; then Nix's builds where Nix started us, proven ones,
+    installed ones, fewer bytes to fetch.
     """
     return sorted(candidates, key=lambda candidate: _key(candidate, stored))
 
 
-def _key(candidate: Candidate, stored: frozenset[str]) -> tuple[int, bool, bool, bool, bool, int, str]:
+def _key(candidate: Candidate, stored: frozenset[str]) -> tuple[int, bool, bool, bool, bool, bool, int, str]:
     build, device = candidate.build, candidate.device
     return (
         ACCELERATORS.index(build.accelerator),
         device is not None and device.kind == "integrated",
         bool(candidate.unsure),
+        build.artefact[0].sources[0].kind != "nix",
         not build.proven,
         digest(build.artefact) not in stored,
         build.size,
@@ -226,6 +228,7 @@ def passed_over(chosen: Candidate, other: Candidate, stored: frozenset[str]) -> 
         f"{chosen.build.accelerator} comes first",
         "only for a device that borrows the CPU's memory",
         f"not sure to run: {'; '.join(other.unsure)}",
+        "concierge was started by Nix, which brings the chosen one",
         "not yet proven, and the chosen one is",
         "not here yet, and the chosen one is",
         f"{human(other.build.size)} to fetch; the chosen one takes {human(chosen.build.size)}",

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from concierge.catalog.loader import load
+from concierge.config import Llm
+from concierge.deploy import nix
+from concierge.deploy.fetch import Fetcher
+from concierge.deploy.flake import OFFERED, FromFlake, with_engines
+from concierge.deploy.plan import plan
+from concierge.deploy.planned import Failed, Running, build_name
+from concierge.deploy.progress import Silent
+from concierge.deploy.store import Store
+from concierge.errors import FetchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tests.deploy.conftest import Make
+
+    from concierge.catalog.types import Build, System
+
+FLAKE = "/nix/store/abc-source"
+
+
+class FakeNix:
+    """Builds an engine that says its arguments, and links to it as Nix does."""
+
+    def __init__(self, folder: Path, *, code: int = 0) -> None:
+        self.folder = folder
+        self.code = code
+
+    def __call__(self, words: Sequence[str], *, say: Callable[[str], None], timeout: float) -> nix.Done:
+        if self.code:
+            return nix.Done(self.code, "", ("error: no such attribute",))
+        server = self.folder / "bin" / "llama-server"
+        server.parent.mkdir(parents=True, exist_ok=True)
+        server.write_text('#!/bin/sh\necho "started with $*"\n', encoding="utf-8")
+        server.chmod(0o755)
+        link = self.folder.parent / words[words.index("--out-link") + 1]
+        link.symlink_to(self.folder)
+        return nix.Done(0, f"{self.folder}\n", ())
+
+
+def flake_build(system: System = "x86_64-linux", accelerator: str = "cpu") -> Build:
+    builds = with_engines(load(), system, FLAKE).builds
+    return next(build for build in builds if build.version == "nix" and build.accelerator == accelerator)
+
+
+@pytest.mark.parametrize("system", sorted(OFFERED))
+def test_every_engine_of_the_flake_is_offered_and_asks_for_its_own_attribute(system: System) -> None:
+    builds = [build for build in with_engines(load(), system, FLAKE).builds if build.version == "nix"]
+    assert tuple(build.accelerator for build in builds) == OFFERED[system]
+    for build in builds:
+        (source,) = build.artefact[0].sources
+        assert source.kind == "nix"
+        assert source.attribute == f"legacyPackages.{system}.engines.llama-cpp.{build.accelerator}"
+
+
+def test_a_system_that_the_flake_does_not_know_keeps_its_catalogue() -> None:
+    assert with_engines(load(), "x86_64-windows", FLAKE) == load()
+
+
+def test_two_flakes_are_two_artefacts() -> None:
+    other = with_engines(load(), "x86_64-linux", "/nix/store/other-source").builds
+    assert flake_build().artefact[0].sha256 not in {build.artefact[0].sha256 for build in other}
+
+
+def test_nix_brings_its_own_libraries_but_not_the_driver() -> None:
+    cuda = flake_build(accelerator="cuda").needs
+    assert cuda.glibc is None
+    assert cuda.libstdcxx is None
+    assert cuda.driver is not None
+
+
+def test_the_plan_prefers_nix_where_nix_started_it(make: Make) -> None:
+    catalog = with_engines(load(), "x86_64-linux", FLAKE)
+    decided = plan(make.machine(), Llm(model="smollm2-135m"), catalog)
+    assert decided.build == flake_build()
+
+
+def test_the_plan_falls_back_to_the_catalogue_when_nix_could_not(make: Make) -> None:
+    catalog = with_engines(load(), "x86_64-linux", FLAKE)
+    failed = tuple(Failed(build_name(build), "no") for build in catalog.builds if build.version == "nix")
+    decided = plan(make.machine(), Llm(model="smollm2-135m"), catalog, Running(failed=failed))
+    assert decided.build is not None
+    assert decided.build.version != "nix"
+    assert decided.build.accelerator == "cpu"
+
+
+def fetcher(home: Path, run: nix.Run) -> Fetcher:
+    source = FromFlake(FLAKE, home, lambda _: None, run)
+    return Fetcher(Store(home / "store"), {"nix": source}, Silent(), lambda _: None)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Nix does not run on Windows")
+def test_what_comes_into_the_store_starts_what_nix_built(tmp_path: Path) -> None:
+    build = flake_build()
+    entry = fetcher(tmp_path / "home", FakeNix(tmp_path / "engine")).fetch(build.artefact)
+    program = entry / (build.executable or "")
+    assert hashlib.sha256(program.read_bytes()).hexdigest() == build.artefact[0].sha256
+    done = subprocess.run([program, "--port", "1"], capture_output=True, text=True, check=True, timeout=10)
+    assert done.stdout == "started with --port 1\n"
+
+
+def test_a_nix_that_fails_leaves_nothing_in_the_store(tmp_path: Path) -> None:
+    build = flake_build()
+    source = fetcher(tmp_path / "home", FakeNix(tmp_path / "engine", code=1))
+    with pytest.raises(FetchError, match="no such attribute"):
+        source.fetch(build.artefact)
+    assert not source.store.has(build.artefact)
