@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.catalog.types import Catalog, Needs, PypiSource
+from concierge.catalog.types import Catalog, Needs, PathSource, PypiSource
 from concierge.config import Llm
+from concierge.deploy.changes import is_loopback
 from concierge.deploy.plan import Deployed, Failed, Plan, Running, build_name, plan
 from concierge.deploy.serving import parameters
 from concierge.deploy.store import digest
@@ -231,3 +232,28 @@ def test_a_card_is_taken_before_a_larger_device_that_borrows_the_cpu_s_memory(ma
     found = plan(make.machine(graphics, card), Llm(), catalog)
     assert (found.accelerator, found.device) == ("vulkan", "Arc A770")
     assert len({entry.name for entry in found.rejected}) == len(found.rejected)
+
+
+@pytest.mark.parametrize(
+    ("url", "ours"),
+    [
+        ("http://127.0.0.1:11434/v1", True),
+        ("http://localhost:8080", True),
+        ("http://[::1]:1/v1", True),
+        ("http://api.localhost/v1", True),
+        ("http://0.0.0.0:8080", False),
+        ("http://localhost.example.org/v1", False),
+        ("https://api.openai.com/v1", False),
+    ],
+)
+def test_only_a_loopback_url_leads_to_this_machine(url: str, ours: bool) -> None:
+    assert is_loopback(url) == ours
+
+
+def test_a_model_at_a_path_costs_no_fetching(make: Make, catalog: Catalog) -> None:
+    local = make.artefact("m.gguf", 100 * MIB, sources=(PathSource(path="/models/m.gguf"),))
+    model = make.model("m", 1, 1, artefact=(local,))
+    locked = Catalog(builds=catalog.builds, models=(model,))
+    found = plan(make.machine(), Llm(model="/models/m.gguf"), locked)
+    assert found.fetch_bytes == 10_000_000
+    assert "from /models/m.gguf" in found.changes[1].detail

@@ -35,7 +35,7 @@ def test_a_plan_reads_as_signs_then_reasons_then_what_was_not_taken_then_a_sum(f
     assert render.text(fresh) == (
         "  + engine   llama-cpp b1 vulkan (vulkan), from example.org, 30.0 MB\n"
         "  + model    small Q4_K_M, from example.org, 524.3 MB\n"
-        "  + server   starts with 8192 tokens of context\n"
+        "  + server   starts with 8192 tokens of context, batch 2048, cache_ram 512, gpu_layers 999, ubatch 512\n"
         "\n"
         "Why:\n"
         "  vulkan on NVIDIA GeForce RTX 4090: listed\n"

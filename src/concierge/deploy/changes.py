@@ -82,7 +82,8 @@ def _origin(artefacts: Sequence[Artefact]) -> str:
 def _server(build: Build, context: int, running: Running, *, changed: bool) -> Change:
     was = running.current
     if was is None or not running.serving:
-        return Change("+", "server", f"starts with {context} tokens of context")
+        flags = ", ".join(f"{name} {value}" for name, value in parameters(build.accelerator))
+        return Change("+", "server", f"starts with {context} tokens of context, {flags}")
     differences = list(_differences(was, build, context))
     if differences or changed:
         return Change("~", "server", f"restarts: {', '.join(differences) or 'for what is new above'}")
