@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from concierge.catalog.loader import load
 from concierge.deploy import nix as source
+from concierge.deploy.fetch import Fetcher
+from concierge.deploy.flake import FromFlake, with_engines
+from concierge.deploy.progress import Silent
+from concierge.deploy.store import Store
 from concierge.errors import FetchError
 
 if TYPE_CHECKING:
@@ -53,8 +60,6 @@ def locked_flake(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def nix_copy(origin: Path, target: Path) -> None:
-    import shutil
-
     if origin.is_dir():
         shutil.copytree(origin, target)
     else:
@@ -79,3 +84,18 @@ def test_only_the_engine_that_is_asked_for_is_built(stubbed: Nix, locked_flake: 
 def test_an_engine_that_does_not_exist_is_an_error_with_nixs_own_words(stubbed: Nix, locked_flake: str) -> None:
     with pytest.raises(FetchError, match="concierge has no metal engine for x86_64-linux"):
         source.realise(locked_flake, source.engine("x86_64-linux", "ollama", "metal"), run=Through(stubbed), timeout=60)
+
+
+def test_the_fetcher_brings_an_engine_of_the_flake_that_starts(stubbed: Nix, locked_flake: str, tmp_path: Path) -> None:
+    if stubbed.value("pkgs.stdenv.hostPlatform.system") != "x86_64-linux":
+        pytest.skip("the attribute names x86_64-linux")
+    deliver = FromFlake(locked_flake, tmp_path, lambda _: None, Through(stubbed))
+    fetcher = Fetcher(Store(tmp_path / "store"), {"nix": deliver}, Silent(), lambda _: None)
+    (build,) = (
+        build
+        for build in with_engines(load(), "x86_64-linux", locked_flake).builds
+        if build.version == "nix" and build.accelerator == "cpu"
+    )
+    program = fetcher.fetch(build.artefact) / "llama-server"
+    done = subprocess.run([program, "--port", "1"], capture_output=True, text=True, check=True, timeout=10)
+    assert done.stdout.startswith("llama-server --port 1\n")
