@@ -28,6 +28,9 @@ OFFERED: dict[System, tuple[Accelerator, ...]] = {
 }
 """What ``legacyPackages.<system>.engines.llama-cpp`` holds (nix/engines.nix)."""
 
+LLAMA_CPP = 9190
+"""The llama.cpp of nixpkgs 26.05, below which its branch does not go: what a model's ``minimum_build`` is compared with."""
+
 PROGRAM = "llama-server"
 
 
@@ -48,6 +51,7 @@ def _build(catalog: Catalog, system: System, accelerator: Accelerator, flake: st
         launcher="llama-server",
         licence="MIT",
         executable=PROGRAM,
+        llama_cpp=LLAMA_CPP,
         needs=_needs(catalog, system, accelerator),
         artefact=(
             Artefact(
