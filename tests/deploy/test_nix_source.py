@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="Nix does not run on Windows")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Nix does not run on Windows")
 
 
 class FakeRun:
@@ -107,7 +107,6 @@ def test_the_flake_counts_only_where_there_is_nix() -> None:
     assert nix.flake({}, which=lambda _: "/bin/nix") is None
 
 
-@posix
 def test_a_real_process_gives_its_output_and_the_end_of_its_narration(tmp_path: Path) -> None:
     program = script(tmp_path, "for n in $(seq 1 100); do echo line $n >&2; done; echo result; exit 3")
     said: list[str] = []
@@ -117,7 +116,6 @@ def test_a_real_process_gives_its_output_and_the_end_of_its_narration(tmp_path: 
     assert done.tail == tuple(said[-nix.TAIL :])
 
 
-@posix
 def test_a_process_that_does_not_finish_is_ended_with_its_children(tmp_path: Path) -> None:
     started = threading.Event()
     program = script(tmp_path, "echo started >&2; sleep 60 & wait")
@@ -130,7 +128,6 @@ def test_a_process_that_does_not_finish_is_ended_with_its_children(tmp_path: Pat
     assert started.is_set()
 
 
-@posix
 def test_a_program_that_is_not_there_cannot_be_started(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         nix.start([str(tmp_path / "nix")], say=lambda _: None, timeout=5)

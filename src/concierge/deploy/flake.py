@@ -29,7 +29,7 @@ OFFERED: dict[System, tuple[Accelerator, ...]] = {
 """What ``legacyPackages.<system>.engines.llama-cpp`` holds (nix/engines.nix)."""
 
 LLAMA_CPP = 9190
-"""The llama.cpp of nixpkgs 26.05, below which its branch does not go: what a model's ``minimum_build`` is compared with."""
+"""The llama.cpp of nixpkgs 26.05, whose branch only moves forward: a model's ``minimum_build`` is compared with it."""
 
 PROGRAM = "llama-server"
 
