@@ -40,7 +40,7 @@ pkgs.testers.runNixOSTest {
 
     with subtest("strangers are refused"):
         machine.fail("curl --fail --silent http://127.0.0.1:11435/props")
-        machine.fail("sudo -u nobody cat /run/concierge-llm/key")
+        machine.fail("runuser -u nobody -- cat /run/concierge-llm/key")
 
     with subtest("a crash is mended, and the key stays"):
         machine.succeed("systemctl kill --signal=SIGKILL concierge-llm.service")
