@@ -65,8 +65,10 @@ def test_a_file_arrives_verified_and_a_second_fetch_asks_nobody(tmp_path: Path, 
 
 def test_other_bytes_than_the_pinned_ones_are_never_kept(tmp_path: Path, origin: Path) -> None:
     origin.write_bytes(DATA[:-1] + b"!")
-    with pytest.raises(VerifyError, match="sha256"):
+    with pytest.raises(VerifyError, match="sha256") as caught:
         fetcher(tmp_path / "store", path=local.copy).fetch([pin(PathSource(path=str(origin)))])
+    assert caught.value.where == str(origin)
+    assert "concierge lock" in (caught.value.hint or "")
     assert list((tmp_path / "store").iterdir()) == []
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 import httpx
@@ -97,6 +96,27 @@ def test_a_commit_that_resolves_to_another_one_is_refused() -> None:
         hub({RESOLVE: httpx.Response(302, headers=headers)}).look_up(WANTED, WANTED.file)
 
 
+def test_a_renamed_repository_is_followed_within_the_hub_only() -> None:
+    moved = RESOLVE.replace("Qwen3-0.6B-GGUF", "Renamed-GGUF", 1)
+    answers = {
+        RESOLVE: httpx.Response(307, headers={"location": moved}),
+        moved: httpx.Response(302, headers=LINKED),
+        API: httpx.Response(200, json=INFO),
+    }
+    assert hub(answers).look_up(WANTED, WANTED.file).sha256 == SHA256
+
+
+def test_a_mirror_without_a_model_card_leaves_the_licence_open() -> None:
+    found = hub({RESOLVE: httpx.Response(302, headers=LINKED)}).look_up(WANTED, WANTED.file)
+    assert (found.licence, found.gated) == ("", False)
+
+
+def test_a_licence_of_its_own_has_its_own_name() -> None:
+    info = {**INFO, "cardData": {"license": "other", "license_name": "qwen-research"}}
+    answers = {RESOLVE: httpx.Response(302, headers=LINKED), API: httpx.Response(200, json=info)}
+    assert hub(answers).look_up(WANTED, WANTED.file).licence == "qwen-research"
+
+
 def test_a_hub_that_cannot_be_reached_says_what_to_do() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("Connection refused", request=request)
@@ -104,29 +124,6 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do() -> None:
     with pytest.raises(FetchError, match="did not answer: Connection refused") as caught:
         HttpHub(httpx.Client(transport=httpx.MockTransport(refuse))).look_up(WANTED, WANTED.file)
     assert "a file of this machine" in (caught.value.hint or "")
-
-
-def text(value: str) -> bytes:
-    return struct.pack("<Q", len(value.encode())) + value.encode()
-
-
-@pytest.fixture
-def gguf_bytes() -> bytes:
-    """A file of one small tensor, with the keys that a converter writes."""
-    words = {"general.architecture": "llama", "tokenizer.chat_template": "{% if tools %}{% endif %}"}
-    numbers = {
-        "llama.block_count": 2,
-        "llama.context_length": 2048,
-        "llama.embedding_length": 64,
-        "llama.attention.head_count": 4,
-        "llama.attention.head_count_kv": 2,
-        "llama.vocab_size": 100,
-    }
-    keys = [text(name) + struct.pack("<I", 8) + text(value) for name, value in words.items()]
-    keys += [text(name) + struct.pack("<II", 4, value) for name, value in numbers.items()]
-    tensor = text("token_embd.weight") + struct.pack("<IQQIQ", 2, 64, 100, 0, 0)
-    head = b"GGUF" + struct.pack("<IQQ", 3, 1, len(keys)) + b"".join(keys) + tensor
-    return head + bytes(-len(head) % 32) + bytes(64 * 100 * 4)
 
 
 def served(content: bytes) -> Callable[[httpx.Request], httpx.Response]:
@@ -178,4 +175,4 @@ def test_a_path_without_a_file_is_a_configuration_error(tmp_path: Path) -> None:
 
 def test_a_local_file_needs_no_hub(gguf_bytes: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(gguf_bytes)
-    assert hubs.describe(Local(tmp_path / "m.gguf")).name == "m"
+    assert hubs.describer({"HF_ENDPOINT": "http://no.invalid"})(Local(tmp_path / "m.gguf")).name == "m"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.catalog.loader import load
+from concierge.cli import output
 from concierge.deploy import lock as locks
 from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from concierge.catalog.types import Catalog
+    from concierge.catalog.types import Catalog, Model
     from concierge.config import Config
     from concierge.deploy.foreign import Describe
     from concierge.deploy.lock import Difference
+    from concierge.deploy.reference import Hub, Local
 
 
 def pinned(config: Config, folder: Path, say: Callable[[str], None]) -> Catalog:
@@ -36,7 +39,7 @@ def pinned(config: Config, folder: Path, say: Callable[[str], None]) -> Catalog:
             return lock.catalog
         say(f"{file} is for another configuration and is left aside: {stale[0]}. `concierge lock` renews it.")
     if config.llm.engine in locks.STARTED:
-        return locks.resolve(config.llm, catalog, describer(), folder=folder).catalog
+        return locks.resolve(config.llm, catalog, describer(say), folder=folder).catalog
     return catalog
 
 
@@ -48,7 +51,7 @@ def check(config: Config, folder: Path | None = None) -> list[Difference]:
     """
     folder = folder or Path()
     lock = _read(folder / locks.FILE)
-    return locks.check(lock, config.llm, load(), describer(), folder=folder)
+    return locks.check(lock, config.llm, load(), describer(output.narrate), folder=folder)
 
 
 def write(config: Config, say: Callable[[str], None], folder: Path | None = None) -> Path:
@@ -60,7 +63,7 @@ def write(config: Config, say: Callable[[str], None], folder: Path | None = None
     """
     folder = folder or Path()
     file = folder / locks.FILE
-    text = locks.dump(locks.resolve(config.llm, load(), describer(), folder=folder))
+    text = locks.dump(locks.resolve(config.llm, load(), describer(say), folder=folder))
     if file.is_file() and file.read_text(encoding="utf-8") == text:
         say(f"{file} is current.")
         return file
@@ -74,9 +77,16 @@ def write(config: Config, say: Callable[[str], None], folder: Path | None = None
     return file
 
 
-def describer() -> Describe | None:
+def describer(say: Callable[[str], None]) -> Describe:
     """Return what finds out size, hash and header of a model that is not in the catalogue."""
-    return None
+
+    def describe(wanted: Hub | Local) -> Model:
+        # Most configurations name no such model, and this imports an HTTP client.
+        from concierge.deploy import hub
+
+        return hub.describer(os.environ, say)(wanted)
+
+    return describe
 
 
 def _read(file: Path) -> locks.Lock:

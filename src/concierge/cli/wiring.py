@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from concierge import paths
 from concierge.cli import output
+from concierge.deploy import reference
 from concierge.errors import ConfigError, FetchError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Stack:
         """Digest of what is asked for, computed from bytes alone: a warm command parses no catalogue."""
         from concierge.deploy.generation import asked_digest
 
-        return asked_digest(self.config.llm, self._pins())
+        return asked_digest(self.config.llm, self._pins(), folder=self.folder)
 
     def _pins(self) -> bytes:
         lock = self.folder / "concierge.lock"
@@ -224,7 +225,7 @@ def named_model(parts: Stack) -> str:
         NothingSuitableError: No model suits this machine.
     """
     llm = parts.config.llm
-    if llm.model != "auto" and not llm.model.startswith(("hf:", "/", "./", "~")):
+    if isinstance(reference.parse(llm.model), reference.Named):
         return llm.model
     if not concierge_starts(llm):
         raise ConfigError(
@@ -252,7 +253,8 @@ def adoptable(parts: Stack) -> Endpoint | None:
     from concierge.serve import configured, probe
 
     llm = parts.config.llm
-    if probe.loopback(llm.base_url) is None or llm.model.startswith(("hf:", "/", "./", "~")):
+    wanted = reference.parse(llm.model)
+    if probe.loopback(llm.base_url) is None or isinstance(wanted, reference.Hub | reference.Local):
         return None
     name = llm.model if llm.model != "auto" else parts.plan(parts.running()).model_name
     sight = configured.look(configured.endpoint(llm, model=name, environ=os.environ))

@@ -82,13 +82,26 @@ class Fetcher:
             try:
                 with self.progress.download(artefact.name, _wire_size(source, artefact)) as meter:
                     file = self.deliver[source.kind](source, artefact, folder, meter)
-                verify(file, artefact)
+                _check(file, artefact, source)
             except (FetchError, VerifyError) as error:
                 failures.append(error)
                 remove(folder)
                 continue
             return file
         raise failures[0] if len(failures) == 1 else _none_delivered(artefact, failures)
+
+
+def _check(file: Path, artefact: Artefact, source: Source) -> None:
+    try:
+        verify(file, artefact)
+    except VerifyError as error:
+        if source.kind != "path":
+            raise
+        raise VerifyError(
+            f"{source.path} is not the file that was pinned: {error.what}",
+            where=source.path,
+            hint="Put the old file back, or run `concierge lock` to take the new one.",
+        ) from None
 
 
 def verify(file: Path, artefact: Artefact) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,10 +14,12 @@ from concierge.deploy.gguf import Header, read_header
 from concierge.deploy.gguf_facts import facts_of
 from concierge.deploy.gguf_readers import FileReader
 from concierge.deploy.reference import Hub, Local
-from concierge.errors import ConfigError
+from concierge.deploy.store import human
+from concierge.errors import ArtefactError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from os import stat_result
     from pathlib import Path
 
     from concierge.catalog.types import Thinking
@@ -24,6 +27,13 @@ if TYPE_CHECKING:
 
 _QUANT = re.compile(r"(?:^|[-._])((?:UD-)?I?Q\d\w*|BF16|F16|F32|MXFP4\w*)(?:[-.]|$)", re.IGNORECASE)
 _CHUNK = 1 << 20
+
+LARGE = 1 << 30
+"""Bytes from which on hashing takes long enough that it is said."""
+
+
+def silence(_: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +84,11 @@ class Describer:
     """Describes local files by reading them, and a repository's by asking it."""
 
     repository: Repository
+    say: Callable[[str], None] = silence
 
     def __call__(self, wanted: Hub | Local) -> Model:
         """Return the model with its sources, sizes and hashes."""
-        return self._hub(wanted) if isinstance(wanted, Hub) else _local(wanted)
+        return self._hub(wanted) if isinstance(wanted, Hub) else _local(wanted, self.say)
 
     def _hub(self, wanted: Hub) -> Model:
         found = [self.repository.look_up(wanted, file) for file in wanted.files]
@@ -104,29 +115,45 @@ class Describer:
         )
 
 
-def _local(wanted: Local) -> Model:
-    for path in wanted.files:
-        if not path.is_file():
-            raise ConfigError(f"There is no model file at {path}.", where="llm.model", hint="Correct the path.")
+def _local(wanted: Local, say: Callable[[str], None]) -> Model:
+    sizes = [_facts(path).st_size for path in wanted.files]
+    # Before the hash: what is no model is not read to its end.
+    header = _joined([read_header(FileReader(path), name=str(path)) for path in wanted.files])
+    if sum(sizes) >= LARGE:
+        say(f"Hashing {wanted.path} ({human(sum(sizes))}) to pin it.")
     artefacts = [
         Artefact(
             name=path.name,
-            size=max(path.stat().st_size, 1),
+            size=size,
             sha256=_sha256(path),
             trust="seen",
             sources=(PathSource(path=str(path.absolute())),),
         )
-        for path in wanted.files
+        for path, size in zip(wanted.files, sizes, strict=True)
     ]
-    header = _joined([read_header(FileReader(path), name=str(path)) for path in wanted.files])
     return _model(wanted.name, str(wanted.path), header, artefacts)
 
 
+def _facts(path: Path) -> stat_result:
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        raise ConfigError(f"There is no model file at {path}.", where="llm.model", hint="Correct the path.") from None
+    except OSError as error:
+        raise ConfigError(f"The model file {path} cannot be read: {error.strerror}.", where="llm.model") from None
+    if not stat.S_ISREG(facts.st_mode):
+        raise ConfigError(f"{path} is not a file.", where="llm.model", hint="Name the GGUF file itself.")
+    return facts
+
+
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+    before, digest = _facts(path), hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
+    after = _facts(path)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise ArtefactError(f"{path} changed while it was read.", where=str(path), hint="Wait until it is complete.")
     return digest.hexdigest()
 
 

@@ -12,6 +12,7 @@ import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from concierge.deploy import reference
 from concierge.deploy.planned import Deployed
 from concierge.deploy.spec import ServerSpec
 from concierge.deploy.store import storing
@@ -59,10 +60,15 @@ class Generation:
         )
 
 
-def asked_digest(llm: Llm, pins: bytes) -> str:
-    """Return the digest of what is asked for: the deciding keys, and the pins they are resolved from."""
-    wanted = json.dumps({key: getattr(llm, key) for key in ASKED}, sort_keys=True).encode()
-    return hashlib.sha256(wanted + b"\0" + pins).hexdigest()
+def asked_digest(llm: Llm, pins: bytes, *, folder: Path | None = None) -> str:
+    """Return the digest of what is asked for: the deciding keys, and the pins they are resolved from.
+
+    A model file counts with its path, size and time: a warm start does not wait for its hash.
+    """
+    wanted = {key: getattr(llm, key) for key in ASKED}
+    file = reference.state(reference.parse(llm.model, folder=folder))
+    asked = wanted | ({"file": file} if file else {})
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode() + b"\0" + pins).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
-from concierge.deploy.foreign import Describer, HubFile
+from concierge.deploy import hub_access
+from concierge.deploy.foreign import Describer, HubFile, silence
 from concierge.deploy.gguf_readers import HttpReader
+from concierge.deploy.reference import Hub
 from concierge.errors import ConfigError, FetchError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import httpx
 
     from concierge.catalog.types import Model
-    from concierge.deploy.reference import Hub, Local
+    from concierge.deploy.foreign import Describe
+    from concierge.deploy.reference import Local
 
-BASE = "https://huggingface.co"
+HOPS = 4
+"""Redirects within the hub that are followed: a repository that was renamed answers with its new name."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FOUND = (200, 301, 302, 303, 307, 308)
 """Large files are answered with a redirect to where the bytes are; the facts stand in the redirect itself."""
@@ -26,11 +33,11 @@ class HttpHub:
     """The hub over HTTP.
 
     Args:
-        client: Sends the requests; its headers may carry a token for gated models.
+        client: Sends the requests; it may carry a token for gated models.
         base: Where the hub, or a mirror that speaks its API, is.
     """
 
-    def __init__(self, client: httpx.Client, *, base: str = BASE) -> None:
+    def __init__(self, client: httpx.Client, *, base: str = hub_access.BASE) -> None:
         self._client = client
         self._base = base.rstrip("/")
 
@@ -51,8 +58,16 @@ class HttpHub:
                 hint=f"Write @{commit}.",
             )
         size, sha256 = _linked(answer) or self._listed(wanted, file)
-        info = self._json(f"{self._base}/api/models/{wanted.repo}/revision/{wanted.revision}")
+        info = self._info(wanted)
         return HubFile(url, size, sha256, _licence(info), bool(info.get("gated")), HttpReader(self._client, url))
+
+    def _info(self, wanted: Hub) -> dict[str, Any]:
+        """Return what is said of the repository; a mirror need not say anything."""
+        try:
+            info = self._json(f"{self._base}/api/models/{wanted.repo}/revision/{wanted.revision}")
+        except ConfigError:
+            return {}
+        return info if isinstance(info, dict) else {}
 
     def _listed(self, wanted: Hub, file: str) -> tuple[int, str]:
         """Return size and hash from the commit's file list, for mirrors that leave them out of the redirect."""
@@ -76,25 +91,38 @@ class HttpHub:
         except ValueError:
             raise FetchError(f"{url} did not answer with JSON.", where=url) from None
 
-    def _ask(self, method: str, url: str) -> httpx.Response:
+    def _send(self, method: str, url: str) -> httpx.Response:
+        """Send a request and follow redirects within the hub, never the one to where the bytes are."""
         import httpx
 
         try:
-            # Without this a server may compress the body and leave the true size out of the headers.
-            answer = self._client.request(method, url, headers={"Accept-Encoding": "identity"}, follow_redirects=False)
-        except httpx.HTTPError as error:
+            for _ in range(HOPS):
+                # Without this a server may compress the body and leave the true size out of the headers.
+                identity = {"Accept-Encoding": "identity"}
+                answer = self._client.request(method, url, headers=identity, follow_redirects=False)
+                place = answer.headers.get("location", "")
+                if not answer.has_redirect_location or not place.startswith("/") or place.startswith("//"):
+                    break
+                url = urljoin(url, place)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise FetchError(
-                f"The model hub did not answer: {error or type(error).__name__}.",
+                f"The model hub did not answer: {str(error) or type(error).__name__}.",
                 where=url,
                 hint="Lock where it can be reached, or set llm.model to a file of this machine.",
             ) from error
+        return answer
+
+    def _ask(self, method: str, url: str) -> httpx.Response:
+        import httpx
+
+        answer = self._send(method, url)
         if answer.status_code in _FOUND:
             return answer
         if answer.status_code in (401, 403):
             raise FetchError(
                 "The model hub wants an account for this file, or there is no such repository.",
                 where=url,
-                hint="Accept the licence on the model's page and give a token, or choose another model.",
+                hint="Accept the licence on the model's page and set HF_TOKEN, or choose another model.",
             )
         if answer.status_code == httpx.codes.NOT_FOUND:
             raise ConfigError(
@@ -105,17 +133,18 @@ class HttpHub:
         raise FetchError(f"The model hub answered {answer.status_code}.", where=url, hint="Try again later.")
 
 
-def describe(wanted: Hub | Local) -> Model:
-    """Describe a model with a client of its own, which sends no key and obeys the environment's proxies.
+def describer(environ: Mapping[str, str], say: Callable[[str], None] = silence) -> Describe:
+    """Return what describes a model with a client of its own, for the hub and the token that ``environ`` names."""
 
-    Raises:
-        ConfigError: There is no such file.
-        ArtefactError: It is not a GGUF file, or the hub did not answer.
-    """
-    import httpx
+    def describe(wanted: Hub | Local) -> Model:
+        import httpx
 
-    with httpx.Client(timeout=httpx.Timeout(30.0, connect=15.0)) as client:
-        return Describer(HttpHub(client))(wanted)
+        # A local file needs no hub, so a wrong address of one is no error for it.
+        base = hub_access.base(environ) if isinstance(wanted, Hub) else hub_access.BASE
+        with httpx.Client(auth=hub_access.auth(environ), timeout=httpx.Timeout(30.0, connect=15.0)) as client:
+            return Describer(HttpHub(client, base=base), say)(wanted)
+
+    return describe
 
 
 def _linked(answer: httpx.Response) -> tuple[int, str] | None:
@@ -125,7 +154,10 @@ def _linked(answer: httpx.Response) -> tuple[int, str] | None:
     return (int(size), etag) if _SHA256.fullmatch(etag) and size.isdigit() else None
 
 
-def _licence(info: Any) -> str:
-    card = info.get("cardData") or {}
-    named = card.get("license")
-    return named if isinstance(named, str) else ""
+def _licence(info: Mapping[str, Any]) -> str:
+    card = info.get("cardData")
+    said = card if isinstance(card, dict) else {}
+    named = said.get("license")
+    # A licence that is none of the common ones has its name beside it.
+    own = said.get("license_name") if named == "other" else None
+    return next((word for word in (own, named) if isinstance(word, str)), "")

@@ -66,6 +66,21 @@ class Local:
 Reference = Auto | Named | Hub | Local
 
 
+def state(wanted: Reference) -> str:
+    """Return what changes when the files of this machine do, without reading them; empty for anything else."""
+    if not isinstance(wanted, Local):
+        return ""
+    return "\n".join(f"{path.absolute()} {_stamp(path)}" for path in wanted.files)
+
+
+def _stamp(path: Path) -> str:
+    try:
+        facts = path.stat()
+    except OSError:
+        return "absent"
+    return f"{facts.st_size} {facts.st_mtime_ns}"
+
+
 def parse(text: str, *, folder: Path | None = None) -> Reference:
     """Return what ``text`` refers to; a relative path starts at ``folder``.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from concierge.deploy import hub_access
 from concierge.errors import FetchError
 
 if TYPE_CHECKING:
@@ -25,9 +27,10 @@ RETRY_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 def _client() -> httpx.Client:
     import httpx
 
-    # The environment's proxies and certificates hold. Redirects are followed: release assets live behind them,
-    # and no key is ever sent here.
-    return httpx.Client(follow_redirects=True, timeout=httpx.Timeout(30.0, connect=15.0))
+    # The environment's proxies and certificates hold. Redirects are followed: release assets live behind them.
+    return httpx.Client(
+        auth=hub_access.auth(os.environ), follow_redirects=True, timeout=httpx.Timeout(30.0, connect=15.0)
+    )
 
 
 @dataclass(frozen=True, slots=True)

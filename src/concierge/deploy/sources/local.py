@@ -31,5 +31,9 @@ def copy(source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise FetchError(f"Cannot read {origin}: {os.strerror(error.errno or 0)}.", where=str(origin)) from None
+        raise FetchError(
+            f"Cannot read {origin}: {os.strerror(error.errno or 0)}.",
+            where=str(origin),
+            hint="Put it back, or set llm.model to where it is now and run `concierge lock`.",
+        ) from None
     return target
