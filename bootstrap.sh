@@ -1,7 +1,8 @@
 #!/bin/sh
 # From a fresh clone to a running concierge: makes .venv from hash-pinned wheels, then hands over.
 #   ./bootstrap.sh [COMMAND …]    concierge COMMAND … (without arguments: concierge up)
-#   ./bootstrap.sh test […]       every test, the ones with the real engine and model included
+#   ./bootstrap.sh test […]       every test, the ones with the real engine and model included; `test --nix` adds
+#                                 the ones with a real Nix, which it unpacks beside the system from Debian's packages
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
@@ -117,6 +118,11 @@ fi
 
 if [ "${1-}" = test ]; then
     shift
+    if [ "${1-}" = --nix ]; then
+        shift
+        CONCIERGE_NIX=$("$here/scripts/nix-here") || exit $?
+        export CONCIERGE_NIX CONCIERGE_NIX_REQUIRED=1
+    fi
     cd "$here"
     exec "$venv/bin/python" -m pytest --cov=concierge "$@"
 fi

@@ -32,6 +32,10 @@ RUNGS = 4
 """Engine builds that are tried before giving up: CUDA, Vulkan, CPU, and one more route to the last."""
 
 
+FIRST_LOOK = "smollm2-135m"
+"""The model for a first look: it comes from where concierge's own packages come from."""
+
+
 @dataclass
 class Stack:
     """What one command works with. Everything is made when it is first asked for."""
@@ -64,7 +68,17 @@ class Stack:
         """What may be chosen from: the lock where there is one, else this release's catalogue."""
         from concierge.cli.locking import pinned
 
-        return pinned(self.config, self.folder, self.say)
+        found = pinned(self.config, self.folder, self.say)
+        if self.flake is None or self.config.locked or self.machine.system is None:
+            return found
+        from concierge.deploy.flake import with_engines
+
+        return with_engines(found, self.machine.system, self.flake)
+
+    @cached_property
+    def flake(self) -> str | None:
+        """The flake whose engines come first: the configured one, or the one that concierge was started from."""
+        return self.config.llm.flake or os.environ.get("CONCIERGE_FLAKE")
 
     @cached_property
     def asked(self) -> str:
@@ -75,10 +89,9 @@ class Stack:
 
     def _pins(self) -> bytes:
         lock = self.folder / "concierge.lock"
-        if lock.is_file():
-            return lock.read_bytes()
         shipped = files("concierge.catalog")
-        return b"\0".join((shipped / name).read_bytes() for name in ("engines.toml", "models.toml"))
+        read = [lock] if lock.is_file() else [shipped / "engines.toml", shipped / "models.toml"]
+        return b"\0".join((*(file.read_bytes() for file in read), (self.flake or "").encode()))
 
     def known(self) -> Generation | None:
         """Return the generation that already answers what is asked for."""
@@ -97,7 +110,7 @@ class Stack:
     def running(self, *, failed: tuple[Failed, ...] = (), endpoint: Endpoint | None = None) -> Running:
         """Return what is already here, for the plan."""
         from concierge.deploy.planned import Running
-        from concierge.deploy.store import digest
+        from concierge.deploy.store import digest, free_space
 
         store = self.fetcher.store
         catalog = self.catalog
@@ -109,6 +122,7 @@ class Stack:
             serving=current is not None and self._serving(),
             stored=frozenset(digest(entry) for entry in entries if store.has(entry)),
             failed=failed,
+            disk_free=free_space(self.home.store),
         )
 
     def _serving(self) -> bool:
@@ -126,6 +140,10 @@ class Stack:
         from concierge.deploy.store import Store
 
         deliver: dict[str, Deliver] = {"pypi": Pypi(), "https": Https(), "path": local.copy}
+        if self.flake is not None:
+            from concierge.deploy.flake import FromFlake
+
+            deliver["nix"] = FromFlake(self.flake, self.home.root, self.say)
         return Fetcher(Store(self.home.store), deliver, output.Bars(), self.say)
 
     def apply(self) -> Generation:
@@ -159,7 +177,10 @@ class Stack:
 
         assert plan.build is not None
         assert plan.model is not None
-        spec = apply(plan.build, plan.model, context=plan.context, parameters=plan.parameters, fetcher=self.fetcher)
+        try:
+            spec = apply(plan.build, plan.model, context=plan.context, parameters=plan.parameters, fetcher=self.fetcher)
+        except FetchError as error:
+            raise self._with_way_out(plan, error) from None
         made = Generation(
             number=0,
             asked=self.asked,
@@ -169,6 +190,13 @@ class Stack:
             spec=spec,
         )
         return self.generations.switch(made)
+
+    def _with_way_out(self, plan: Plan, error: FetchError) -> FetchError:
+        """Name a model that comes from elsewhere: the choice itself never depends on what the network reaches."""
+        hint = error.hint or ""
+        if plan.choice != "asked":
+            hint += f" Or take {FIRST_LOOK}, which comes from the package index: --model {FIRST_LOOK}"
+        return FetchError(error.what, where=error.where, hint=hint.strip())
 
 
 def stack(config: Config, *, bundle: Path | None = None) -> Stack:

@@ -67,6 +67,11 @@ class Llm:
     read_timeout_s: float = key(
         kinds.number(above=0), 600.0, "Seconds without a byte after which a request has failed."
     )
+    flake: str | None = key(
+        kinds.text(),
+        None,
+        "A Nix flake whose engines come first. Unset: the one that concierge itself was started from, if any.",
+    )
     temperature: float = key(kinds.number(least=0, most=2), 0.2, "Sampling temperature, always sent.")
 
 

@@ -118,14 +118,19 @@ def need_space(folder: Path, size: int, what: str) -> None:
     Raises:
         StoreError: The file system of ``folder`` has fewer than ``size`` bytes free.
     """
-    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    free = shutil.disk_usage(place).free
+    free = free_space(folder)
     if free < size:
         raise StoreError(
-            f"{what} needs {human(size)} and {place} has {human(free)} free.",
-            where=str(place),
+            f"{what} needs {human(size)} and {folder} has {human(free)} free.",
+            where=str(folder),
             hint="Free some space, or put CONCIERGE_HOME on a larger disk.",
         )
+
+
+def free_space(folder: Path) -> int:
+    """Return the bytes free where ``folder`` is or would be."""
+    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return shutil.disk_usage(place).free
 
 
 def human(size: float) -> str:
