@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 from pathlib import Path
@@ -40,6 +41,11 @@ TRANSLATED = {
 KINDS = ("drop", "garbage", "cut", "comma", "translate", "refuse", "wrong", "deep")
 
 
+def wrong(pick: int) -> Any:
+    """Return a wrong value of its own: a later mutation may spoil it further."""
+    return copy.deepcopy(WRONG[pick % len(WRONG)])
+
+
 def text_of(value: Any) -> str:
     return "\n".join(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else str(value)
 
@@ -64,7 +70,7 @@ def spoil_deeply(value: Any, pick: int) -> Any:
             return value
         key = keys[(pick >> step) % len(keys)]
         if not isinstance(value[key], dict | list) or step == 7:
-            value[key] = WRONG[pick % len(WRONG)] if pick % 2 else GARBAGE[pick % len(GARBAGE)]
+            value[key] = wrong(pick) if pick % 2 else GARBAGE[pick % len(GARBAGE)]
             return value
         value = value[key]
     return value
@@ -78,7 +84,7 @@ def mutate(document: dict[str, Any], seed: int) -> None:
     kind, section = KINDS[at], SECTIONS[section_at]
     entries = document.get(section)
     if not isinstance(entries, dict) or not entries:
-        document[section] = WRONG[pick % len(WRONG)]
+        document[section] = wrong(pick)
         return
     key = list(entries)[where % len(entries)]
     if kind in ("drop", "refuse"):
@@ -88,10 +94,10 @@ def mutate(document: dict[str, Any], seed: int) -> None:
             if isinstance(unreadable, dict):
                 unreadable[key] = "Permission denied"
     elif kind == "wrong":
-        entries[key] = WRONG[pick % len(WRONG)]
+        entries[key] = wrong(pick)
     elif section == "commands" and isinstance(entries[key], dict):
         entries[key]["stdout"] = reworded(kind, text_of(entries[key].get("stdout", "")), pick)
-        entries[key]["exit"] = WRONG[pick % len(WRONG)] if kind == "deep" else entries[key].get("exit")
+        entries[key]["exit"] = wrong(pick) if kind == "deep" else entries[key].get("exit")
     elif kind == "deep" or isinstance(entries[key], dict):
         spoil_deeply(entries, pick)
     else:
