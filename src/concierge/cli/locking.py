@@ -77,6 +77,18 @@ def write(config: Config, say: Callable[[str], None], folder: Path | None = None
     return file
 
 
+def write_first(config: Config, say: Callable[[str], None], folder: Path | None = None) -> None:
+    """Write the lock of a project that has a concierge.toml and no lock yet.
+
+    Raises:
+        ConfigError: As ``write``.
+        FetchError: As ``write``.
+    """
+    folder = folder or Path()
+    if (folder / "concierge.toml").is_file() and not (folder / locks.FILE).exists():
+        write(config, say, folder)
+
+
 def describer(say: Callable[[str], None]) -> Describe:
     """Return what finds out size, hash and header of a model that is not in the catalogue."""
 

@@ -11,7 +11,7 @@ import typer
 from concierge.cli import options, output
 
 if TYPE_CHECKING:
-    from concierge.cli.wiring import Stack
+    from concierge.cli.stack import Stack
     from concierge.deploy.planned import Running
     from concierge.endpoint import Endpoint
 
@@ -36,10 +36,10 @@ def plan(
 ) -> int:
     """Show what `concierge up` would do, and why. Changes nothing."""
     config = options.load({**options.llm(model, engine, accelerator, context, base_url), ("locked",): locked})
-    from concierge.cli import wiring
+    from concierge.cli import stack
     from concierge.deploy import render
 
-    parts = wiring.stack(config, bundle=machine)
+    parts = stack.of(config, bundle=machine)
     decided = parts.plan(_running(parts))
     if as_json:
         output.data(render.as_dict(decided))
@@ -84,10 +84,10 @@ def doctor(
 ) -> int:
     """Say what this machine is and what is wrong with it; end with 1 when the plan relies on something wrong."""
     config = options.load({})
-    from concierge.cli import wiring
+    from concierge.cli import stack, wiring
     from concierge.deploy import doctor as doctors
 
-    parts = wiring.stack(config, bundle=machine)
+    parts = stack.of(config, bundle=machine)
     if capture is not None:
         _capture(parts, capture)
         return 0
@@ -110,11 +110,11 @@ def doctor(
 def models(*, machine: Machine = None, context: options.Context = None, as_json: options.AsJson = False) -> None:
     """List the models of the catalogue: what fits here, how fast it would be, and why not."""
     config = options.load({("llm", "context"): context})
-    from concierge.cli import wiring
+    from concierge.cli import stack
     from concierge.deploy import listing
     from concierge.deploy.store import human
 
-    parts = wiring.stack(config, bundle=machine)
+    parts = stack.of(config, bundle=machine)
     rows = listing.models(parts.machine, parts.catalog, config.llm)
     if as_json:
         output.data([asdict(row) for row in rows])
@@ -130,11 +130,11 @@ def models(*, machine: Machine = None, context: options.Context = None, as_json:
 def engines(*, machine: Machine = None, as_json: options.AsJson = False) -> None:
     """List the engine builds for this system: which run here, and why the others do not."""
     config = options.load({})
-    from concierge.cli import wiring
+    from concierge.cli import stack
     from concierge.deploy import listing
     from concierge.deploy.store import human
 
-    parts = wiring.stack(config, bundle=machine)
+    parts = stack.of(config, bundle=machine)
     rows = listing.engines(parts.machine, parts.catalog)
     if as_json:
         output.data([asdict(row) for row in rows])

@@ -12,7 +12,7 @@ from concierge.cli import options, output
 if TYPE_CHECKING:
     from concierge.agent.events import Event
     from concierge.agent.task import RunResult
-    from concierge.cli.wiring import Stack
+    from concierge.cli.stack import Stack
 
 group = typer.Typer(help="List and show the runs below workspace_root.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -45,9 +45,9 @@ def run(
             ("locked",): locked,
         }
     )
-    from concierge.cli import wiring
+    from concierge.cli import stack
 
-    result = _run(wiring.stack(config), _text(task))
+    result = _run(stack.of(config), _text(task))
     if as_json:
         output.data(result.as_dict())
     elif result.outcome == "done":
@@ -176,6 +176,6 @@ def serve(
             ("locked",): locked,
         }
     )
-    from concierge.cli import serving, wiring
+    from concierge.cli import serving, stack
 
-    serving.serve(wiring.stack(config))
+    serving.serve(stack.of(config))

@@ -12,7 +12,7 @@ from concierge.cli import wiring
 if TYPE_CHECKING:
     from concierge.agent.journal import Subscriber
     from concierge.agent.task import RunResult, Task
-    from concierge.cli.wiring import Stack
+    from concierge.cli.stack import Stack
     from concierge.endpoint import Endpoint
 
 
