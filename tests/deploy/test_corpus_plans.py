@@ -10,7 +10,7 @@ import pytest
 
 from concierge.catalog import loader
 from concierge.config import Llm
-from concierge.deploy import doctor, listing, render
+from concierge.deploy import doctor, listing, render, speed, weigh
 from concierge.deploy.plan import Plan, plan
 from concierge.errors import NothingSuitableError
 from concierge.machine.bundle import load
@@ -50,3 +50,18 @@ def test_recorded_machine_gets_a_plan_and_its_accelerator_is_never_lost_silently
     if found.accelerator == "cpu":
         said = {finding.device for finding in findings if finding.id == "cpu-fallback" and finding.severity == "error"}
         assert said == lost
+
+
+@pytest.mark.parametrize("name", ["01-strix-halo-carve-out", "02-strix-halo-container", "07-gb10-smi-not-available"])
+def test_a_large_shared_memory_of_known_speed_carries_a_large_mixture(name: str) -> None:
+    found = plan(read(load(CORPUS / name)), Llm(), CATALOG)
+    assert found.estimate is not None
+    assert (found.estimate.source, found.model_name) == ("table", "qwen3-30b-a3b")
+
+
+def test_no_device_of_a_known_chip_is_judged_by_its_kind() -> None:
+    chips = speed._chips()
+    for folder in FOLDERS:
+        for device in read(load(folder)).devices:
+            if device.pci_id in chips or device.gfx_target in chips:
+                assert weigh._bandwidth(device).source == "table", (folder.name, device.name)

@@ -83,7 +83,7 @@ CLASSES = (
     Class("cpu only, bandwidth by class", lambda make, gib: make.machine(ram=gib)),
     Class("cuda, fast: NVIDIA GeForce RTX 4090, 1008 GB/s", discrete("NVIDIA GeForce RTX 4090", "cuda")),
     Class("cuda, slow: Tesla P40, 346 GB/s", discrete("Tesla P40", "cuda", compute_capability="6.1")),
-    Class("cuda, bandwidth by class", discrete("NVIDIA Graphics Device", "cuda")),
+    Class("cuda, bandwidth by class", discrete("NVIDIA Graphics Device", "cuda", pci_id=None)),
     Class(
         "cuda, old driver: RTX 3060 on driver 470",
         discrete("NVIDIA GeForce RTX 3060", "cuda", driver=Driver("nvidia", "470.256.02", usable=True)),

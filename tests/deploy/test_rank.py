@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from concierge.catalog.types import Model
     from concierge.deploy.rank import Weigh
-    from concierge.machine.types import Device
 
 GIB = 1 << 30
 
@@ -21,8 +20,8 @@ GIB = 1 << 30
 def weighing(budget: dict[str, float | None], bandwidth: dict[str, float | None]) -> Weigh:
     """A scale on which a model needs its own size, and each token reads all of it."""
 
-    def weigh(model: Model, device: Device | None) -> Estimate:
-        accelerator = "cpu" if device is None else next(iter(device.accelerators))
+    def weigh(model: Model, candidate: Candidate) -> Estimate:
+        accelerator = candidate.build.accelerator
         here, speed = budget[accelerator], bandwidth[accelerator]
         rate = None if speed is None else speed * 1e9 / model.size
         need = None if model.gguf is None else model.size

@@ -67,6 +67,34 @@ def test_an_unknown_relative_of_a_known_device_is_judged_by_its_kind(name: str) 
     assert found.low < found.likely < found.high
 
 
+@pytest.mark.parametrize(
+    ("name", "vendor", "chips", "gb_s"),
+    [
+        ("AMD Radeon Graphics (RADV GFX1151)", "amd", ("1002:1586", "gfx1151"), 256),
+        ("AMD Radeon Graphics", "amd", ("gfx1151",), 256),
+        ("NVIDIA device 10de:2e12", "nvidia", ("10de:2e12",), 273),
+        ("NVIDIA Graphics Device", "nvidia", ("sm_121",), 273),
+        ("AMD Radeon RX 7900 XTX (RADV NAVI31)", "amd", ("1002:744c", "gfx1100"), 960),
+        ("AMD device 1002:744c", "amd", ("1002:744c",), 576),
+        ("AMD device 1002:7448", "amd", ("1002:7448", "gfx1100"), 576),
+        ("Intel device 8086:e20b", "intel", ("8086:e20b",), 456),
+        ("NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super", "nvidia", ("sm_87",), 68),
+        ("NVIDIA Jetson AGX Thor Developer Kit", "nvidia", ("sm_110",), 273),
+    ],
+)
+def test_a_device_without_a_product_name_is_known_by_its_chip(
+    name: str, vendor: str, chips: tuple[str, ...], gb_s: float
+) -> None:
+    found = bandwidth_of(name, vendor=vendor, kind="discrete", chips=chips)
+    assert found.source == "table"
+    assert found.likely == pytest.approx(gb_s * {"nvidia": 0.64}.get(vendor, 0.55))
+
+
+def test_a_chip_that_nothing_is_known_of_is_judged_by_its_kind() -> None:
+    # Its memory is whatever the maker of the computer put beside it.
+    assert bandwidth_of("AMD Radeon 890M", vendor="amd", kind="integrated", chips=("gfx1150",)).source == "class"
+
+
 def test_a_variant_of_a_known_device_is_not_that_device() -> None:
     assert bandwidth_of("Apple M4 Ultra", vendor="apple", kind="unified").source == "class"
     assert bandwidth_of("AMD Radeon RX 7800 XTX", vendor="amd", kind="discrete").source == "class"
@@ -144,7 +172,12 @@ def test_more_bandwidth_is_never_slower(one: float, other: float, name: str) -> 
 
 def test_the_table_holds_figures_that_can_be() -> None:
     table = tomllib.loads((files("concierge.deploy") / "bandwidth.toml").read_text(encoding="utf-8"))
+    chips = table.pop("chip")
     assert set(table) == {"nvidia", "amd", "intel", "apple"}
     for figures in table.values():
         assert all(name == name.lower() for name in figures)
-        assert all(50 <= figure <= 10_000 for figure in figures.values())
+        assert all(30 <= figure <= 10_000 for figure in figures.values())
+    maker = {"10de": "nvidia", "sm_": "nvidia", "1002": "amd", "gfx": "amd", "8086": "intel"}
+    for chip, product in chips.items():
+        (vendor,) = {vendor for start, vendor in maker.items() if chip.startswith(start)}
+        assert product in table[vendor], chip

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from concierge.catalog.types import Model
     from concierge.deploy.constraints import Candidate
     from concierge.deploy.planned import Cause
-    from concierge.machine.types import Device
 
-    Weigh = Callable[[Model, Device | None], Estimate]
+    Weigh = Callable[[Model, Candidate], Estimate]
 
 GOOD = 20.0
 """Tokens a second below which an agent's work is felt as waiting: the floor for a model that nobody asked for."""
@@ -158,7 +157,7 @@ def judge(group: Sequence[Candidate], model: Model, weigh: Weigh, context: int, 
     if _carrier(group, model) is None:
         reason = f"needs llama.cpp build {model.minimum_build} or newer, which no build for this device has"
         return Judged(model, Estimate(None, None), "engine-build", reason)
-    estimate = weigh(model, group[0].device)
+    estimate = weigh(model, group[0])
     if estimate.memory is None:
         reason = "its memory need is not known, so it is taken only when it is asked for by name"
         return Judged(model, estimate) if asked else Judged(model, estimate, "unknown", reason)

@@ -11,12 +11,12 @@ import re
 import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from concierge.deploy.fit import KvType, kv_read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from concierge.catalog.types import Gguf
 
@@ -75,16 +75,18 @@ class Speed:
         return self.low is not None and self.low >= floor
 
 
-def bandwidth_of(name: str, *, vendor: str, kind: MemoryKind) -> Bandwidth:
-    """Return the bandwidth of a device by its name, or by its kind when the name is not in the table.
+def bandwidth_of(name: str, *, vendor: str, kind: MemoryKind, chips: Sequence[str] = ()) -> Bandwidth:
+    """Return the bandwidth of a device by its name, else by its chip, else by its kind.
 
     Args:
         name: The device's name as the driver or the system prints it; empty for main memory.
         vendor: ``nvidia``, ``amd``, ``intel``, ``apple``, or another word.
         kind: What memory the device has; ``host`` is main memory that the CPU computes from.
+        chips: What else says which chip it is, the most telling first: ``1002:1586``, ``gfx1151``, ``sm_121``.
     """
     efficiency = _EFFICIENCY.get("host" if kind == "host" else vendor, _OTHER_EFFICIENCY)
-    stated = _stated(name, vendor) if kind != "host" else None
+    names = [name, *(product for chip in chips if (product := _chips().get(chip)))] if kind != "host" else []
+    stated = next((figure for each in names if (figure := _stated(each, vendor))), None)
     if stated is not None:
         return _around(stated * efficiency, "table")
     usual = _KINDS.get(kind)
@@ -177,9 +179,19 @@ def _words(name: str) -> tuple[str, ...]:
 
 
 @functools.cache
+def _document() -> Mapping[str, Mapping[str, Any]]:
+    return tomllib.loads((files("concierge.deploy") / "bandwidth.toml").read_text(encoding="utf-8"))
+
+
+@functools.cache
 def _table() -> Mapping[str, Mapping[tuple[str, ...], float]]:
-    text = (files("concierge.deploy") / "bandwidth.toml").read_text(encoding="utf-8")
     return {
         vendor: {_words(name): float(figure) for name, figure in figures.items()}
-        for vendor, figures in tomllib.loads(text).items()
+        for vendor, figures in _document().items()
+        if vendor != "chip"
     }
+
+
+def _chips() -> Mapping[str, str]:
+    """Return the product, in the words of the table, that a chip stands for."""
+    return _document()["chip"]

@@ -11,15 +11,19 @@ from concierge.machine.budget import cpu_budget, device_budget
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Gguf, Model
+    from concierge.deploy.constraints import Candidate
     from concierge.deploy.speed import Bandwidth, MemoryKind, Speed
     from concierge.machine.types import Device, DeviceKind, Machine
 
 _KINDS: dict[DeviceKind, MemoryKind] = {"discrete": "discrete", "integrated": "integrated", "unified": "unified"}
 
 
-def estimate(machine: Machine, model: Model, device: Device | None, *, context: int) -> Estimate:
-    """Return the estimate for ``model`` with ``context`` tokens on ``device``, or on the CPU when it is None."""
-    capacity = (cpu_budget(machine.memory) if device is None else device_budget(machine.memory, device)).bytes
+def estimate(machine: Machine, model: Model, candidate: Candidate, *, context: int) -> Estimate:
+    """Return the estimate for ``model`` with ``context`` tokens on the candidate's device, or on the CPU."""
+    device, memory = candidate.device, machine.memory
+    # What a device offers is not the same through each of its accelerators.
+    offered = cpu_budget(memory) if device is None else device_budget(memory, device, candidate.build.accelerator)
+    capacity = offered.bytes
     if model.gguf is None:
         return Estimate(None, capacity)
     expected = _speed(model.gguf, model.size, device, depth=context // 2)
@@ -65,6 +69,11 @@ def _speed(facts: Gguf, weights: int, device: Device | None, *, depth: int) -> S
 
 
 def _bandwidth(device: Device) -> Bandwidth:
-    # Some drivers name a chip by nothing but its target.
-    name = f"{device.name} {device.gfx_target or ''}"
-    return speed.bandwidth_of(name, vendor=device.vendor, kind=_KINDS.get(device.kind, "unknown"))
+    compute = device.compute_capability
+    chips = (device.pci_id, device.gfx_target, compute and f"sm_{compute.replace('.', '')}")
+    return speed.bandwidth_of(
+        device.name,
+        vendor=device.vendor,
+        kind=_KINDS.get(device.kind, "unknown"),
+        chips=tuple(chip for chip in chips if chip),
+    )

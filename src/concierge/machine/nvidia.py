@@ -25,7 +25,8 @@ _TEGRA = {"tegra194": "7.2", "tegra234": "8.7", "tegra264": "11.0"}
 
 def sightings(bundle: Bundle) -> list[Sighting]:
     """Return what each NVIDIA probe saw, the most telling first."""
-    return [*_nvml(bundle), *_cuda(bundle), *_smi(bundle), *_proc(bundle), *_tegra(bundle)]
+    # A board's own name tells which Jetson it is; the driver calls every one of a generation by the chip's.
+    return [*_tegra(bundle), *_nvml(bundle), *_cuda(bundle), *_smi(bundle), *_proc(bundle)]
 
 
 def driver_version(bundle: Bundle) -> str | None:
