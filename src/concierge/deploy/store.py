@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING
 from concierge.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from concierge.catalog.types import Artefact
 
 STAGING = ".staging-"
+TURN_S = 3600.0
+"""How long one process lets another download the same entry before it does so itself."""
 READ_ONLY_FILE = 0o444
 READ_ONLY_PROGRAM = 0o555
 
@@ -42,6 +44,31 @@ class Store:
     def has(self, artefacts: Sequence[Artefact]) -> bool:
         """Tell whether the entry is there; an entry that is there is complete."""
         return self.path(artefacts).is_dir()
+
+    @contextlib.contextmanager
+    def turn(self, artefacts: Sequence[Artefact], say: Callable[[str], None]) -> Iterator[None]:
+        """Let one process at a time bring an entry, so that two never download the same bytes.
+
+        Nothing but the network suffers without it: where locks do not work, or the wait is over, both go on.
+
+        Raises:
+            StoreError: The store cannot be written to.
+        """
+        from filelock import FileLock, Timeout
+
+        with storing(self.root):
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(self.root / f".{digest(artefacts)[:32]}.lock")
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(Timeout, OSError, NotImplementedError):
+                try:
+                    stack.enter_context(lock.acquire(timeout=0))
+                except Timeout:
+                    say(f"Waiting for another concierge that fetches {artefacts[0].name}.")
+                    stack.enter_context(lock.acquire(timeout=TURN_S))
+            # Whoever waits for this file looks whether the entry is there; who comes later makes a file of their own.
+            stack.callback(Path(lock.lock_file).unlink, missing_ok=True)
+            yield
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:

@@ -1,0 +1,167 @@
+"""From a command to an answer: the whole river, with the real engine and the real model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from concierge.deploy.spec import ServerSpec
+
+pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform == "win32", reason="uses POSIX signals")]
+
+QUESTION = "What is the capital of France? Answer in one sentence."
+STORY = "Write a very long story about a king. Tell every detail."
+MODEL = ("--model", "smollm2-135m")
+
+
+class Place:
+    """An empty HOME and an empty folder, whose store is already full."""
+
+    def __init__(self, root: Path, spec: ServerSpec) -> None:
+        self.root = root
+        self.home = root / "home"
+        (self.home / "state").mkdir(parents=True)
+        (self.home / "state" / "store").symlink_to(spec.engine_root.parent)
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "CONCIERGE_HOME": str(self.home / "state"),
+            # Nothing listens there, whatever else runs on this machine.
+            "CONCIERGE_LLM_BASE_URL": "http://127.0.0.1:9/v1",
+            # The store is full: whoever asks an index all the same fails at once.
+            "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "concierge", *arguments],
+            env=self.environ,
+            cwd=self.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=60)
+            return process.returncode, out, err
+
+    def servers(self) -> list[int]:
+        mine = str(self.home)
+        return [p.pid for p in psutil.process_iter(["cmdline"]) if mine in " ".join(p.info["cmdline"] or [])]
+
+
+@pytest.fixture
+def place(tmp_path: Path, real_spec: ServerSpec) -> Iterator[Place]:
+    made = Place(tmp_path, real_spec)
+    yield made
+    made("down", "--drain", "0")
+    assert made.servers() == []
+
+
+def test_the_answer_is_alone_on_stdout_and_the_run_is_on_disk(place: Place) -> None:
+    code, out, err = place("run", *MODEL, QUESTION)
+    assert (code, out) == (0, "The capital of France is Paris.\n")
+    assert str(Path(".concierge", "runs")) in err
+    (run,) = (place.root / ".concierge" / "runs").iterdir()
+    assert json.loads((run / "result.json").read_text())["outcome"] == "done"
+    kinds = [json.loads(line)["kind"] for line in (run / "events.jsonl").read_text().splitlines()]
+    assert kinds[0] == "run_started"
+    assert [kind for kind in kinds if kind in ("run_done", "run_stopped", "run_failed", "run_interrupted")] == [
+        kinds[-1]
+    ]
+
+
+def test_a_second_run_finds_the_server_and_changes_nothing(place: Place) -> None:
+    place("up", *MODEL)
+    before, files = place.servers(), sorted(place.home.rglob("*"))
+    code, out, _ = place("run", *MODEL, "--json", QUESTION)
+    again = place("up", *MODEL, "--json")
+    assert (code, json.loads(out)["text"]) == (0, "The capital of France is Paris.")
+    assert json.loads(again[1])["started"] is False
+    assert (place.servers(), sorted(place.home.rglob("*"))) == (before, files)
+
+
+def test_status_follows_up_and_down(place: Place) -> None:
+    states = []
+    for command in (("up", *MODEL), ("down",)):
+        assert place(*command)[0] == 0
+        states.append(json.loads(place("status", "--json")[1])["state"])
+    assert states == ["ready", "absent"]
+    assert place.servers() == []
+
+
+def test_two_at_once_share_one_server(place: Place) -> None:
+    with ExitStack() as stack:
+        both = [stack.enter_context(place.start("run", *MODEL, QUESTION)) for _ in range(2)]
+        answers = [process.communicate(timeout=90)[0] for process in both]
+    assert answers == ["The capital of France is Paris.\n"] * 2
+    assert len(place.servers()) == 1
+    assert len(json.loads(place("runs", "list", "--json")[1])) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_answer_leaves_nothing_running_that_was_not_there_before(
+    place: Place, number: signal.Signals
+) -> None:
+    with place.start("run", *MODEL, STORY) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("Run "):
+                break
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert place.servers() == []
+    (summary,) = json.loads(place("runs", "list", "--json")[1])
+    assert summary["outcome"] == "interrupted"
+
+
+def test_a_server_that_was_there_before_outlives_an_interrupted_answer(place: Place) -> None:
+    place("up", *MODEL)
+    before = place.servers()
+    with place.start("run", *MODEL, STORY) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Run ")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert (process.returncode, place.servers()) == (130, before)
+
+
+def test_the_api_runs_a_task_and_shows_it(place: Place) -> None:
+    with place.start("serve", *MODEL, "--port", "0") as process:
+        assert process.stderr is not None
+        told = ""
+        while not (found := re.search(r"Serving (\S+)\n.*: (\S+)\n", told)):
+            told += process.stderr.readline()
+        url, token = found.groups()
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
+            assert client.get("/health").json()["ok"] is True
+            run = client.post("/runs", params={"wait": "true"}, json={"task": QUESTION}).json()
+            assert client.get(f"/runs/{run['id']}").json()["text"] == "The capital of France is Paris."
+            assert httpx.get(f"{url}/runs/{run['id']}").status_code == 401
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def test_a_configured_key_reaches_no_file(place: Place) -> None:
+    place.environ["CONCIERGE_LLM_API_KEY"] = "sk-very-secret"
+    assert place("run", *MODEL, QUESTION)[0] == 0
+    written = [path for path in (*place.root.rglob("*.json*"), *place.root.rglob("*.log")) if path.is_file()]
+    assert written
+    assert [path for path in written if b"sk-very-secret" in path.read_bytes()] == []
