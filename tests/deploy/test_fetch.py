@@ -260,3 +260,12 @@ def test_who_comes_second_waits_and_downloads_nothing(tmp_path: Path, origin: Pa
     second.join(timeout=5)
     assert copies == ["model.gguf"]
     assert [entry.name for entry in (tmp_path / "store").iterdir()] == [Store(tmp_path / "store").path([one]).name]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_gated_model_says_that_it_wants_a_token(status: int, tmp_path: Path) -> None:
+    source = HttpsSource(url=URL)
+    https = Https(client=lambda: httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(status))))
+    with pytest.raises(FetchError, match=str(status)) as caught:
+        https(source, pin(source), tmp_path, Marks())
+    assert "HF_TOKEN" in (caught.value.hint or "")

@@ -72,7 +72,8 @@ class Https:
             if response.status_code in RETRY_STATUSES:
                 response.raise_for_status()
             if response.status_code >= 400:
-                raise FetchError(f"{url} answers {response.status_code}.", where=url, hint=_HINT)
+                hint = _GATED if response.status_code in (401, 403) else _HINT
+                raise FetchError(f"{url} answers {response.status_code}.", where=url, hint=hint)
             # A server that ignores the range sends everything again: start over rather than append.
             resumed = response.status_code == 206 and _starts_at(response, have)
             done = have if resumed else 0
@@ -86,6 +87,7 @@ class Https:
         return done >= size
 
 
+_GATED = "It wants an account: accept the licence on the model's page and set HF_TOKEN, or choose another model."
 _HINT = "Check the network (HTTPS_PROXY and SSL_CERT_FILE are used), then run it again."
 
 
