@@ -58,7 +58,7 @@ leave() {
 with_uv() {
     command -v uv >/dev/null 2>&1 || return 1
     uv venv --quiet --no-project --no-python-downloads --python "$python" "$venv" &&
-        uv pip install --quiet --python "$venv/bin/python" --no-cache --require-hashes -r "$here/$lock" &&
+        uv pip install --quiet --python "$venv/bin/python" --no-cache --compile-bytecode --require-hashes -r "$here/$lock" &&
         uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --offline -e "$here" && return 0
     say "uv could not do it; trying pip."
     rm -rf "$venv"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from concierge.chat.port import Delta
     from concierge.errors import ConciergeError
 
 
@@ -29,6 +30,34 @@ def narrate(text: str) -> None:
     with contextlib.suppress(BrokenPipeError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+
+class Live:
+    """Shows an answer on a terminal while it is written; anywhere else the answer comes whole, at the end."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._column = 0
+
+    def piece(self, delta: Delta) -> None:
+        """Show a piece of an answer."""
+        if self._shown and delta.content:
+            sys.stdout.write(delta.content)
+            sys.stdout.flush()
+            self._column += len(delta.content)
+
+    def interrupt(self) -> None:
+        """End the line: what was shown was not the answer yet."""
+        if self._column:
+            sys.stdout.write("\n")
+            self._column = 0
+
+    def end(self, text: str) -> None:
+        """Print the answer, or end the line that shows it already."""
+        if self._column:
+            self.interrupt()
+        else:
+            result(text)
 
 
 def error(failure: ConciergeError, *, as_json: bool) -> None:

@@ -47,11 +47,12 @@ def run(
     )
     from concierge.cli import stack
 
-    result = _run(stack.of(config), _text(task))
+    live = output.Live(shown=not as_json and sys.stdout.isatty())
+    result = _run(stack.of(config), _text(task), live)
     if as_json:
         output.data(result.as_dict())
     elif result.outcome == "done":
-        output.result(result.text)
+        live.end(result.text)
     elif result.cause is not None:
         output.error(result.cause, as_json=False)
     return result.exit_code
@@ -66,7 +67,7 @@ def _text(task: str) -> str:
     return text
 
 
-def _run(parts: Stack, text: str) -> RunResult:
+def _run(parts: Stack, text: str, live: output.Live) -> RunResult:
     import asyncio
 
     from concierge.cli import wiring
@@ -83,7 +84,9 @@ def _run(parts: Stack, text: str) -> RunResult:
         temperature=config.llm.temperature,
     )
     try:
-        return asyncio.run(wiring.converse(parts, served.endpoint, task, _Narrator(parts).event))
+        return asyncio.run(
+            wiring.converse(parts, served.endpoint, task, _Narrator(parts, live).event, on_delta=live.piece)
+        )
     except KeyboardInterrupt:
         # What this command started for itself goes with it; a server that was there before stays.
         if served.started:
@@ -96,13 +99,15 @@ def _run(parts: Stack, text: str) -> RunResult:
 class _Narrator:
     """Tells the person who waits what the run does."""
 
-    def __init__(self, parts: Stack) -> None:
+    def __init__(self, parts: Stack, live: output.Live) -> None:
         self._parts = parts
+        self._live = live
 
     def event(self, event: Event) -> None:
         if event.kind == "run_started":
             self._parts.say(f"Run {event.run} in {self._parts.config.workspace_root / 'runs' / event.run}")
         elif event.kind == "tool_called":
+            self._live.interrupt()
             self._parts.say(f"  {getattr(event, 'tool', '')} {getattr(event, 'arguments', '')}"[:200])
 
 

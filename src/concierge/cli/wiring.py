@@ -10,8 +10,11 @@ from concierge.deploy import reference
 from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from concierge.agent.journal import Subscriber
     from concierge.agent.task import RunResult, Task
+    from concierge.chat.port import Delta
     from concierge.cli.stack import Stack
     from concierge.config import Llm
     from concierge.deploy.generation import Generation
@@ -128,7 +131,17 @@ def _tools(parts: Stack, endpoint: Endpoint, generations: tuple[Generation | Non
     return model is None or model.chat.tools
 
 
-async def converse(parts: Stack, endpoint: Endpoint, task: Task, *subscribers: Subscriber) -> RunResult:
+def _unseen(_: Delta) -> None:
+    """Stream all the same: the server then sees at once when nobody listens any more."""
+
+
+async def converse(
+    parts: Stack,
+    endpoint: Endpoint,
+    task: Task,
+    *subscribers: Subscriber,
+    on_delta: Callable[[Delta], None] = _unseen,
+) -> RunResult:
     """Run a task against an endpoint, in a run directory of its own.
 
     Raises:
@@ -148,6 +161,5 @@ async def converse(parts: Stack, endpoint: Endpoint, task: Task, *subscribers: S
             workspace_root=parts.config.workspace_root,
             subscribers=subscribers,
             secrets=(endpoint.api_key,) if endpoint.api_key else (),
-            # Streaming, so that the server sees at once when nobody listens any more.
-            on_delta=lambda _: None,
+            on_delta=on_delta,
         )
