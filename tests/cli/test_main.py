@@ -132,3 +132,23 @@ def test_help_names_every_command_and_the_exit_codes(environ: dict[str, str], tm
     assert done.returncode == 0
     for word in ("run", "up", "status", "down", "runs", "config", "serve", "130"):
         assert word in done.stdout
+
+
+def test_an_open_address_without_a_token_is_refused_before_anything_is_fetched(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    done = concierge("serve", "--host", "0.0.0.0", environ=environ, folder=tmp_path)
+    assert done.returncode == 2
+    assert "api.token" in done.stderr
+    assert files(tmp_path) == set()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root reads everywhere")
+@pytest.mark.parametrize("command", ["up", "status", "down", "plan"])
+def test_a_home_that_cannot_be_read_is_a_sentence(environ: dict[str, str], tmp_path: Path, command: str) -> None:
+    (tmp_path / "state").mkdir(mode=0)
+    environ["CONCIERGE_LLM_MODEL"] = "smollm2-135m"
+    done = concierge(command, environ=environ, folder=tmp_path)
+    assert done.returncode in (4, 5)
+    assert "bug" not in done.stderr
+    assert str(tmp_path / "state") in done.stderr

@@ -85,12 +85,7 @@ def listen(host: str, port: int, *, token_chosen: bool) -> socket.socket:
     Raises:
         ConfigError: As ``serve``.
     """
-    if not token_chosen and not is_loopback(host):
-        raise ConfigError(
-            f"{host} is open to other machines, and no token was chosen.",
-            where="api.host",
-            hint="Set api.token, or listen on 127.0.0.1.",
-        )
+    refuse_exposure(host, token_chosen=token_chosen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
@@ -100,6 +95,20 @@ def listen(host: str, port: int, *, token_chosen: bool) -> socket.socket:
             where="api.port",
             hint="Choose another port with api.port; 0 takes a free one.",
         ) from None
+
+
+def refuse_exposure(host: str, *, token_chosen: bool) -> None:
+    """Refuse to be reached from other machines without a token of the user's own.
+
+    Raises:
+        ConfigError: It would be so.
+    """
+    if not token_chosen and not is_loopback(host):
+        raise ConfigError(
+            f"{host} is open to other machines, and no token was chosen.",
+            where="api.host",
+            hint="Set api.token, or listen on 127.0.0.1.",
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -22,14 +22,15 @@ def serve(parts: Stack) -> None:
     Raises:
         ConciergeError: The LLM cannot be had, or the address cannot be listened on.
     """
+    from concierge.api import server
     from concierge.api.app import create_app
-    from concierge.api.server import serve as listen
 
     config = parts.config
+    chosen = config.api.token
+    server.refuse_exposure(config.api.host, token_chosen=chosen is not None)
     mouth = _Mouth(parts)
     if config.llm.local_llm_ensure_available:
         mouth.ensure(None)
-    chosen = config.api.token
     token = chosen.get_secret_value() if chosen else secrets.token_urlsafe(24)
     app = create_app(
         run_task=mouth.run_task,
@@ -47,7 +48,7 @@ def serve(parts: Stack) -> None:
         if chosen is None:
             parts.say(f"Bearer token for this start: {token}")
 
-    listen(app, host=config.api.host, port=config.api.port, token_chosen=chosen is not None, on_ready=ready)
+    server.serve(app, host=config.api.host, port=config.api.port, token_chosen=chosen is not None, on_ready=ready)
 
 
 class _Mouth:

@@ -85,7 +85,11 @@ class Generations:
             return None
 
     def find(self, asked: str) -> Generation | None:
-        """Return the newest generation that answers ``asked`` and whose bytes are still there."""
+        """Return the newest generation that answers ``asked`` and whose bytes are still there.
+
+        Raises:
+            StoreError: The folder cannot be read.
+        """
         for number in reversed(self._numbers()):
             generation = self._read(number)
             if generation is not None and generation.asked == asked:
@@ -110,7 +114,9 @@ class Generations:
         return known
 
     def _numbers(self) -> list[int]:
-        return sorted(int(file.stem) for file in self.home.generations.glob("*.json") if file.stem.isdigit())
+        with storing(self.home.generations):
+            files = list(self.home.generations.iterdir()) if self.home.generations.is_dir() else []
+        return sorted(int(file.stem) for file in files if file.suffix == ".json" and file.stem.isdigit())
 
     def _file(self, number: int) -> Path:
         return self.home.generations / f"{number}.json"
