@@ -11,7 +11,7 @@ import typer
 from typer import Abort, Exit
 
 from concierge.cli import config, llm, output, plans, runs
-from concierge.errors import ConciergeError, InterruptedByUser, UsageError
+from concierge.errors import ConciergeError, InterruptedByUser, StoreError, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -77,6 +77,8 @@ def run(arguments: list[str] | None = None) -> int:
         # The reader of our stdout went away; nobody is left to tell, and Python's own flush must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        return _refused(error, as_json="--json" in words)
     except Exception as error:  # noqa: BLE001  # the edge of the process: a bug is reported, never dumped
         # typer's usage errors share no public name; this method is what makes one.
         return _usage(error) if hasattr(error, "format_message") else _bug(error)
@@ -96,6 +98,18 @@ def _usage(error: Any) -> int:
     output.narrate(f"{command}: {error.format_message()}")
     output.narrate(f"  → {command} --help lists what it takes.")
     return UsageError.exit_code
+
+
+def _refused(error: OSError, *, as_json: bool) -> int:
+    """Say what the operating system refused: a full disk or a missing permission may meet any file operation."""
+    if os.environ.get("CONCIERGE_DEBUG"):
+        raise error
+    place = str(error.filename) if error.filename else None
+    what = f"Cannot use {place or 'a file'}: {error.strerror or error}."
+    output.error(
+        StoreError(what, where=place, hint="Check its permissions and the space on its disk."), as_json=as_json
+    )
+    return StoreError.exit_code
 
 
 def _bug(error: Exception) -> int:
