@@ -80,7 +80,9 @@ def test_the_answer_is_alone_on_stdout_and_the_run_is_on_disk(place: Place) -> N
     assert str(Path(".concierge", "runs")) in err
     (run,) = (place.root / ".concierge" / "runs").iterdir()
     assert json.loads((run / "result.json").read_text())["outcome"] == "done"
-    kinds = [json.loads(line)["kind"] for line in (run / "events.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    assert events[0]["versions"]["engine"].startswith("llama-cpp")
+    kinds = [event["kind"] for event in events]
     assert kinds[0] == "run_started"
     assert [kind for kind in kinds if kind in ("run_done", "run_stopped", "run_failed", "run_interrupted")] == [
         kinds[-1]

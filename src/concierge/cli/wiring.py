@@ -162,4 +162,13 @@ async def converse(
             subscribers=subscribers,
             secrets=(endpoint.api_key,) if endpoint.api_key else (),
             on_delta=on_delta,
+            versions=_versions(parts, endpoint),
         )
+
+
+def _versions(parts: Stack, endpoint: Endpoint) -> dict[str, str]:
+    """Return what answered, for the journal, where it is ours to know."""
+    current = parts.generations.current() if endpoint.owned else None
+    if current is None or current.spec.model != endpoint.model:
+        return {}
+    return {"engine": current.engine, "model_sha256": current.spec.model_sha256}
