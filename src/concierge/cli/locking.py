@@ -63,18 +63,35 @@ def write(config: Config, say: Callable[[str], None], folder: Path | None = None
     """
     folder = folder or Path()
     file = folder / locks.FILE
-    text = locks.dump(locks.resolve(config.llm, load(), describer(say), folder=folder))
-    if file.is_file() and file.read_text(encoding="utf-8") == text:
-        say(f"{file} is current.")
-        return file
+    lock = locks.resolve(config.llm, load(), describer(say), folder=folder)
+    if not lock.model:
+        say(f"Nothing to pin: {_unpinned(config)}.")
+    say(f"Wrote {file}." if _put(file, locks.dump(lock).encode()) else f"{file} is current.")
+    return file
+
+
+def _put(file: Path, data: bytes) -> bool:
+    """Write a file as a whole, unless it says the same already; return whether it was written."""
     draft = file.with_name(f".{file.name}.new")
     try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(file)
+        if file.is_file() and file.read_bytes() == data:
+            return False
+        try:
+            draft.write_bytes(data)
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
     except OSError as error:
-        raise ConfigError(f"Cannot write {file}: {error.strerror}.", where=str(file)) from None
-    say(f"Wrote {file}.")
-    return file
+        hint = "Run it in a folder that you can write to."
+        raise ConfigError(f"Cannot write {file}: {error.strerror}.", where=str(file), hint=hint) from None
+    return True
+
+
+def _unpinned(config: Config) -> str:
+    """Return why a lock holds the question and no entries."""
+    if config.llm.engine not in locks.STARTED:
+        return f"concierge never starts llm.engine {config.llm.engine}"
+    return f"the catalogue has no model `{config.llm.model}`, so only a server may know it"
 
 
 def write_first(config: Config, say: Callable[[str], None], folder: Path | None = None) -> None:
@@ -102,6 +119,6 @@ def describer(say: Callable[[str], None]) -> Describe:
 
 
 def _read(file: Path) -> locks.Lock:
-    if not file.is_file():
+    if not file.exists():
         raise ConfigError(f"There is no {file.absolute()}.", where=str(file), hint="Run `concierge lock`.")
     return locks.load(file)

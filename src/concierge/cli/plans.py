@@ -67,6 +67,8 @@ def lock(
             output.data({"current": not differences, "differences": [asdict(d) for d in differences]})
         for difference in () if as_json else differences:
             output.result(str(difference))
+        if not differences and not as_json:
+            output.narrate("concierge.lock is current.")
         return 1 if differences else 0
     written = locking.write(config, output.narrate)
     if as_json:

@@ -101,7 +101,7 @@ def parse(text: str, *, where: str = FILE) -> Lock:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{where} is not valid TOML: {error}", where=where, hint=_AGAIN) from None
     schema = document.get("schema")
     if schema != SCHEMA:
@@ -144,5 +144,6 @@ def _without_empty(value: Any) -> Any:
 
 
 def _hash(document: dict[str, Any]) -> str:
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    # A lock holds no dates; a foreign file may, and then it has another digest.
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()
