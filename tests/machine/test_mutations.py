@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from concierge.machine.bundle import dumps, from_json, load
 from concierge.machine.read import read
-from concierge.machine.report import describe
+from concierge.machine.report import describe, describe_finding
 from concierge.machine.types import ACCELERATORS, Machine
 
 CORPUS = Path(__file__).parent.parent / "machines"
@@ -119,6 +119,7 @@ def test_any_mutated_bundle_still_gives_a_machine(which: int, seeds: list[int]) 
         assert budget.reason
         assert budget.bytes is None or budget.bytes >= 0
     assert describe(machine)
+    assert all(describe_finding(finding) for finding in machine.findings)
     assert json.dumps(machine.as_dict())
 
 

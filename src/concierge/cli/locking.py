@@ -32,14 +32,16 @@ def pinned(config: Config, folder: Path, say: Callable[[str], None]) -> Catalog:
     if config.locked:
         return locks.confine(_read(file), config.llm)
     catalog = load()
-    if file.is_file():
+    if file.exists():
         lock = locks.load(file)
         stale = [difference for difference in locks.check(lock, config.llm, catalog) if difference.kind == "config"]
         if not stale:
-            return lock.catalog
+            return lock.catalog if lock.model else catalog
         say(f"{file} is for another configuration and is left aside: {stale[0]}. `concierge lock` renews it.")
     if config.llm.engine in locks.STARTED:
-        return locks.resolve(config.llm, catalog, describer(say), folder=folder).catalog
+        found = locks.resolve(config.llm, catalog, describer(say), folder=folder).catalog
+        # A name that only a server may know pins nothing; the plan can still say what it is close to.
+        return found if found.models else catalog
     return catalog
 
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path  # typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from concierge.cli import options, output
-
-if TYPE_CHECKING:
-    from concierge.cli.stack import Stack
-    from concierge.deploy.planned import Running
-    from concierge.endpoint import Endpoint
+from concierge.errors import UsageError
 
 Machine = Annotated[
     Path | None, typer.Option("--machine", help="Decide for the computer of this bundle instead of this one.")
@@ -36,11 +32,11 @@ def plan(
 ) -> int:
     """Show what `concierge up` would do, and why. Changes nothing."""
     config = options.load({**options.llm(model, engine, accelerator, context, base_url), ("locked",): locked})
-    from concierge.cli import stack
+    from concierge.cli import stack, wiring
     from concierge.deploy import render
 
     parts = stack.of(config, bundle=machine)
-    decided = parts.plan(_running(parts))
+    decided = parts.plan(wiring.here(parts))
     if as_json:
         output.data(render.as_dict(decided))
     else:
@@ -82,17 +78,19 @@ def doctor(
         Path | None, typer.Option("--capture", help="Write what the probe saw to this file, for a bug report.")
     ] = None,
     machine: Machine = None,
+    locked: options.Locked = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Say what this machine is and what is wrong with it; end with 1 when the plan relies on something wrong."""
-    config = options.load({})
+    if capture is not None:
+        if machine is not None:
+            raise UsageError("--capture asks this machine, --machine another one: take one of them.")
+        return _capture(capture, as_json=as_json)
+    config = options.load({("locked",): locked})
     from concierge.cli import stack, wiring
     from concierge.deploy import doctor as doctors
 
     parts = stack.of(config, bundle=machine)
-    if capture is not None:
-        _capture(parts, capture)
-        return 0
     findings = wiring.diagnose(parts)
     if as_json:
         output.data({"machine": parts.machine.as_dict(), "findings": [finding.as_dict() for finding in findings]})
@@ -109,15 +107,21 @@ def doctor(
     return doctors.exit_code(findings)
 
 
-def models(*, machine: Machine = None, context: options.Context = None, as_json: options.AsJson = False) -> None:
+def models(
+    *,
+    machine: Machine = None,
+    context: options.Context = None,
+    locked: options.Locked = None,
+    as_json: options.AsJson = False,
+) -> None:
     """List the models of the catalogue: what fits here, how fast it would be, and why not."""
-    config = options.load({("llm", "context"): context})
+    config = options.load({("llm", "context"): context, ("locked",): locked})
     from concierge.cli import stack
     from concierge.deploy import listing
     from concierge.deploy.store import human
 
     parts = stack.of(config, bundle=machine)
-    rows = listing.models(parts.machine, parts.catalog, config.llm)
+    rows = listing.models(parts.machine, parts.offered, config.llm)
     if as_json:
         output.data([asdict(row) for row in rows])
         return
@@ -129,17 +133,20 @@ def models(*, machine: Machine = None, context: options.Context = None, as_json:
     _print(table)
 
 
-def engines(*, machine: Machine = None, as_json: options.AsJson = False) -> None:
+def engines(*, machine: Machine = None, locked: options.Locked = None, as_json: options.AsJson = False) -> None:
     """List the engine builds for this system: which run here, and why the others do not."""
-    config = options.load({})
+    config = options.load({("locked",): locked})
     from concierge.cli import stack
     from concierge.deploy import listing
     from concierge.deploy.store import human
 
     parts = stack.of(config, bundle=machine)
-    rows = listing.engines(parts.machine, parts.catalog)
+    rows = listing.engines(parts.machine, parts.offered)
     if as_json:
         output.data([asdict(row) for row in rows])
+        return
+    if not rows:
+        output.narrate("The catalogue has no engine for this system.")
         return
     table = [("", "ENGINE", "ACCELERATOR", "DOWNLOAD", "LICENCE", "")]
     table += [
@@ -148,29 +155,18 @@ def engines(*, machine: Machine = None, as_json: options.AsJson = False) -> None
     _print(table)
 
 
-def _running(parts: Stack) -> Running:
-    """Return what is here; for another computer's bundle, nothing is."""
-    from concierge.deploy.planned import Running
-
-    if parts.bundle is not None:
-        return Running()
-    return parts.running(endpoint=_adoptable(parts))
-
-
-def _adoptable(parts: Stack) -> Endpoint | None:
-    """Return the configured server when it is up and serves the model."""
-    from concierge.cli import wiring
-
-    return wiring.adoptable(parts)
-
-
-def _capture(parts: Stack, file: Path) -> None:
-    from concierge.deploy.store import storing
+def _capture(file: Path, *, as_json: bool) -> int:
     from concierge.machine import probe
 
-    with storing(file):
+    try:
         probe.save(probe.capture(), file)
-    parts.say(f"Wrote {file}. It holds no user, host or serial names; have a look before you attach it.")
+    except OSError as error:
+        hint = "Name a file in a folder that you can write to."
+        raise UsageError(f"Cannot write {file}: {error.strerror}.", where="--capture", hint=hint) from None
+    output.narrate(f"Wrote {file}. It holds no user, host or serial names; have a look before you attach it.")
+    if as_json:
+        output.data({"written": str(file)})
+    return 0
 
 
 def _print(table: list[tuple[Any, ...]]) -> None:

@@ -64,7 +64,16 @@ class Stack:
         """What may be chosen from: the lock where there is one, else this release's catalogue."""
         from concierge.cli.locking import pinned
 
-        found = pinned(self.config, self.folder, self.say)
+        return self._with_flake(pinned(self.config, self.folder, self.say))
+
+    @cached_property
+    def offered(self) -> Catalog:
+        """What this release offers, whatever is configured; with ``locked``, what the lock does."""
+        from concierge.catalog.loader import load
+
+        return self.catalog if self.config.locked else self._with_flake(load())
+
+    def _with_flake(self, found: Catalog) -> Catalog:
         if self.flake is None or self.config.locked or self.machine.system is None:
             return found
         from concierge.deploy.flake import with_engines
@@ -87,11 +96,22 @@ class Stack:
         lock = self.folder / "concierge.lock"
         shipped = files("concierge.catalog")
         read = [lock] if lock.is_file() else [shipped / "engines.toml", shipped / "models.toml"]
-        return b"\0".join((*(file.read_bytes() for file in read), (self.flake or "").encode()))
+        # What was chosen beside the lock does not answer what is asked for with nothing but the lock.
+        mark = b"locked" if self.config.locked else b""
+        return b"\0".join((*(file.read_bytes() for file in read), (self.flake or "").encode(), mark))
 
     def known(self) -> Generation | None:
-        """Return the generation that already answers what is asked for."""
-        return self.generations.find(self.asked)
+        """Return the generation that already answers what is asked for.
+
+        Raises:
+            ConfigError: ``locked`` is set and the lock is missing or answers another configuration.
+        """
+        from concierge.cli.locking import pinned
+
+        found = self.generations.find(self.asked)
+        if found is None and self.config.locked:
+            pinned(self.config, self.folder, self.say)
+        return found
 
     def plan(self, running: Running) -> Plan:
         """Decide for this machine.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concierge.deploy import reference
-from concierge.errors import ConfigError
+from concierge.errors import ConciergeError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from concierge.cli.stack import Stack
     from concierge.config import Llm
     from concierge.deploy.generation import Generation
-    from concierge.deploy.planned import Plan
+    from concierge.deploy.planned import Plan, Running
     from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
     from concierge.machine.types import Finding
@@ -109,15 +109,23 @@ def adoptable(parts: Stack) -> Endpoint | None:
     return sight.endpoint if sight.serves else None
 
 
-def diagnose(parts: Stack) -> tuple[Finding, ...]:
-    """Return what is wrong with the machine, or with what the plan relies on."""
-    from concierge.deploy.doctor import diagnose as judge
-    from concierge.errors import NothingSuitableError
+def here(parts: Stack) -> Running:
+    """Return what is here already; on another computer, which only its bundle tells of, nothing is."""
+    from concierge.deploy.planned import Running
 
-    running = parts.running()
+    return parts.running(endpoint=adoptable(parts)) if parts.bundle is None else Running()
+
+
+def diagnose(parts: Stack) -> tuple[Finding, ...]:
+    """Return what is wrong with the machine, or with what the plan relies on; why there is no plan is a finding too."""
+    from concierge.deploy.doctor import diagnose as judge
+    from concierge.deploy.planned import Running
+
+    running = Running()
     try:
-        decided: Plan | NothingSuitableError = parts.plan(running)
-    except NothingSuitableError as error:
+        running = here(parts)
+        decided: Plan | ConciergeError = parts.plan(running)
+    except ConciergeError as error:
         decided = error
     return judge(parts.machine, parts.config.llm, decided, running)
 

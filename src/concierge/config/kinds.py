@@ -157,7 +157,7 @@ def folder() -> Kind:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("is not text")  # noqa: TRY004  # one kind of error for every wrong value
-    if not value:
+    if not value.strip():
         raise ValueError("is empty")
     return value
 

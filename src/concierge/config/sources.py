@@ -83,7 +83,7 @@ def _read(file: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise ConfigError(f"Cannot read {file}: {error.strerror}.", where=str(file)) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"{file} is not valid {file.suffix[1:].upper() or 'TOML'}: {error}", where=str(file)
         ) from None

@@ -84,8 +84,9 @@ def _platform(machine: Machine, build: Build) -> Iterator[_Check]:
         if machine.libc.kind == "glibc":
             yield _floor("glibc", "glibc", needs.glibc, machine.glibc)
         else:
-            what = "has musl" if machine.libc.kind == "musl" else machine.libc.reason or "has no glibc"
-            yield _Check("glibc", False, f"needs glibc {needs.glibc}; this machine {what}")
+            why = f": {machine.libc.reason}" if machine.libc.reason else ""
+            what = "musl" if machine.libc.kind == "musl" else f"no glibc{why}"
+            yield _Check("glibc", False, f"needs glibc {needs.glibc}; this machine has {what}")
     if needs.rocm is not None:
         yield _rocm(machine, needs.rocm)
     if needs.macos is not None:

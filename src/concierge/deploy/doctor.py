@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from concierge.deploy.planned import Plan, Running
 from concierge.deploy.rank import ASSUMED, LEAST, pace
 from concierge.deploy.store import human
+from concierge.errors import NothingSuitableError
 from concierge.machine.types import Finding
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from concierge.config import Llm
     from concierge.deploy.planned import Cause, Rejected
-    from concierge.errors import NothingSuitableError
+    from concierge.errors import ConciergeError
     from concierge.machine.types import Device, Machine
 
 NOTHING = Running()
@@ -36,7 +37,7 @@ _FIX: dict[Cause, str] = {
 
 
 def diagnose(
-    machine: Machine, llm: Llm, plan: Plan | NothingSuitableError, running: Running = NOTHING
+    machine: Machine, llm: Llm, plan: Plan | ConciergeError, running: Running = NOTHING
 ) -> tuple[Finding, ...]:
     """Return every finding, the worst first; an error means that something the plan relies on is wrong.
 
@@ -49,7 +50,8 @@ def diagnose(
     if isinstance(plan, Plan):
         found = [*_from_machine(machine, plan), *_cpu_fallback(machine, llm, plan), *_from_plan(machine, plan, running)]
     else:
-        found = [*machine.findings, Finding("nothing-suitable", "error", plan.what, fix=plan.hint or "")]
+        name = "nothing-suitable" if isinstance(plan, NothingSuitableError) else "no-plan"
+        found = [*machine.findings, Finding(name, "error", plan.what, evidence=plan.where or "", fix=plan.hint or "")]
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.severity)))
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1
+_HINT = "Write one with `concierge doctor --capture FILE`."
 
 T = TypeVar("T")
 
@@ -139,14 +140,13 @@ def loads(text: str, *, where: str) -> Bundle:
     Raises:
         UsageError: It is not a bundle of a format that this release reads.
     """
-    hint = "Write one with `concierge doctor --capture FILE`."
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"This is not a probe bundle: {error}", where=where, hint=hint) from error
+        raise UsageError(f"This is not a probe bundle: {error}", where=where, hint=_HINT) from error
     found = document.get("format") if isinstance(document, dict) else None
     if found != FORMAT:
-        raise UsageError(f"This is not a probe bundle of format {FORMAT}.", where=where, hint=hint)
+        raise UsageError(f"This is not a probe bundle of format {FORMAT}.", where=where, hint=_HINT)
     return from_json(document)
 
 
@@ -161,7 +161,7 @@ def load(path: Path) -> Bundle:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise UsageError(f"The bundle cannot be read: {reason}", where=str(file)) from error
+        raise UsageError(f"The bundle cannot be read: {reason}", where=str(file), hint=_HINT) from error
     return loads(text, where=str(file))
 
 

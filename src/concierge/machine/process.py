@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -14,6 +15,7 @@ Run = Callable[[Sequence[str], float], Output]
 
 _LARGEST_OUTPUT = 1 << 18
 _POSIX = os.name == "posix"
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 def run(command: Sequence[str], seconds: float) -> Output:
@@ -31,8 +33,20 @@ def run(command: Sequence[str], seconds: float) -> Output:
         )
     except OSError as error:
         return Output(exit=127, stderr=error.strerror or "it could not be started")
-    with child:
-        return _finish(child, seconds)
+    _running.add(child)
+    try:
+        with child:
+            return _finish(child, seconds)
+    finally:
+        _running.discard(child)
+
+
+@atexit.register
+def _end() -> None:
+    """Take along what still runs: after Ctrl-C nobody waits for it, and a tool may hang for good."""
+    for child in tuple(_running):
+        if child.returncode is None:
+            _kill(child)
 
 
 def _finish(child: subprocess.Popen[bytes], seconds: float) -> Output:

@@ -15,13 +15,12 @@ _MARKS = {"error": "ERROR", "warning": "warning", "info": "note"}
 
 
 def describe(machine: Machine) -> list[str]:
-    """Return what ``concierge doctor`` prints: the machine, its devices, what is usable, and the findings."""
+    """Return what ``concierge doctor`` prints: of the machine: the system, its devices, what is usable."""
     return [
         *_system(machine),
         *(line for device in machine.devices for line in _device(device)),
         *([] if machine.devices else ["device    none"]),
         *_usable(machine),
-        *(line for finding in machine.findings for line in describe_finding(finding)),
     ]
 
 
