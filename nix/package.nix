@@ -20,6 +20,7 @@ let
     ../bench
     ../docs
     ../examples
+    ./driver-env.sh
     ../scripts
     ../src
     ../tests
@@ -40,6 +41,8 @@ python313.pkgs.buildPythonApplication {
 
   build-system = [ python313.pkgs.hatchling ];
   dependencies = dependencies.runtime python313.pkgs;
+  # Its upper bound is about speed; nixpkgs has one version, and it may be a newer one.
+  pythonRelaxDeps = [ "typer" ];
 
   nativeBuildInputs = [ installShellFiles ];
   nativeCheckInputs = [ python313.pkgs.pytestCheckHook ] ++ dependencies.test python313.pkgs;

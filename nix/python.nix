@@ -5,11 +5,14 @@
     ps.filelock
     ps.httpx
     ps.nvidia-ml-py
+    ps.pip
     ps.platformdirs
     ps.psutil
     ps.pydantic
+    ps.rich
     ps.typer
     ps.uvicorn
+    ps.zstandard
   ];
   test = ps: [
     ps.hypothesis

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,17 @@ def test_the_package_installs_completions_and_a_manual(stubbed: Nix, tmp_path: P
     manual = (share / "man/man1/concierge.1").read_text(encoding="utf-8")
     assert f'"concierge {__version__}"' in manual
     assert '.SH "RUN"' in manual
+
+
+def test_the_package_takes_exactly_what_pyproject_asks_for(stubbed: Nix) -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    scoped = '(pkgs.callPackage (project + "/nix/package.nix") { })'
+    taken = stubbed.value(f"map (each: each.pname) {scoped}.passthru.dependencies")
+    assert sorted(taken) == sorted(re.split(r"[^a-z-]", line)[0] for line in project["project"]["dependencies"])
+    checked = stubbed.value(f"map (each: each.pname) {scoped}.passthru.nativeCheckInputs")
+    tools = {"mypy", "ruff", "types-psutil", "pytest"}
+    wanted = {re.split(r"[^a-z-]", line)[0] for line in project["dependency-groups"]["dev"]} - tools
+    assert set(checked) == wanted | {"pytestCheckHook"}
 
 
 def test_the_default_package_brings_no_engine(stubbed: Nix) -> None:

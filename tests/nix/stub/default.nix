@@ -155,6 +155,7 @@ let
     "hypothesis"
     "mypy"
     "nvidia-ml-py"
+    "pip"
     "platformdirs"
     "psutil"
     "pydantic"
@@ -162,9 +163,11 @@ let
     "pytest-cov"
     "pytestCheckHook"
     "respx"
+    "rich"
     "typer"
     "types-psutil"
     "uvicorn"
+    "zstandard"
   ] (name: program { pname = name; });
 
   # Unlike a Python package from nixpkgs it compiles and tests nothing: the source runs on the host's Python.
@@ -176,6 +179,7 @@ let
       src,
       build-system,
       dependencies,
+      pythonRelaxDeps,
       nativeBuildInputs,
       nativeCheckInputs,
       disabledTestMarks,
@@ -194,6 +198,7 @@ let
           postFixup
           ;
         src = "${src}";
+        passthru = { inherit dependencies pythonRelaxDeps nativeCheckInputs; };
         inputs = build-system ++ dependencies ++ nativeCheckInputs;
       }
       ''
