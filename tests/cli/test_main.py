@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "CONCIERGE_HOME": str(tmp_path / "state")}
+    # Where a package is tested before it is installed, the program itself is found through PYTHONPATH.
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    return {**kept, "HOME": str(tmp_path / "home"), "CONCIERGE_HOME": str(tmp_path / "state")}
 
 
 def concierge(
