@@ -52,6 +52,11 @@ class Publishers:
         answer = self._get(f"https://api.github.com/repos/{repo}/releases?per_page=50") or []
         return [(release["tag_name"], _assets(release)) for release in answer]
 
+    def commit(self, repo: str, tag: str) -> str | None:
+        """Return the commit of a tag, or None when there is no such tag."""
+        answer = self._get(f"https://api.github.com/repos/{repo}/commits/{tag}")
+        return None if answer is None else str(answer["sha"])
+
     def model_file(self, repo: str, revision: str, file: str) -> Published | None:
         """Return a file of a Hugging Face repository at a revision, or None when it is not there."""
         answer = self._get(f"https://huggingface.co/api/models/{repo}/tree/{revision}?recursive=true")
