@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from tests.nix.nixlab import Nix
 
 
+WRITES = """from pathlib import Path
+engines = Path(__file__).with_name("engines.toml")
+engines.write_text(engines.read_text(encoding="utf-8").replace("b11429", "b99999"), encoding="utf-8")
+"""
+
+
 @pytest.mark.nix
 def test_bumping_moves_the_lock_and_shows_each_digest_before_and_after(stubbed: Nix, tmp_path: Path) -> None:
     project = tmp_path / "project"
@@ -26,10 +32,12 @@ def test_bumping_moves_the_lock_and_shows_each_digest_before_and_after(stubbed: 
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "nix").symlink_to(stubbed.executable)
-    # The publishers are not asked here: a catalogue module that answers at once stands in for the real one.
-    verify = project / "src" / "concierge" / "catalog" / "verify.py"
-    verify.write_text("print('every pin holds')\n", encoding="utf-8")
-    environment = {**stubbed.environment, "PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(project / "src")}
+    # The publishers are not asked here: modules that answer at once stand in for the two that would. The writing is
+    # tested where the catalogue is.
+    catalogue = project / "src" / "concierge" / "catalog"
+    (catalogue / "verify.py").write_text("print('every pin holds')\n", encoding="utf-8")
+    (catalogue / "bump.py").write_text(WRITES, encoding="utf-8")
+    environment = {**stubbed.environment, "PATH": f"{tools}:{os.environ['PATH']}"}
     done = subprocess.run(
         [sys.executable, project / "scripts" / "bump"],
         env=environment,
@@ -42,4 +50,7 @@ def test_bumping_moves_the_lock_and_shows_each_digest_before_and_after(stubbed: 
     lines = done.stdout.splitlines()
     assert "every pin holds" in lines
     assert any(line.startswith("~ nixpkgs hash: sha256-") and " -> sha256-" in line for line in lines)
+    assert any(line.startswith("~ engines.toml: sha256-") and " -> sha256-" in line for line in lines)
     assert any(line.startswith("= models.toml: sha256-") for line in lines)
+    models = project / "docs" / "models.md"
+    assert models.read_bytes() == (stubbed.project / "docs" / "models.md").read_bytes()
