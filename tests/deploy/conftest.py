@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from dataclasses import replace
 from typing import Any
 
@@ -114,26 +113,3 @@ class Make:
 @pytest.fixture(scope="session")
 def make() -> Make:
     return Make()
-
-
-def _text(value: str) -> bytes:
-    return struct.pack("<Q", len(value.encode())) + value.encode()
-
-
-@pytest.fixture
-def gguf_bytes() -> bytes:
-    """A file of one small tensor, with the keys that a converter writes."""
-    words = {"general.architecture": "llama", "tokenizer.chat_template": "{% if tools %}{% endif %}"}
-    numbers = {
-        "llama.block_count": 2,
-        "llama.context_length": 2048,
-        "llama.embedding_length": 64,
-        "llama.attention.head_count": 4,
-        "llama.attention.head_count_kv": 2,
-        "llama.vocab_size": 100,
-    }
-    keys = [_text(name) + struct.pack("<I", 8) + _text(value) for name, value in words.items()]
-    keys += [_text(name) + struct.pack("<II", 4, value) for name, value in numbers.items()]
-    tensor = _text("token_embd.weight") + struct.pack("<IQQIQ", 2, 64, 100, 0, 0)
-    head = b"GGUF" + struct.pack("<IQQ", 3, 1, len(keys)) + b"".join(keys) + tensor
-    return head + bytes(-len(head) % 32) + bytes(64 * 100 * 4)

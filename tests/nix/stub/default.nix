@@ -127,7 +127,10 @@ let
         "llama-server"
         "llama-cli"
       ];
-      extra = "touch $out/bin/libggml-cpu.so";
+      # A program of the host's that really serves, where a test asks for one.
+      extra = "touch $out/bin/libggml-cpu.so${
+        lib.optionalString (host ? server) "; cp ${host.server} $out/bin/llama-server"
+      }";
       passthru = {
         inherit
           cudaSupport
