@@ -220,6 +220,12 @@ def test_a_configuration_that_concierge_accepts_is_built(stubbed: Nix) -> None:
     assert 'base_url = "http://127.0.0.1:11435/v1"' in text
 
 
+def test_every_key_of_the_configuration_may_be_set(stubbed: Nix) -> None:
+    settings = '{ locked = false; llm.flake = "path:/srv/concierge"; llm.temperature = 0.1; run.max_seconds = 60.0; }'
+    text = stubbed.built(parts(settings) + ".config").read_text(encoding="utf-8")
+    assert 'flake = "path:/srv/concierge"' in text
+
+
 def test_a_key_that_concierge_does_not_know_fails_the_build_with_its_own_message(stubbed: Nix) -> None:
     text = stubbed.expression(parts("{ run.max_stesp = 40; }") + ".config")
     failed = stubbed.run("build", "--impure", "--no-link", "-L", "--expr", text, check=False)
