@@ -38,8 +38,18 @@ pkgs.testers.runNixOSTest {
         ))
         assert "Paris" in answer["choices"][0]["message"]["content"], answer
 
+    with subtest("a task is done through the API"):
+        token = machine.succeed("cat /run/concierge/token").strip()
+        task = json.dumps({"task": "What is the capital of France?"})
+        run = json.loads(machine.succeed(
+            f"curl --fail --silent -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
+            f"--data '{task}' 'http://127.0.0.1:8787/runs?wait=true'"
+        ))
+        assert run["status"] == "done", run
+
     with subtest("strangers are refused"):
         machine.fail("curl --fail --silent http://127.0.0.1:11435/props")
+        machine.fail("curl --fail --silent http://127.0.0.1:8787/runs")
         machine.fail("runuser -u nobody -- cat /run/concierge-llm/key")
 
     with subtest("a crash is mended, and the key stays"):
