@@ -100,13 +100,6 @@ def test_a_result_in_another_machines_store_is_refused() -> None:
         nix.realise("/src", "a", run=FakeRun(output="/nix/store/nowhere\n"))
 
 
-def test_the_flake_counts_only_where_there_is_nix() -> None:
-    environ = {"CONCIERGE_FLAKE": "/nix/store/x-source"}
-    assert nix.flake(environ, which=lambda _: "/bin/nix") == "/nix/store/x-source"
-    assert nix.flake(environ, which=lambda _: None) is None
-    assert nix.flake({}, which=lambda _: "/bin/nix") is None
-
-
 def test_a_real_process_gives_its_output_and_the_end_of_its_narration(tmp_path: Path) -> None:
     program = script(tmp_path, "for n in $(seq 1 100); do echo line $n >&2; done; echo result; exit 3")
     said: list[str] = []

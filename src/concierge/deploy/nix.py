@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -21,12 +20,9 @@ from typing import IO, TYPE_CHECKING, Protocol
 from concierge.errors import FetchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from concierge.catalog.types import Accelerator, Engine, System
-
-FLAKE = "CONCIERGE_FLAKE"
-"""The variable in which the launcher that Nix installs names the flake that it came from."""
 
 TIMEOUT_S = 3 * 3600.0
 """Long enough to compile a CUDA engine where no cache is trusted; it only ends what would never end."""
@@ -57,12 +53,6 @@ class Run(Protocol):
             subprocess.TimeoutExpired: It took longer than ``timeout`` seconds and was ended.
         """
         ...
-
-
-def flake(environ: Mapping[str, str] = os.environ, *, which: Callable[[str], str | None] = shutil.which) -> str | None:
-    """Return the flake that concierge was started from, or None when it was not or when there is no Nix to ask."""
-    named = environ.get(FLAKE)
-    return named if named and which("nix") else None
 
 
 def attribute(system: System, *path: str) -> str:
