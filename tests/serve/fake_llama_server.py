@@ -15,7 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-HELP = "--host --port --model --alias --ctx-size --parallel --offline --no-webui --cors-origins"
+VALUED = ("--host", "--port", "--model", "--alias", "--ctx-size", "--parallel", "--cors-origins", "--gpu-layers")
+SWITCHES = ("--offline", "--no-webui")
 
 
 def say(line: str) -> None:
@@ -25,12 +26,12 @@ def say(line: str) -> None:
 
 def main() -> None:
     if "--help" in sys.argv:
-        say(HELP)
+        say(" ".join((*VALUED, *SWITCHES)))
         return
     parser = argparse.ArgumentParser()
-    for flag in ("--host", "--port", "--model", "--alias", "--ctx-size", "--parallel", "--cors-origins"):
+    for flag in VALUED:
         parser.add_argument(flag)
-    for flag in ("--offline", "--no-webui"):
+    for flag in SWITCHES:
         parser.add_argument(flag, action="store_true")
     options = parser.parse_args()
     plan = json.loads(Path(options.model).read_text(encoding="utf-8"))

@@ -74,6 +74,24 @@ def test_llama_server_gets_the_flags_that_it_has_and_its_address_in_full(fake: F
     assert "--cache-ram" not in words
 
 
+def test_a_build_without_a_prompt_cache_is_not_told_how_large_it_may_be(fake: Fake) -> None:
+    spec = replace(fake(), parameters=(("cache_ram", "256"),))
+    assert "--cache-ram" not in launch.engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"}).argv
+
+
+def test_a_parameter_that_this_build_lacks_is_said_before_anything_is_started(fake: Fake) -> None:
+    spec = replace(fake(), parameters=(("cache_type_k", "q8_0"),))
+    with pytest.raises(StartError, match=r"This build of llama-server does not know --cache-type-k\."):
+        launch.engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"})
+
+
+def test_llama_server_says_its_flags_where_no_backend_can_lie(fake: Fake) -> None:
+    spec = fake()
+    (spec.engine_root / "llama-server").write_text('#!/bin/sh\necho "$(pwd) $XDG_CONFIG_HOME"\nexit 1\n')
+    with pytest.raises(StartError, match=r": / /dev/null\b"):
+        launch.engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin", "XDG_CONFIG_HOME": "/home/a/.config"})
+
+
 def test_a_program_that_cannot_run_here_is_said_before_anything_is_started(fake: Fake) -> None:
     spec = fake()
     (spec.engine_root / "llama-server").write_text("#!/bin/sh\necho 'libcuda.so.1: cannot open' >&2\nexit 127\n")

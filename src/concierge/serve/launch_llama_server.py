@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -29,8 +30,14 @@ WANTED = (
     ("--offline",),
     ("--cors-origins", ""),
     ("--cache-ram", "512"),
+    # The plan has decided what goes where: the server's own fitting must not decide again.
+    ("--fit", "off"),
 )
 """Given where this build has them. Flags come and go between builds, and an unknown one ends the server."""
+
+NO_CONFIGURATION = os.devnull
+"""Newer builds read ``llama.cpp/config.ini`` below ``XDG_CONFIG_HOME`` or ``~/.config``, and with it tools for the
+model, further keys and anything else that a user once wanted of another server. Nothing can lie below this path."""
 
 
 def command(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
@@ -40,12 +47,13 @@ def command(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
         StartError: The program does not run.
     """
     program = spec.engine_root / (spec.executable or "llama-server")
+    environ = {**environ, "XDG_CONFIG_HOME": NO_CONFIGURATION}
     flags = _flags(program, environ)
     argv = [
         *(str(program), "--host", "127.0.0.1", "--port", "0"),
         *("--model", str(spec.model_path), "--alias", spec.model),
     ]
-    given = {"--parallel": "1", **dict(translate(spec, PARAMETERS))}
+    given = {"--parallel": "1", **_known(translate(spec, PARAMETERS), flags, program)}
     # The server divides its context among the requests that it takes at once.
     argv += ["--ctx-size", str(spec.context * int(given["--parallel"]))]
     for words in (*WANTED, _no_ui(flags)):
@@ -53,7 +61,25 @@ def command(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
             argv += words
     for flag, value in given.items():
         argv += [flag, value]
-    return Command(tuple(argv), {**environ, "LLAMA_API_KEY": key}, cwd=Path(spec.engine_root.anchor))
+    return Command(tuple(argv), {**environ, "LLAMA_API_KEY": key}, cwd=_nowhere(program))
+
+
+def _known(given: list[tuple[str, str]], flags: frozenset[str], program: Path) -> dict[str, str]:
+    # A build without this flag keeps no old prompts either: there is nothing to bound.
+    given = [(flag, value) for flag, value in given if flag in flags or flag != "--cache-ram"]
+    unknown = [flag for flag, _ in given if flag not in flags]
+    if unknown:
+        raise StartError(
+            f"This build of llama-server does not know {unknown[0]}.",
+            where=str(program),
+            hint="Choose another version of the engine, or leave that parameter out.",
+        )
+    return dict(given)
+
+
+def _nowhere(program: Path) -> Path:
+    """Return a folder without compute backends: the program also loads those that it finds in its working directory."""
+    return Path(program.anchor)
 
 
 def _no_ui(flags: frozenset[str]) -> tuple[str, ...]:
@@ -65,6 +91,7 @@ def _flags(program: Path, environ: Mapping[str, str]) -> frozenset[str]:
         run = subprocess.run(
             [str(program), "--help"],
             env=dict(environ),
+            cwd=_nowhere(program),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
