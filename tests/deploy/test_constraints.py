@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from concierge.catalog.types import Needs
+from concierge.deploy import constraints
 from concierge.deploy.constraints import Candidate, examine, number
 from concierge.deploy.planned import Rejected
 from concierge.machine.types import Driver, Libc, Library, Os, Usable
@@ -102,7 +104,30 @@ def test_a_build_without_rocm_s_libraries_needs_them_on_the_machine(make: Make) 
     for libraries in ((hip,), ()):
         verdict = examine(make.machine(gpu, libraries=libraries), build)
         assert isinstance(verdict, tuple)
-        assert verdict[0].unsure == ("needs the libraries of ROCm 10.0, and their version is not told",)
+        assert verdict[0].unsure == (
+            "needs the libraries of ROCm 10.0 or newer, and this machine does not say which it has",
+        )
+    assert rejection(examine(make.machine(gpu, libraries=(hip,), rocm="7.0.2"), build)) == (
+        "library",
+        "needs the libraries of ROCm 10.0 or newer; this machine has 7.0.2",
+    )
+    assert examine(make.machine(gpu, libraries=(hip,), rocm="10.0.1"), build) == (Candidate(build, gpu),)
+
+
+@pytest.mark.parametrize(("told", "met"), [("1.3.289", True), ("1.2", True), ("1.1.126", False), (None, None)])
+def test_the_vulkan_floor_is_held_against_the_device(make: Make, told: str | None, met: bool | None) -> None:
+    build = make.build("vulkan", needs=Needs(vulkan="1.2"))
+    verdict = examine(make.machine(make.gpu(vulkan=told)), build)
+    if met is False:
+        assert rejection(verdict) == ("vulkan", "needs Vulkan 1.2 or newer; this machine has 1.1.126")
+        return
+    assert isinstance(verdict, tuple)
+    assert bool(verdict[0].unsure) == (met is None)
+
+
+def test_every_need_that_an_entry_can_state_is_checked() -> None:
+    source = inspect.getsource(constraints)
+    assert [key for key in Needs.model_fields if f"needs.{key}" not in source] == []
 
 
 def test_the_macos_floor_is_kept(make: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import pytest
 
 from concierge.catalog import loader
 from concierge.config import Llm
-from concierge.deploy import doctor, listing, render, speed, weigh
+from concierge.deploy import doctor, listing, lock, render, speed, weigh
 from concierge.deploy.plan import Plan, plan
 from concierge.errors import NothingSuitableError
 from concierge.machine.bundle import load
@@ -48,8 +49,25 @@ def test_recorded_machine_gets_a_plan_and_its_accelerator_is_never_lost_silently
     assert found.accelerator in machine.usable_accelerators
     lost = {device.id for device in machine.devices if device.vendor in COMPUTING and device.kind != "virtual"}
     if found.accelerator == "cpu":
-        said = {finding.device for finding in findings if finding.id == "cpu-fallback" and finding.severity == "error"}
-        assert said == lost
+        fallbacks = [finding for finding in findings if finding.id == "cpu-fallback" and finding.severity == "error"]
+        assert {finding.device for finding in fallbacks} == lost
+        assert doctor.exit_code(findings) == 1 or not lost
+        for finding in fallbacks:
+            assert any(f"{name}: " in finding.cause for name in ("cuda", "rocm", "metal", "vulkan")), finding.cause
+            assert finding.evidence
+            assert finding.fix
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_recorded_vulkan_devices_tell_their_version(folder: Path) -> None:
+    for device in read(load(folder)).devices:
+        assert device.vulkan is not None or "vulkan" not in device.sources
+
+
+def test_the_lock_is_the_same_on_every_recorded_machine() -> None:
+    # It takes no machine at all; this holds it to that.
+    assert "machine" not in inspect.signature(lock.resolve).parameters
+    assert lock.dump(lock.resolve(Llm(), CATALOG)) == lock.dump(lock.resolve(Llm(), loader.load()))
 
 
 @pytest.mark.parametrize("name", ["01-strix-halo-carve-out", "02-strix-halo-container", "07-gb10-smi-not-available"])

@@ -62,6 +62,8 @@ def amd_tree(root: Path) -> None:
     write(root, "/sys/bus/pci/devices/0000:00:1f.3/class", "0x040300\n")
     write(root, "/sys/class/kfd/kfd/topology/nodes/1/properties", "gfx_target_version 110000\nlocation_id 768\n")
     write(root, "/dev/kfd", "")
+    write(root, "/opt/rocm/.info/version", "7.0.2-56\n")
+    write(root, "/opt/rocm/lib/libamdhip64.so.10", "")
     write(root, "/usr/lib/x86_64-linux-gnu/libvulkan.so.1", "")
 
 
@@ -75,6 +77,8 @@ def test_capture_reads_a_linux_tree_and_gives_its_device(tmp_path: Path) -> None
     assert [device.id for device in machine.devices] == ["0000:03:00.0"]
     assert machine.devices[0].gfx_target == "gfx1100"
     assert machine.memory.limit.bytes == 8 << 30
+    assert machine.rocm == "7.0.2"
+    assert machine.library("libamdhip64") == "/opt/rocm/lib/libamdhip64.so.10"
     assert machine.environment.snap
     assert bundle.environment == {"SNAP": "set"}
     assert "secret" not in bundle.files["/proc/cpuinfo"]

@@ -98,7 +98,6 @@ class Needs(Frozen):
 
     Attributes:
         glibc: Lowest glibc, such as ``2.35``.
-        libstdcxx: Lowest ``GLIBCXX`` symbol version, such as ``3.4.33``.
         driver: Lowest driver of the accelerator's vendor, such as ``580`` for NVIDIA.
         compute: CUDA compute capabilities that the build holds code for, lowest first. The build also runs on
             every newer one: the highest is shipped as portable code that the driver translates.
@@ -110,7 +109,6 @@ class Needs(Frozen):
     """
 
     glibc: str | None = None
-    libstdcxx: str | None = None
     driver: str | None = None
     compute: tuple[str, ...] | None = None
     gfx: tuple[str, ...] | None = None

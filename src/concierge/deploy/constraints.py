@@ -104,13 +104,15 @@ def _device(machine: Machine, build: Build, device: Device) -> Iterator[_Check]:
         yield _floor("compute", "compute capability", needs.compute[0], device.compute_capability)
     if needs.gfx:
         yield _gfx(needs.gfx, device.gfx_target)
+    if needs.vulkan is not None:
+        yield _floor("vulkan", "Vulkan", needs.vulkan, device.vulkan)
 
 
 def _rocm(machine: Machine, lowest: str) -> _Check:
     """The build carries none of ROCm's libraries. Where none were looked for, nothing is known of them."""
     if machine.libraries and machine.library("libamdhip64") is None:
         return _Check("library", False, f"needs the libraries of ROCm {lowest}; libamdhip64 is not installed")
-    return _Check("library", None, f"needs the libraries of ROCm {lowest}, and their version is not told")
+    return _floor("library", "the libraries of ROCm", lowest, machine.rocm)
 
 
 def _floor(cause: Cause, what: str, lowest: str, here: str | None) -> _Check:

@@ -26,6 +26,7 @@ _MEANT = 'Set llm.accelerator = "cpu" if the CPU is what you want.'
 
 _FIX: dict[Cause, str] = {
     "driver": "Update the device's driver to the version that is named.",
+    "vulkan": "Update the device's driver to one that speaks the Vulkan version that is named.",
     "library": "Install the libraries that are named.",
     "glibc": "Update the system, or run concierge through Nix, which brings its own glibc.",
     "os": "Update the operating system.",
@@ -99,10 +100,11 @@ def _concerns(entry: Rejected, device: Device) -> bool:
 
 
 def _remedy(machine: Machine, device: Device, against: Iterable[Rejected]) -> str:
-    """Return the probe's own remedy where it has one, or what would meet the constraints, in the builds' order."""
-    own = next((f.fix for f in machine.findings if f.device == device.id and f.fix and f.severity != "info"), None)
-    by_cause = dict.fromkeys(_FIX[entry.cause] for entry in against if entry.cause in _FIX)
-    return own or " Or: ".join(by_cause) or _MEANT
+    """Return every way out: what makes an accelerator usable, then what meets the constraints, in the builds' order."""
+    ways = [usable.fix for usable in device.accelerators.values() if not usable.ok]
+    ways += [_FIX[entry.cause] for entry in against if entry.cause in _FIX]
+    own = [f.fix for f in machine.findings if f.device == device.id and f.severity != "info"]
+    return " Or: ".join(dict.fromkeys(way for way in ways if way)) or next(filter(None, own), _MEANT)
 
 
 def _from_plan(machine: Machine, plan: Plan, running: Running) -> Iterator[Finding]:

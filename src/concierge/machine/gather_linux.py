@@ -13,6 +13,7 @@ from concierge.machine.bundle import Bundle
 from concierge.machine.gather import Part, ask, joined, names_in, nvml_folder, read_files
 from concierge.machine.memory import own_groups
 from concierge.machine.pci import DEVICES
+from concierge.machine.rocm import VERSION
 from concierge.machine.vulkan import ICD_FOLDERS
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _FILES = (
     "/run/.containerenv", "/sys/fs/cgroup/cpu.max", "/proc/driver/nvidia/version", "/proc/device-tree/model",
     "/proc/device-tree/compatible", "/etc/nv_tegra_release", "/sys/module/amdgpu/version",
     "/sys/module/ttm/parameters/pages_limit", "/sys/class/dmi/id/sys_vendor", "/sys/class/dmi/id/product_name",
+    VERSION,
 )  # fmt: skip
 _DEVICE_FILES = (
     "vendor", "device", "resource", "board_info", "product_name", "mem_info_vram_total", "mem_info_vram_used",
@@ -37,7 +39,8 @@ _LIBRARIES = {
     "libnvidia-ml": ("libnvidia-ml.so.1",),
     "libvulkan": ("libvulkan.so.1",),
     "libcudart": ("libcudart.so.13", "libcudart.so.12"),
-    "libamdhip64": ("libamdhip64.so.7", "libamdhip64.so.6"),
+    # The number in the name is ROCm's, and which one a build wants is for the planner.
+    "libamdhip64": tuple(f"libamdhip64.so.{major}" for major in range(19, 4, -1)),
     "libhsa-runtime64": ("libhsa-runtime64.so.1",),
     "libze_loader": ("libze_loader.so.1",),
 }

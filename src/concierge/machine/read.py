@@ -44,6 +44,7 @@ def read(bundle: Bundle) -> Machine:
         environment=environment,
         libraries=tuple(Library(name, path) for name, path in sorted(bundle.libraries.items())),
         vulkan_icds=vulkan.icds(bundle),
+        rocm=rocm.installed(bundle),
     )
     return replace(machine, findings=doctor.findings(bundle, machine, verdicts))
 

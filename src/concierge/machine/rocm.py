@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from concierge.machine.parse import found
 from concierge.machine.verdict import Verdict, no, yes
 
 if TYPE_CHECKING:
     from concierge.machine.bundle import Bundle
     from concierge.machine.types import Device, Environment
+
+VERSION = "/opt/rocm/.info/version"
 
 SUPPORTED = {
     "gfx906", "gfx908", "gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1101", "gfx1102",
@@ -23,12 +26,17 @@ _CONTAINER = "Start the container with --device /dev/kfd --device /dev/dri --gro
 def verdict(bundle: Bundle, device: Device, environment: Environment) -> Verdict:
     """Return whether ROCm is usable on ``device``."""
     if bundle.system != "linux":
-        return no("rocm-platform", "the ROCm builds that concierge knows are for Linux", expected=True)
+        return no("rocm-platform", "concierge uses ROCm on Linux only", expected=True)
     if bundle.platform.get("machine", "") not in ("x86_64", "amd64"):
         return no("rocm-arm64", "there is no ROCm for this processor", fix="Use Vulkan.", expected=True)
     checks = (_hidden(bundle), _access(bundle, device, environment), _target(bundle, device))
     failed = next((check for check in checks if check is not None), None)
     return failed or yes("the compute device is open to this user", f"{device.gfx_target} through {_node(bundle)}")
+
+
+def installed(bundle: Bundle) -> str | None:
+    """Return the version of the ROCm that is installed, or None when nothing says it."""
+    return found(bundle.text(VERSION), r"^(\d+\.\d+(?:\.\d+)?)") or None
 
 
 def _node(bundle: Bundle) -> str:

@@ -38,6 +38,7 @@ class Sighting:
     driver: Driver = field(default_factory=Driver)
     compute_capability: str | None = None
     gfx_target: str | None = None
+    vulkan: str | None = None
     identity: bool = True
 
 
@@ -86,6 +87,7 @@ def _device(sighting: Sighting, index: int) -> Device:
         driver=sighting.driver,
         compute_capability=sighting.compute_capability,
         gfx_target=sighting.gfx_target,
+        vulkan=sighting.vulkan,
         sources=(sighting.source,),
     )
 
@@ -104,6 +106,7 @@ def _joined(device: Device, sighting: Sighting) -> Device:
         ),
         compute_capability=device.compute_capability or sighting.compute_capability,
         gfx_target=device.gfx_target or sighting.gfx_target,
+        vulkan=device.vulkan or sighting.vulkan,
         sources=tuple(dict.fromkeys((*device.sources, sighting.source))),
     )
 

@@ -46,11 +46,12 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """Whether an accelerator can be used, why or why not, and what says so."""
+    """Whether an accelerator can be used, why or why not, what says so, and what would make it usable."""
 
     ok: bool
     reason: str
     evidence: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class Device:
         pci_id: ``vendor:device`` in hexadecimal, such as ``10de:2684``; None off the bus.
         compute_capability: CUDA's, such as ``8.9``.
         gfx_target: AMD's, such as ``gfx1100``.
+        vulkan: The Vulkan version that its driver speaks, such as ``1.3.289``; None when Vulkan does not list it.
         accelerators: Each accelerator that could concern this device, usable or not, with the reason.
         sources: The probes that saw it.
     """
@@ -110,6 +112,7 @@ class Device:
     driver: Driver = Driver()
     compute_capability: str | None = None
     gfx_target: str | None = None
+    vulkan: str | None = None
     accelerators: Mapping[Accelerator, Usable] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
 
@@ -223,6 +226,7 @@ class Machine:
 
     Attributes:
         system: Named as Nix does; None on a platform that has no name there.
+        rocm: Version of the ROCm that is installed, such as ``7.0.2``; None when nothing says it.
     """
 
     system: System | None
@@ -234,6 +238,7 @@ class Machine:
     environment: Environment = Environment()
     libraries: tuple[Library, ...] = ()
     vulkan_icds: tuple[str, ...] = ()
+    rocm: str | None = None
     findings: tuple[Finding, ...] = ()
 
     @property

@@ -29,4 +29,5 @@ def yes(reason: str, evidence: str = "") -> Verdict:
 
 def no(finding: str, reason: str, *, evidence: str = "", fix: str = "", expected: bool = False) -> Verdict:
     """Return the verdict that it cannot be used, with the finding that says so."""
-    return Verdict(Usable(ok=False, reason=reason, evidence=evidence), id=finding, fix=fix, expected=expected)
+    usable = Usable(ok=False, reason=reason, evidence=evidence, fix=fix)
+    return Verdict(usable, id=finding, fix=fix, expected=expected)

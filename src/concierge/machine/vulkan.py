@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from concierge.machine.parse import VENDORS, amount, hex_id, integer, pci_address, words
+from concierge.machine.parse import VENDORS, amount, found, hex_id, integer, pci_address, words
 from concierge.machine.sighting import Sighting
 from concierge.machine.types import Amount, Device, DeviceKind, DeviceMemory, Driver, Environment
 from concierge.machine.verdict import Verdict, no, yes
@@ -28,6 +28,7 @@ _PACKAGES = {
     "intel": "Install Mesa's Vulkan driver (Debian, Ubuntu, Fedora: mesa-vulkan-drivers; Arch: vulkan-intel).",
     "nvidia": "Install the driver's Vulkan part (Debian: nvidia-vulkan-icd; Ubuntu: libnvidia-gl-*).",
 }
+_WINDOWS = "Install the vendor's newest graphics driver: this one has no Vulkan driver for the chip."
 _GROUPS = "sudo usermod -aG render,video $USER, then log out and in again"
 
 
@@ -72,6 +73,7 @@ def _sighting(bundle: Bundle, record: Mapping[str, Any]) -> Sighting:
         kind=kind,
         memory=_memory(listed, kind),
         driver=Driver(version=words(record.get("driver_info")) or None),
+        vulkan=found(words(record.get("api")), r"^(\d+\.\d+(?:\.\d+)?)$") or None,
         # On Linux the bus decides what is there, except in WSL and off the bus (Arm boards), where it shows nothing.
         identity=bundle.system != "linux" or not bundle.below("/sys/bus/pci/devices") or _in_wsl(bundle),
     )
@@ -120,6 +122,10 @@ def _hidden(bundle: Bundle) -> Verdict | None:
 
 
 def _missing(bundle: Bundle, device: Device, environment: Environment) -> Verdict:
+    if "libvulkan" not in bundle.libraries and bundle.system == "windows":
+        return no(
+            "vulkan-loader-missing", "the Vulkan loader is not installed", evidence="no vulkan-1.dll", fix=_WINDOWS
+        )
     if "libvulkan" not in bundle.libraries:
         fix = "Install the Vulkan loader (Debian, Ubuntu: libvulkan1; Fedora: vulkan-loader) and a driver for the card."
         return no("vulkan-loader-missing", "the Vulkan loader is not installed", evidence="no libvulkan.so.1", fix=fix)
@@ -133,8 +139,7 @@ def _missing(bundle: Bundle, device: Device, environment: Environment) -> Verdic
         return no("render-permission", "this user may not open the render node", evidence=closed, fix=fix)
     package = _PACKAGES.get(device.vendor, "Install the vendor's Vulkan driver.")
     if bundle.system == "windows":
-        fix = "Install the vendor's newest graphics driver: this one has no Vulkan driver for the chip."
-        return no("vulkan-no-device", "Vulkan lists no device for it", evidence=_listed(bundle), fix=fix)
+        return no("vulkan-no-device", "Vulkan lists no device for it", evidence=_listed(bundle), fix=_WINDOWS)
     if not any(_serves(path, device.vendor) for path in icds(bundle)):
         return no(
             "vulkan-icd-missing", "no Vulkan driver for it is installed", evidence=_installed(bundle), fix=package
