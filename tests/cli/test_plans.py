@@ -317,3 +317,12 @@ def until(true: object, seconds: float = 5) -> None:
     while not true():  # type: ignore[operator]
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.01)
+
+
+def test_the_lists_and_the_plan_say_the_same_of_what_is_fetched(environ: dict[str, str], folder: Path) -> None:
+    plan = json.loads(concierge("plan", "-m", "smollm2-135m", "--json", environ=environ, folder=folder).stdout)
+    models = json.loads(concierge("models", "--json", environ=environ, folder=folder).stdout)
+    engines = json.loads(concierge("engines", "--json", environ=environ, folder=folder).stdout)
+    listed = [row["size"] for row in engines if row["name"] == plan["build"]]
+    listed += [row["size"] for row in models if row["name"] == plan["model"]]
+    assert listed == [change["bytes"] for change in plan["changes"][:2]]

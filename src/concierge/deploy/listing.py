@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from concierge.deploy import rank
+from concierge.deploy.changes import fetched
 from concierge.deploy.constraints import examine
 from concierge.deploy.planned import Rejected, build_name
 from concierge.deploy.weigh import estimate
@@ -104,7 +105,7 @@ def _row(model: Model, accelerator: Accelerator | None, judged: Judged | None) -
         accelerator=accelerator if fits else None,
         reason=reason,
         memory=None if found is None else found.memory,
-        size=model.size,
+        size=sum(map(fetched, model.artefact)),
         slow=None if found is None else found.slow,
         fast=None if found is None else found.fast,
         speed_source="unknown" if found is None else found.source,
@@ -126,7 +127,7 @@ def _engine(build: Build, *, fits: bool, reason: str) -> EngineRow:
         accelerator=build.accelerator,
         fits=fits,
         reason=reason,
-        size=build.size,
+        size=sum(map(fetched, build.artefact)),
         licence=build.licence,
         proven=build.proven,
     )
