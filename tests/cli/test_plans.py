@@ -19,9 +19,11 @@ COMMIT = "9" * 40
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
+    # Where a package is tested before it is installed, the program itself is found through PYTHONPATH.
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     # A port where nothing listens: whatever runs on this machine, nothing is adopted.
     return {
-        "PATH": os.environ["PATH"],
+        **kept,
         "HOME": str(tmp_path / "home"),
         "CONCIERGE_HOME": str(tmp_path / "state"),
         "CONCIERGE_LLM_BASE_URL": "http://127.0.0.1:9/v1",
