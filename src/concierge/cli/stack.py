@@ -106,10 +106,10 @@ class Stack:
         Raises:
             ConfigError: ``locked`` is set and the lock is missing or answers another configuration.
         """
-        from concierge.cli.locking import pinned
-
         found = self.generations.find(self.asked)
         if found is None and self.config.locked:
+            from concierge.cli.locking import pinned
+
             pinned(self.config, self.folder, self.say)
         return found
 
