@@ -99,6 +99,17 @@ def test_a_second_run_finds_the_server_and_changes_nothing(place: Place) -> None
     assert (place.servers(), sorted(place.home.rglob("*"))) == (before, files)
 
 
+def test_a_warm_run_reads_no_catalogue(place: Place) -> None:
+    place("up", *MODEL)
+    place.environ["PYTHONPROFILEIMPORTTIME"] = "1"
+    code, _, imported = place("run", *MODEL, QUESTION)
+    assert code == 0
+    assert "concierge.deploy.generation" in imported
+    assert [
+        name for name in ("pydantic", "concierge.catalog.types", "concierge.machine") if f" {name}\n" in imported
+    ] == []
+
+
 def test_status_follows_up_and_down(place: Place) -> None:
     states = []
     for command in (("up", *MODEL), ("down",)):
