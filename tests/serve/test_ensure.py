@@ -118,6 +118,14 @@ def test_the_smallest_model_is_no_substitute_for_the_one_that_was_asked_for(plac
         ask(place, base_url=peer.base_url, engine="remote")
 
 
+@pytest.mark.parametrize("llm", [{"local_llm_start_cmd": ["ollama", "serve"]}, {"engine": "vllm"}])
+def test_an_ollama_without_any_model_is_said_to_serve_none(place: Place, llm: dict[str, Any]) -> None:
+    with foreign({"object": "list", "data": None}) as peer, pytest.raises(EndpointError) as caught:
+        ask(place, base_url=peer.base_url, **llm)
+    assert caught.value.what == f"The server at {peer.base_url} serves no model at all, not `llama3`."
+    assert caught.value.hint == "Add `llama3` to that server, or change `base_url`."
+
+
 def test_a_server_is_asked_with_its_key(place: Place) -> None:
     place.environ["SECRET"] = "from the environment"
     with foreign(listing("llama3")) as peer:

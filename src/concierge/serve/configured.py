@@ -71,7 +71,8 @@ def same_model(one: str, other: str) -> bool:
 
 
 def _entries(document: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
-    data = document.get("data")
+    # Ollama without any model says null, not an empty list.
+    data = document.get("data") or ([] if document.get("object") == "list" else None)
     if not isinstance(data, list):
         return None
     return [entry for entry in data if isinstance(entry, dict) and isinstance(entry.get("id"), str)]

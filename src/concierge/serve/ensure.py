@@ -132,11 +132,12 @@ def _occupied(sight: Sight) -> EndpointError:
 
 def _lacks(sight: Sight) -> EndpointError:
     wanted, url = sight.endpoint.model, sight.endpoint.base_url
-    served = ", ".join(sight.models[:8]) or "no model at all"
+    served = ", ".join(sight.models[:8])
+    choose = "Set `model` to one of them, add" if served else "Add"
     return EndpointError(
-        f"The server at {url} serves {served}, not `{wanted}`.",
+        f"The server at {url} serves {served or 'no model at all'}, not `{wanted}`.",
         where=url,
-        hint=f"Set `model` to one of them, add `{wanted}` to that server, or change `base_url`.",
+        hint=f"{choose} `{wanted}` to that server, or change `base_url`.",
     )
 
 
