@@ -42,6 +42,8 @@ class Place:
             "CONCIERGE_HOME": str(self.home / "state"),
             # Nothing listens there, whatever else runs on this machine.
             "CONCIERGE_LLM_BASE_URL": "http://127.0.0.1:9/v1",
+            # The same words every time.
+            "CONCIERGE_LLM_TEMPERATURE": "0",
             # The store is full: whoever asks an index all the same fails at once.
             "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
         }
