@@ -104,8 +104,12 @@ def write_first(config: Config, say: Callable[[str], None], folder: Path | None 
         FetchError: As ``write``.
     """
     folder = folder or Path()
-    if (folder / "concierge.toml").is_file() and not (folder / locks.FILE).exists():
+    if not (folder / "concierge.toml").is_file() or (folder / locks.FILE).exists():
+        return
+    if os.access(folder, os.W_OK):
         write(config, say, folder)
+    else:
+        say(f"{folder.absolute()} is read-only: going on without a {locks.FILE}.")
 
 
 def describer(say: Callable[[str], None]) -> Describe:
