@@ -65,7 +65,23 @@ concierge_vulkan() {
       *) VK_DRIVER_FILES=${VK_DRIVER_FILES:+$VK_DRIVER_FILES:}$concierge_icd ;;
     esac
   done
+  concierge_nvidia_vulkan
   if [ -n "${VK_DRIVER_FILES-}" ]; then export VK_DRIVER_FILES; fi
+}
+
+# NVIDIA's driver is a Vulkan driver through its EGL library as well, which needs nothing of X11. It loads its parts
+# by name, so they are linked beside it; the description that the loader reads is written anew, with that path.
+concierge_nvidia_vulkan() {
+  concierge_egl=$(concierge_library libEGL_nvidia.so.0)
+  [ -n "$concierge_egl" ] || return 0
+  concierge_links=$(concierge_private_folder)
+  for concierge_found in "$concierge_egl" "${concierge_egl%/*}"/libnvidia-*.so.*; do
+    [ ! -e "$concierge_found" ] || "$concierge_coreutils/ln" -sfn "$concierge_found" "$concierge_links/${concierge_found##*/}"
+  done
+  printf '{"file_format_version": "1.0.1", "ICD": {"library_path": "%s", "api_version": "1.3.0"}}\n' \
+    "$concierge_links/libEGL_nvidia.so.0" >"$concierge_links/nvidia_icd.json"
+  VK_DRIVER_FILES=${VK_DRIVER_FILES:+$VK_DRIVER_FILES:}$concierge_links/nvidia_icd.json
+  export LD_LIBRARY_PATH="$concierge_links${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 }
 
 if [ ! -e "$concierge_host/run/opengl-driver/lib" ]; then

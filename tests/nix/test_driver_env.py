@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -127,6 +128,17 @@ def test_vulkan_uses_mesa_of_the_same_nixpkgs_and_never_the_cpu_in_disguise(host
     names = [Path(file).name for file in environment["VK_DRIVER_FILES"].split(":")]
     assert names == ["intel_icd.x86_64.json", "radeon_icd.x86_64.json"]
     assert "LD_LIBRARY_PATH" not in environment
+
+
+def test_vulkan_on_nvidia_uses_the_hosts_driver_without_the_rest_of_its_folder(host: Host) -> None:
+    parts = ("libEGL_nvidia.so.0", "libnvidia-eglcore.so.580.82.07", "libnvidia-glsi.so.580.82.07")
+    host.add(*(f"{MULTIARCH}/{name}" for name in (*parts, "libc.so.6", "libX11.so.6")))
+    environment, _ = host.start("vulkan")
+    private = Path(environment["LD_LIBRARY_PATH"])
+    described = Path(environment["VK_DRIVER_FILES"].split(":")[-1])
+    assert {link.name for link in private.iterdir()} == {*parts, "nvidia_icd.json"}
+    assert json.loads(described.read_text())["ICD"]["library_path"] == str(private / "libEGL_nvidia.so.0")
+    assert (private / "libEGL_nvidia.so.0").readlink() == Path(f"{host.root}{MULTIARCH}/libEGL_nvidia.so.0")
 
 
 @pytest.mark.parametrize("variable", ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"])
