@@ -25,6 +25,8 @@ FAKE = Path(__file__).parents[1] / "serve" / "fake_llama_server.py"
 CHANGES = {
     'json.loads(Path(options.model).read_text(encoding="utf-8"))': "{}",
     "parser.parse_args()": "parser.parse_known_args()[0]",
+    # What the plan asks for; this server need only know the words.
+    '"--gpu-layers")': '"--gpu-layers", "--batch-size", "--ubatch-size")',
 }
 PINNED = "github:NixOS/nixpkgs/nixos-26.05"
 
