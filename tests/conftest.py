@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.make import Make
 
 from concierge.catalog.loader import load
 from concierge.deploy.apply import apply
@@ -20,6 +21,12 @@ from concierge.deploy.store import Store
 if TYPE_CHECKING:
     from concierge.catalog.types import Build
     from concierge.deploy.spec import ServerSpec
+
+
+@pytest.fixture(scope="session")
+def make() -> Make:
+    return Make()
+
 
 WHEELS = "CONCIERGE_TEST_WHEELS"
 """A folder with the pinned wheels, for machines without a package index."""

@@ -13,7 +13,7 @@ from concierge.deploy.planned import Rejected
 from concierge.machine.types import Driver, Libc, Library, Os, Usable
 
 if TYPE_CHECKING:
-    from tests.deploy.conftest import Make
+    from tests.make import Make
 
 
 def rejection(verdict: tuple[Candidate, ...] | Rejected) -> tuple[str, str]:

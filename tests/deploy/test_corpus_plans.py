@@ -11,9 +11,10 @@ import pytest
 
 from concierge.catalog import loader
 from concierge.config import Llm
-from concierge.deploy import doctor, listing, lock, render, speed, weigh
+from concierge.deploy import doctor, listing, lock, render, weigh
 from concierge.deploy.plan import Plan, plan
 from concierge.errors import NothingSuitableError
+from concierge.fit import speed
 from concierge.machine.bundle import load
 from concierge.machine.read import read
 

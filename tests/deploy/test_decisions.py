@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 from concierge.catalog import loader
 from concierge.config import Llm
-from concierge.deploy import speed
 from concierge.deploy.plan import plan
 from concierge.errors import NothingSuitableError
+from concierge.fit import speed
 from concierge.machine.types import Device, DeviceMemory, Driver, Machine, Os, Usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.deploy.conftest import Make
+    from tests.make import Make
 
     At = Callable[[Make, float | None], Machine]
 
@@ -169,6 +169,6 @@ def test_more_bandwidth_never_picks_a_worse_model(make: Make, gib: float, one: i
 
 
 if __name__ == "__main__":
-    from tests.deploy.conftest import Make as Maker
+    from tests.make import Make as Maker
 
     print(table(Maker()), end="")  # noqa: T201  # writing is what it is run for

@@ -13,7 +13,7 @@ from concierge.errors import NothingSuitableError
 from concierge.machine.types import Amount, Device, DeviceMemory, Driver, Finding, Libc, MemoryFacts, Usable
 
 if TYPE_CHECKING:
-    from tests.deploy.conftest import Make
+    from tests.make import Make
 
     from concierge.machine.types import Machine
 

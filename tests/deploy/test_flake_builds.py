@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tests.deploy.conftest import Make
+    from tests.make import Make
 
     from concierge.catalog.types import Build, System
 

@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from concierge.deploy.foreign import Describer
-from concierge.deploy.gguf import read_header
-from concierge.deploy.gguf_facts import facts_of
 from concierge.deploy.hub import HttpHub
 from concierge.deploy.reference import Hub, Local
+from concierge.gguf.facts import facts_of
+from concierge.gguf.header import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from concierge.deploy import listing
 from concierge.machine.types import Libc
 
 if TYPE_CHECKING:
-    from tests.deploy.conftest import Make
+    from tests.make import Make
 
 GIB = 1 << 30
 

@@ -15,7 +15,7 @@ from concierge.errors import ConfigError, NothingSuitableError
 from concierge.machine.types import DeviceMemory, Libc, Os, Usable
 
 if TYPE_CHECKING:
-    from tests.deploy.conftest import Make
+    from tests.make import Make
 
 COMMIT = "23749fefcc72300e3a2ad315e1317431b06b590a"
 MIB = 1 << 20

@@ -9,7 +9,7 @@ from concierge.deploy.store import digest
 from concierge.machine.types import Usable
 
 if TYPE_CHECKING:
-    from tests.deploy.conftest import Make
+    from tests.make import Make
 
     from concierge.catalog.types import Model
     from concierge.deploy.rank import Weigh

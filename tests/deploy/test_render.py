@@ -13,7 +13,7 @@ from concierge.endpoint import Endpoint
 from concierge.machine.types import Libc
 
 if TYPE_CHECKING:
-    from tests.deploy.conftest import Make
+    from tests.make import Make
 
 MIB = 1 << 20
 

@@ -7,7 +7,7 @@ from concierge.deploy.weigh import estimate
 from concierge.machine.types import DeviceMemory
 
 if TYPE_CHECKING:
-    from tests.deploy.conftest import Make
+    from tests.make import Make
 
 GIB = 1 << 30
 

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from concierge.deploy import fit
-from concierge.deploy.gguf import read_header
-from concierge.deploy.gguf_facts import facts_of, weight_bytes
-from concierge.deploy.gguf_readers import FileReader
 from concierge.deploy.serving import PARAMETERS
 from concierge.errors import StartError
+from concierge.fit import memory
+from concierge.gguf.facts import facts_of, weight_bytes
+from concierge.gguf.header import read_header
+from concierge.gguf.readers import FileReader
 from concierge.serve import probe, processes
 from concierge.serve.stop import Stopped
 
@@ -253,8 +253,8 @@ def test_its_own_estimate_of_memory_is_ours_but_for_the_logits_of_a_whole_batch(
     [theirs] = [tuple(map(int, line.split()[1:])) for line in run.stdout.splitlines() if line.startswith("Host ")]
     header = read_header(FileReader(spec.model_path), name=spec.model)
     facts = facts_of(header, name=spec.model)
-    ours = fit.estimate(
+    ours = memory.estimate(
         facts, weight_bytes(header, file_size=spec.model_path.stat().st_size), context=context, gpu_layers=0
     ).host
-    assert theirs[:2] == (ours.weights // fit.MIB, ours.kv // fit.MIB)
-    assert ours.compute // fit.MIB <= theirs[2] <= (ours.compute + 512 * facts.vocab * 4) // fit.MIB
+    assert theirs[:2] == (ours.weights // memory.MIB, ours.kv // memory.MIB)
+    assert ours.compute // memory.MIB <= theirs[2] <= (ours.compute + 512 * facts.vocab * 4) // memory.MIB

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from concierge.catalog.types import Artefact, Chat, HttpsSource, Model, PathSource
-from concierge.deploy.gguf import Header, read_header
-from concierge.deploy.gguf_facts import facts_of
-from concierge.deploy.gguf_readers import FileReader
 from concierge.deploy.reference import Hub, Local
 from concierge.deploy.store import human
 from concierge.errors import ArtefactError, ConfigError
+from concierge.gguf.facts import facts_of
+from concierge.gguf.header import Header, read_header
+from concierge.gguf.readers import FileReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from concierge.catalog.types import Thinking
-    from concierge.deploy.gguf import Reader
+    from concierge.gguf.header import Reader
 
 _QUANT = re.compile(r"(?:^|[-._])((?:UD-)?I?Q\d\w*|BF16|F16|F32|MXFP4\w*)(?:[-.]|$)", re.IGNORECASE)
 _CHUNK = 1 << 20

@@ -8,9 +8,9 @@ from urllib.parse import quote, urljoin
 
 from concierge.deploy import hub_access
 from concierge.deploy.foreign import Describer, HubFile, silence
-from concierge.deploy.gguf_readers import HttpReader
 from concierge.deploy.reference import Hub
 from concierge.errors import ConfigError, FetchError
+from concierge.gguf.readers import HttpReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from concierge.catalog.loader import load
-from concierge.deploy.fit import GIB, estimate
+from concierge.fit.memory import GIB, estimate
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Catalog, Model

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.deploy import fit, speed
 from concierge.deploy.planned import Estimate
 from concierge.deploy.serving import PROMPT_CACHE_MIB, UBATCH
+from concierge.fit import memory, speed
 from concierge.machine.budget import cpu_budget, device_budget
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Gguf, Model
     from concierge.deploy.constraints import Candidate
-    from concierge.deploy.speed import Bandwidth, MemoryKind, Speed
+    from concierge.fit.speed import Bandwidth, MemoryKind, Speed
     from concierge.machine.types import Device, DeviceKind, Machine
 
 _KINDS: dict[DeviceKind, MemoryKind] = {"discrete": "discrete", "integrated": "integrated", "unified": "unified"}
@@ -39,7 +39,7 @@ def estimate(machine: Machine, model: Model, candidate: Candidate, *, context: i
 
 def _memory(facts: Gguf, weights: int, device: Device | None, capacity: int | None, context: int) -> int:
     """Return the bytes needed of the memory that limits: the device's, or the one pool when it shares the CPU's."""
-    need = fit.estimate(
+    need = memory.estimate(
         facts,
         weights,
         context=context,
@@ -47,7 +47,7 @@ def _memory(facts: Gguf, weights: int, device: Device | None, capacity: int | No
         gpu_layers=0 if device is None else None,
         margin=_margin(device, capacity),
     )
-    host = need.host_total + PROMPT_CACHE_MIB * fit.MIB
+    host = need.host_total + PROMPT_CACHE_MIB * memory.MIB
     if device is None:
         return host
     return need.device_total + (host if _shares_memory(device) else 0)
@@ -55,7 +55,7 @@ def _memory(facts: Gguf, weights: int, device: Device | None, capacity: int | No
 
 def _margin(device: Device | None, capacity: int | None) -> int:
     """Return what is left free beside the model: the CPU's budget is already less the system's own share."""
-    return 0 if device is None else fit.margin_for(capacity or 0)
+    return 0 if device is None else memory.margin_for(capacity or 0)
 
 
 def _shares_memory(device: Device) -> bool:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog.loader import load
-from concierge.deploy import fit
 from concierge.deploy.fetch import Fetcher
-from concierge.deploy.fit import MIB
-from concierge.deploy.gguf import read_header
-from concierge.deploy.gguf_facts import facts_of, weight_bytes
-from concierge.deploy.gguf_readers import FileReader
 from concierge.deploy.progress import Silent
 from concierge.deploy.sources.pypi import Pypi
 from concierge.deploy.store import Store
+from concierge.fit import memory
+from concierge.fit.memory import MIB
+from concierge.gguf.facts import facts_of, weight_bytes
+from concierge.gguf.header import read_header
+from concierge.gguf.readers import FileReader
 from concierge.serve.launch import with_companions
 
 if TYPE_CHECKING:
@@ -108,19 +108,19 @@ def test_the_header_of_the_real_model_says_what_the_catalogue_says(facts: Gguf) 
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
 @pytest.mark.parametrize("context", [512, 2048, 8192])
 def test_the_engine_allocates_what_the_formula_says(
-    engine: Path, model: Path, facts: Gguf, context: int, kind: fit.KvType
+    engine: Path, model: Path, facts: Gguf, context: int, kind: memory.KvType
 ) -> None:
     buffers = printed(engine, model, context, kind)
-    cache = fit.kv_bytes(facts, context=context, kv_type_k=kind, kv_type_v=kind) / MIB
+    cache = memory.kv_bytes(facts, context=context, kv_type_k=kind, kv_type_v=kind) / MIB
     assert cache == pytest.approx(buffers["KV"], abs=ROUNDED)
     header = read_header(FileReader(model), name=model.name)
     weights = weight_bytes(header, file_size=model.stat().st_size) / MIB
     assert weights == pytest.approx(buffers["model"], abs=ROUNDED)
-    compute = fit.compute_bytes(facts, context=context) / MIB
+    compute = memory.compute_bytes(facts, context=context) / MIB
     assert compute == pytest.approx(buffers["compute"], abs=COMPUTE_TOLERANCE)
 
 
 def test_the_estimate_is_never_below_what_the_engine_takes(engine: Path, model: Path, facts: Gguf) -> None:
     buffers = printed(engine, model, 2048, "f16")
-    needed = fit.estimate(facts, model.stat().st_size, context=2048, gpu_layers=0, margin=0)
+    needed = memory.estimate(facts, model.stat().st_size, context=2048, gpu_layers=0, margin=0)
     assert needed.host_total / MIB >= sum(buffers.values())

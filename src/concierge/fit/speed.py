@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
 
-from concierge.deploy.fit import KvType, kv_read_bytes
+from concierge.fit.memory import KvType, kv_read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -180,7 +180,7 @@ def _words(name: str) -> tuple[str, ...]:
 
 @functools.cache
 def _document() -> Mapping[str, Mapping[str, Any]]:
-    return tomllib.loads((files("concierge.deploy") / "bandwidth.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((files("concierge.fit") / "bandwidth.toml").read_text(encoding="utf-8"))
 
 
 @functools.cache

@@ -6,8 +6,6 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from concierge.catalog.types import Artefact, Build, Chat, Gguf, HttpsSource, Model, Needs
 from concierge.machine.types import (
     Amount,
@@ -108,8 +106,3 @@ class Make:
             artefact=(self.artefact(f"{name}.gguf", size),),
         )
         return ordinary.model_copy(update=facts)
-
-
-@pytest.fixture(scope="session")
-def make() -> Make:
-    return Make()

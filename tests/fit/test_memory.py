@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from concierge.catalog.loader import load
 from concierge.catalog.types import Gguf, Recurrent
-from concierge.deploy import fit
-from concierge.deploy.fit import GIB, MIB
+from concierge.fit import memory
+from concierge.fit.memory import GIB, MIB
 
 CATALOG = load()
 
@@ -44,10 +44,10 @@ TABLE = {
 def test_the_cache_weighs_what_the_table_says(name: str) -> None:
     layers, heads, kib, *gib, kib_q8 = TABLE[name]
     facts = dense(int(layers), int(heads))
-    assert fit.kv_bytes_per_token(facts) == kib * 1024
-    assert fit.kv_bytes_per_token(facts, kv_type_k="q8_0", kv_type_v="q8_0") == kib_q8 * 1024
+    assert memory.kv_bytes_per_token(facts) == kib * 1024
+    assert memory.kv_bytes_per_token(facts, kv_type_k="q8_0", kv_type_v="q8_0") == kib_q8 * 1024
     for context, wanted in zip((4096, 8192, 16384, 32768), gib, strict=True):
-        exact = fit.kv_bytes(facts, context=context)
+        exact = memory.kv_bytes(facts, context=context)
         assert exact == kib * 1024 * context
         # The table is rounded to two digits.
         assert exact / GIB == pytest.approx(wanted, abs=0.0051)
@@ -73,7 +73,7 @@ def test_a_token_of_a_catalogued_model_costs_what_its_configuration_says(model: 
     entry = CATALOG.model(model)
     assert entry is not None
     assert entry.gguf is not None
-    assert fit.kv_bytes_per_token(entry.gguf) == kib * 1024
+    assert memory.kv_bytes_per_token(entry.gguf) == kib * 1024
 
 
 # What the engine printed for SmolLM2 135M: context, MiB of cache at f16, at q8_0, MiB of compute buffer at f16.
@@ -92,10 +92,10 @@ def test_the_buffers_are_those_that_the_engine_printed(context: int, f16: float,
     assert model is not None
     assert model.gguf is not None
     # 0.01: what is printed is rounded to two digits.
-    assert fit.kv_bytes(model.gguf, context=context) / MIB == pytest.approx(f16, abs=0.01)
-    quantised = fit.kv_bytes(model.gguf, context=context, kv_type_k="q8_0", kv_type_v="q8_0")
+    assert memory.kv_bytes(model.gguf, context=context) / MIB == pytest.approx(f16, abs=0.01)
+    quantised = memory.kv_bytes(model.gguf, context=context, kv_type_k="q8_0", kv_type_v="q8_0")
     assert quantised / MIB == pytest.approx(q8_0, abs=0.01)
-    assert fit.compute_bytes(model.gguf, context=context) / MIB == pytest.approx(compute, abs=0.25)
+    assert memory.compute_bytes(model.gguf, context=context) / MIB == pytest.approx(compute, abs=0.25)
 
 
 # Compute buffers that the engine printed for llama-shaped models of one's own making (vocabulary 49152, f16), at
@@ -116,102 +116,102 @@ def test_the_compute_buffer_follows_the_shape_of_the_model(
     facts = dense(2, 8, embedding=embedding, feed_forward=width, heads=16, vocab=49152)
     # Never less than the engine takes; more by the logits, and where attention is the wider part by a quarter.
     for context, printed in ((512, short), (4096, long)):
-        assert printed - 0.05 <= fit.compute_bytes(facts, context=context) / MIB <= printed * 1.35
+        assert printed - 0.05 <= memory.compute_bytes(facts, context=context) / MIB <= printed * 1.35
 
 
 def test_a_window_costs_its_width_and_one_batch_and_no_more() -> None:
     facts = dense(24, 8, head=64, pattern="wf", window=128)
     growing = 12 * 8 * 128 * 2
-    assert fit.kv_bytes_per_token(facts) == growing
+    assert memory.kv_bytes_per_token(facts) == growing
     # 128 tokens and a batch of 512, rounded up to whole groups of 256 cells.
-    assert fit.kv_bytes(facts, context=32768) == growing * 32768 + growing * 768
-    assert fit.kv_bytes(facts, context=512) == 2 * growing * 512
+    assert memory.kv_bytes(facts, context=32768) == growing * 32768 + growing * 768
+    assert memory.kv_bytes(facts, context=512) == 2 * growing * 512
 
 
 def test_windowed_layers_use_heads_of_their_own_size() -> None:
     facts = dense(6, 1, head=512, pattern="wwwwwf", window=1024, window_key_length=256, window_value_length=256)
     wide = facts.model_copy(update={"kv_heads": (8, 8, 8, 8, 8, 1)})
-    assert fit.kv_bytes(wide, context=8192) == 8192 * 1024 * 2 + 5 * 1536 * 8 * 512 * 2
+    assert memory.kv_bytes(wide, context=8192) == 8192 * 1024 * 2 + 5 * 1536 * 8 * 512 * 2
 
 
 def test_layers_that_share_a_cache_cost_nothing() -> None:
-    assert fit.kv_bytes(dense(4, 8, pattern="ffss"), context=4096) == fit.kv_bytes(dense(2, 8), context=4096)
+    assert memory.kv_bytes(dense(4, 8, pattern="ffss"), context=4096) == memory.kv_bytes(dense(2, 8), context=4096)
 
 
 def test_recurrent_layers_cost_a_state_that_does_not_grow() -> None:
     state = Recurrent(conv_kernel=4, inner_size=6144, state_size=128, group_count=16)
     facts = dense(64, 4, head=256, pattern="rrrf", recurrent=state)
-    assert fit.kv_bytes_per_token(facts) == 64 * 1024
+    assert memory.kv_bytes_per_token(facts) == 64 * 1024
     # 149.625 MiB is what Qwen3.5 27B is reported to hold for each request.
-    assert fit.state_bytes(facts) == 156_893_184
-    both = fit.estimate(facts, GIB, context=4096, parallel=2)
+    assert memory.state_bytes(facts) == 156_893_184
+    both = memory.estimate(facts, GIB, context=4096, parallel=2)
     assert both.device.state == 2 * 156_893_184
 
 
 def test_compressed_attention_keeps_one_row_for_keys_and_values() -> None:
-    assert fit.kv_bytes_per_token(dense(61, 1, head=576, latent=576)) == 61 * 576 * 2
+    assert memory.kv_bytes_per_token(dense(61, 1, head=576, latent=576)) == 61 * 576 * 2
 
 
 @pytest.mark.parametrize(
     ("kind", "thirty_two"),
     [("f32", 128), ("f16", 64), ("bf16", 64), ("q8_0", 34), ("q5_1", 24), ("q5_0", 22), ("q4_1", 20), ("q4_0", 18)],
 )
-def test_a_block_of_cached_elements_takes_what_ggml_takes(kind: fit.KvType, thirty_two: int) -> None:
+def test_a_block_of_cached_elements_takes_what_ggml_takes(kind: memory.KvType, thirty_two: int) -> None:
     facts = dense(1, 1, head=32)
-    assert fit.kv_bytes_per_token(facts, kv_type_k=kind, kv_type_v=kind) == 2 * thirty_two
+    assert memory.kv_bytes_per_token(facts, kv_type_k=kind, kv_type_v=kind) == 2 * thirty_two
 
 
 def test_keys_and_values_may_be_kept_differently() -> None:
-    assert fit.kv_bytes_per_token(dense(1, 1, head=32), kv_type_k="q8_0", kv_type_v="q4_0") == 34 + 18
+    assert memory.kv_bytes_per_token(dense(1, 1, head=32), kv_type_k="q8_0", kv_type_v="q4_0") == 34 + 18
 
 
 def test_each_request_has_a_context_of_its_own_unless_they_share_one() -> None:
     facts = dense(32, 8)
-    assert fit.kv_bytes(facts, context=4096, parallel=4) == 4 * fit.kv_bytes(facts, context=4096)
-    assert fit.kv_bytes(facts, context=4096, parallel=4, unified=True) == fit.kv_bytes(facts, context=4096)
+    assert memory.kv_bytes(facts, context=4096, parallel=4) == 4 * memory.kv_bytes(facts, context=4096)
+    assert memory.kv_bytes(facts, context=4096, parallel=4, unified=True) == memory.kv_bytes(facts, context=4096)
 
 
 def test_without_flash_attention_the_scores_of_a_batch_are_kept() -> None:
     facts = dense(32, 8)
-    more = fit.compute_bytes(facts, context=8192, flash_attention=False) - fit.compute_bytes(facts, context=8192)
+    more = memory.compute_bytes(facts, context=8192, flash_attention=False) - memory.compute_bytes(facts, context=8192)
     assert more == 512 * 8192 * 32 * 4
 
 
 def test_layers_that_stay_behind_are_counted_in_main_memory() -> None:
     facts = dense(32, 8, input_bytes=MIB)
-    none, half, whole = (fit.estimate(facts, 4 * GIB, context=4096, gpu_layers=n) for n in (0, 16, None))
+    none, half, whole = (memory.estimate(facts, 4 * GIB, context=4096, gpu_layers=n) for n in (0, 16, None))
     assert none.device_total == 0
-    assert none.host_total == none.host.total + fit.MARGIN
+    assert none.host_total == none.host.total + memory.MARGIN
     assert half.device.kv == half.host.kv == whole.device.kv // 2
     assert whole.host.total == MIB
     assert half.device.weights + half.host.weights == 4 * GIB
-    assert whole.device_total == whole.device.total + fit.MARGIN
+    assert whole.device_total == whole.device.total + memory.MARGIN
     assert whole.total == whole.device_total + MIB
 
 
 def test_a_small_device_keeps_half_the_margin() -> None:
-    assert fit.margin_for(4 * GIB) == 512 * MIB
-    assert fit.margin_for(6 * GIB) == GIB
+    assert memory.margin_for(4 * GIB) == 512 * MIB
+    assert memory.margin_for(6 * GIB) == GIB
 
 
 def test_the_largest_context_fits_and_the_next_one_does_not() -> None:
     facts = dense(32, 8)
     free = 8 * GIB
-    context = fit.largest_context(facts, 4 * GIB, free=free, most=131_072)
-    assert fit.estimate(facts, 4 * GIB, context=context).total <= free
-    assert fit.estimate(facts, 4 * GIB, context=context + 256).total > free
-    assert fit.largest_context(facts, 4 * GIB, free=GIB, most=131_072) == 0
-    assert fit.largest_context(facts, 4 * GIB, free=100 * GIB, most=8192) == 8192
+    context = memory.largest_context(facts, 4 * GIB, free=free, most=131_072)
+    assert memory.estimate(facts, 4 * GIB, context=context).total <= free
+    assert memory.estimate(facts, 4 * GIB, context=context + 256).total > free
+    assert memory.largest_context(facts, 4 * GIB, free=GIB, most=131_072) == 0
+    assert memory.largest_context(facts, 4 * GIB, free=100 * GIB, most=8192) == 8192
 
 
 @given(
     st.sampled_from([model.gguf for model in CATALOG.models if model.gguf]),
     st.integers(256, 200_000),
     st.integers(1, 8),
-    st.sampled_from(fit.KV_TYPES),
+    st.sampled_from(memory.KV_TYPES),
 )
-def test_more_context_never_needs_less(facts: Gguf, context: int, parallel: int, kind: fit.KvType) -> None:
+def test_more_context_never_needs_less(facts: Gguf, context: int, parallel: int, kind: memory.KvType) -> None:
     def needed(tokens: int) -> int:
-        return fit.estimate(facts, GIB, context=tokens, parallel=parallel, kv_type_k=kind, kv_type_v=kind).total
+        return memory.estimate(facts, GIB, context=tokens, parallel=parallel, kv_type_k=kind, kv_type_v=kind).total
 
     assert needed(context) <= needed(context + 256)

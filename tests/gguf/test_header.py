@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from concierge.deploy.gguf import MAX_KEPT, Header, Skipped, Tensor, read_header
 from concierge.errors import ArtefactError
+from concierge.gguf.header import MAX_KEPT, Header, Skipped, Tensor, read_header
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
 CODES = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q", I64: "q", F64: "d"}

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from concierge.catalog.loader import load
-from concierge.deploy import speed
-from concierge.deploy.speed import UNKNOWN, Bandwidth, bandwidth_of, predict
+from concierge.fit import speed
+from concierge.fit.speed import UNKNOWN, Bandwidth, bandwidth_of, predict
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Gguf, Model
@@ -171,7 +171,7 @@ def test_more_bandwidth_is_never_slower(one: float, other: float, name: str) -> 
 
 
 def test_the_table_holds_figures_that_can_be() -> None:
-    table = tomllib.loads((files("concierge.deploy") / "bandwidth.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads((files("concierge.fit") / "bandwidth.toml").read_text(encoding="utf-8"))
     chips = table.pop("chip")
     assert set(table) == {"nvidia", "amd", "intel", "apple"}
     for figures in table.values():

@@ -9,7 +9,7 @@ from concierge.catalog.types import Gguf, Recurrent
 from concierge.errors import ArtefactError
 
 if TYPE_CHECKING:
-    from concierge.deploy.gguf import Header, Tensor, Value
+    from concierge.gguf.header import Header, Tensor, Value
 
 # Architectures whose window pattern is written in llama.cpp's code and not in the file: of so many layers in a row,
 # all but the last attend to a window only.

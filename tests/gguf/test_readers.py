@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from concierge.deploy.gguf import read_header
-from concierge.deploy.gguf_readers import FileReader, HttpReader
 from concierge.errors import ArtefactError, FetchError
+from concierge.gguf.header import read_header
+from concierge.gguf.readers import FileReader, HttpReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from concierge.catalog.types import Gguf, Recurrent
-from concierge.deploy.gguf import Header, Skipped, Tensor, Value
-from concierge.deploy.gguf_facts import facts_of, weight_bytes
 from concierge.errors import ArtefactError
+from concierge.gguf.facts import facts_of, weight_bytes
+from concierge.gguf.header import Header, Skipped, Tensor, Value
 
 LLAMA: dict[str, Value] = {
     "block_count": 4,
