@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concierge import paths
+from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.loader import load
 from concierge.config import Llm
 from concierge.deploy.apply import apply
 from concierge.deploy.fetch import Fetcher
 from concierge.deploy.progress import Silent
-from concierge.deploy.serving import PARAMETERS
 from concierge.deploy.sources.pypi import Pypi
 from concierge.deploy.store import Store
 from concierge.serve.ensure import ensure

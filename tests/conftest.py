@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.make import Make
 
+from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.loader import load
 from concierge.deploy.apply import apply
 from concierge.deploy.fetch import Fetcher
 from concierge.deploy.progress import Silent
-from concierge.deploy.serving import PARAMETERS
 from concierge.deploy.sources.pypi import Pypi
 from concierge.deploy.store import Store
 

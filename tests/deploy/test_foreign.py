@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from concierge.catalog.reference import Hub, Local
 from concierge.deploy.foreign import Describer
 from concierge.deploy.hub import HttpHub
-from concierge.deploy.reference import Hub, Local
 from concierge.errors import ArtefactError, ConfigError
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import httpx
 import pytest
 
 from concierge.catalog import loader
+from concierge.catalog.reference import Hub, Local
 from concierge.config import Llm
 from concierge.deploy import foreign, lock
 from concierge.deploy import hub as hubs
 from concierge.deploy.hub import HttpHub
-from concierge.deploy.reference import Hub, Local
 from concierge.errors import ConfigError, FetchError
 
 if TYPE_CHECKING:

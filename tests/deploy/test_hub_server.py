@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from concierge.catalog.reference import Hub, Local
 from concierge.deploy.foreign import Describer
 from concierge.deploy.hub import HttpHub
-from concierge.deploy.reference import Hub, Local
 from concierge.gguf.facts import facts_of
 from concierge.gguf.header import read_header
 

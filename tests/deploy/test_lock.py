@@ -29,7 +29,7 @@ from concierge.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from concierge.deploy.reference import Hub, Local
+    from concierge.catalog.reference import Hub, Local
 
 COMMIT = "23749fefcc72300e3a2ad315e1317431b06b590a"
 CATALOG = loader.load()

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from concierge.catalog.flags import parameters
 from concierge.catalog.types import Catalog, Needs, PathSource, PypiSource
 from concierge.config import Llm
 from concierge.deploy.changes import is_loopback
 from concierge.deploy.plan import Deployed, Failed, Plan, Running, build_name, plan
-from concierge.deploy.serving import parameters
 from concierge.deploy.store import digest
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, NothingSuitableError

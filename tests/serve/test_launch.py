@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.deploy.serving import PARAMETERS
+from concierge.catalog.flags import PARAMETERS
 from concierge.errors import StartError
 from concierge.serve import launch, xllamacpp_server
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from concierge.deploy.serving import PARAMETERS
+from concierge.catalog.flags import PARAMETERS
 from concierge.errors import StartError
 from concierge.fit import memory
 from concierge.gguf.facts import facts_of, weight_bytes

@@ -14,11 +14,11 @@ from concierge.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from concierge.catalog.reference import Hub, Local
     from concierge.catalog.types import Catalog, Model
     from concierge.config import Config
     from concierge.deploy.foreign import Describe
     from concierge.deploy.lock import Difference
-    from concierge.deploy.reference import Hub, Local
 
 
 def pinned(config: Config, folder: Path, say: Callable[[str], None]) -> Catalog:

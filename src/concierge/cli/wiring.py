@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from concierge.deploy import reference
+from concierge.catalog import reference
 from concierge.errors import ConciergeError, ConfigError
 
 if TYPE_CHECKING:

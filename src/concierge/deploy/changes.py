@@ -6,9 +6,9 @@ import ipaddress
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from concierge.catalog.flags import parameters
 from concierge.catalog.types import PathSource, PypiSource
 from concierge.deploy.planned import Change, build_name
-from concierge.deploy.serving import parameters
 from concierge.deploy.store import digest, room
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from concierge.catalog.flags import LAUNCHERS
 from concierge.deploy.planned import Rejected, build_name
-from concierge.deploy.serving import LAUNCHERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,8 +9,8 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from concierge.catalog.reference import Hub, Local
 from concierge.catalog.types import Artefact, Chat, HttpsSource, Model, PathSource
-from concierge.deploy.reference import Hub, Local
 from concierge.deploy.store import human
 from concierge.errors import ArtefactError, ConfigError
 from concierge.gguf.facts import facts_of

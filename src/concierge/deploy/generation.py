@@ -12,7 +12,7 @@ import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from concierge.deploy import reference
+from concierge.catalog import reference
 from concierge.deploy.planned import Deployed
 from concierge.deploy.spec import ServerSpec
 from concierge.deploy.store import storing

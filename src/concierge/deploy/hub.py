@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin
 
+from concierge.catalog.reference import Hub
 from concierge.deploy import hub_access
 from concierge.deploy.foreign import Describer, HubFile, silence
-from concierge.deploy.reference import Hub
 from concierge.errors import ConfigError, FetchError
 from concierge.gguf.readers import HttpReader
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from concierge.catalog.reference import Local
     from concierge.catalog.types import Model
     from concierge.deploy.foreign import Describe
-    from concierge.deploy.reference import Local
 
 HOPS = 4
 """Redirects within the hub that are followed: a repository that was renamed answers with its new name."""

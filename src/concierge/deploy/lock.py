@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from concierge import __version__
+from concierge.catalog import reference
+from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.types import Catalog
-from concierge.deploy import reference
 from concierge.deploy.lockfile import FILE, Asked, Lock, build_key, dump, load, parse, seal
-from concierge.deploy.serving import PARAMETERS
 from concierge.errors import ConfigError
 
 if TYPE_CHECKING:

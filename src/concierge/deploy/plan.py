@@ -7,7 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from concierge.deploy import changes, rank, reference, refusal
+from concierge.catalog import reference
+from concierge.catalog.flags import parameters
+from concierge.deploy import changes, rank, refusal
 from concierge.deploy.constraints import examine
 from concierge.deploy.planned import (
     Change,
@@ -20,7 +22,6 @@ from concierge.deploy.planned import (
     Running,
     build_name,
 )
-from concierge.deploy.serving import parameters
 from concierge.deploy.store import human
 from concierge.deploy.weigh import estimate
 from concierge.errors import ConfigError, NothingSuitableError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from concierge.catalog.flags import PROMPT_CACHE_MIB, UBATCH
 from concierge.deploy.planned import Estimate
-from concierge.deploy.serving import PROMPT_CACHE_MIB, UBATCH
 from concierge.fit import memory, speed
 from concierge.machine.budget import cpu_budget, device_budget
 

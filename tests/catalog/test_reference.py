@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from concierge.deploy import reference
+from concierge.catalog import reference
 from concierge.errors import ConfigError
 
 COMMIT = "23749fefcc72300e3a2ad315e1317431b06b590a"
