@@ -24,6 +24,7 @@ let
     ../scripts
     ../src
     ../tests
+    ../tools
   ];
   version = lib.head (
     builtins.match ".*__version__ = \"([^\"]+)\".*" (builtins.readFile ../src/concierge/__init__.py)

@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.make import Make
 
 from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.loader import load
@@ -17,6 +16,7 @@ from concierge.deploy.fetch import Fetcher
 from concierge.deploy.progress import Silent
 from concierge.deploy.sources.pypi import Pypi
 from concierge.deploy.store import Store
+from tests.make import Make
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Build

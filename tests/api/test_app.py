@@ -15,6 +15,7 @@ from concierge.errors import ConfigError, StartError, TransportError
 
 if TYPE_CHECKING:
     import httpx
+
     from tests.api.conftest import Api
 
 

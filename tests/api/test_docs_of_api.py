@@ -14,6 +14,7 @@ from concierge.chat.port import Reply, Usage
 
 if TYPE_CHECKING:
     import httpx
+
     from tests.api.conftest import Api
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -6,6 +6,7 @@ import pytest
 
 if TYPE_CHECKING:
     import httpx
+
     from tests.api.conftest import Api
 
 

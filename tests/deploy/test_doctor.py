@@ -13,9 +13,8 @@ from concierge.errors import NothingSuitableError
 from concierge.machine.types import Amount, Device, DeviceMemory, Driver, Finding, Libc, MemoryFacts, Usable
 
 if TYPE_CHECKING:
-    from tests.make import Make
-
     from concierge.machine.types import Machine
+    from tests.make import Make
 
 GIB = 1 << 30
 MIB = 1 << 20

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tests.make import Make
-
     from concierge.catalog.types import Build, System
+    from tests.make import Make
 
 FLAKE = "/nix/store/abc-source"
 

@@ -9,10 +9,9 @@ from concierge.deploy.store import digest
 from concierge.machine.types import Usable
 
 if TYPE_CHECKING:
-    from tests.make import Make
-
     from concierge.catalog.types import Model
     from concierge.deploy.rank import Weigh
+    from tests.make import Make
 
 GIB = 1 << 30
 

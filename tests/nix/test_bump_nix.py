@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 WRITES = """from pathlib import Path
-engines = Path(__file__).with_name("engines.toml")
+engines = Path("src/concierge/catalog/engines.toml")
 engines.write_text(engines.read_text(encoding="utf-8").replace("b11429", "b99999"), encoding="utf-8")
 """
 
@@ -34,7 +34,7 @@ def test_bumping_moves_the_lock_and_shows_each_digest_before_and_after(stubbed: 
     (tools / "nix").symlink_to(stubbed.executable)
     # The publishers are not asked here: modules that answer at once stand in for the two that would. The writing is
     # tested where the catalogue is.
-    catalogue = project / "src" / "concierge" / "catalog"
+    catalogue = project / "tools" / "catalogue"
     (catalogue / "verify.py").write_text("print('every pin holds')\n", encoding="utf-8")
     (catalogue / "bump.py").write_text(WRITES, encoding="utf-8")
     environment = {**stubbed.environment, "PATH": f"{tools}:{os.environ['PATH']}"}

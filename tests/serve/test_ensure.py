@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.serve.conftest import Place
-
     from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
+    from tests.serve.conftest import Place
 
 SERVER = """
 import http.server, json, os, sys, threading

@@ -14,9 +14,8 @@ from concierge.serve.status import status
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.serve.conftest import Place
-
     from concierge.deploy.spec import ServerSpec
+    from tests.serve.conftest import Place
 
 pytestmark = pytest.mark.real
 

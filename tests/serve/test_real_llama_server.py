@@ -32,9 +32,8 @@ from concierge.serve.stop import Stopped
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.serve.conftest import Place
-
     from concierge.deploy.spec import ServerSpec
+    from tests.serve.conftest import Place
 
 FOLDER = "CONCIERGE_LLAMA_SERVER"
 """Names the folder that holds the program and its libraries."""

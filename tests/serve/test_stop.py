@@ -20,9 +20,8 @@ from concierge.serve.stop import Stopped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.serve.conftest import Fake, Place
-
     from concierge.serve.identity import Identity
+    from tests.serve.conftest import Fake, Place
 
 
 def recorded(place: Place, identity: Identity, **more: object) -> Record:

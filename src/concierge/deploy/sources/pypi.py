@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from concierge.catalog.wheels import platform_options
 from concierge.deploy.fetch import check_bytes
 from concierge.deploy.unpack import extract_member
 from concierge.errors import ArtefactError, FetchError, StoreError, VerifyError
@@ -82,6 +81,17 @@ class Pypi:
         output = _run(command, environ, meter)
         if output is not None:
             raise _explain(source, output)
+
+
+def platform_options(wheel: str) -> list[str]:
+    """Return the options that make pip fetch this very wheel on whatever machine it runs."""
+    python, abi, platforms = wheel.removesuffix(".whl").split("-")[-3:]
+    if platforms == "any":
+        return []
+    options = [option for platform in platforms.split(".") for option in ("--platform", platform)]
+    # A wheel for the stable ABI is found by any later Python; its own tag names the earliest.
+    version = python.split(".")[0].removeprefix("cp").removeprefix("py")
+    return [*options, "--implementation", "cp", "--python-version", version, "--abi", abi]
 
 
 def _run(command: list[str], environ: Mapping[str, str], meter: Meter) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""Write newer releases into the catalogue: ``python -m concierge.catalog.bump``.
+"""Write newer releases into the catalogue: ``python -m tools.catalogue.bump``.
 
 For maintainers with a network. Only the lines that a new version changes are touched: layout and comments stay as they
 are, and comments that name the old version are listed for a person to read again.
@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, TextIO
 import httpx
 
 from concierge.catalog.loader import load
-from concierge.catalog.publishers import GITHUB, HUGGING_FACE, Published, Publishers
-from concierge.catalog.verify import LLAMA_CPP, propose
+from tools.catalogue.publishers import GITHUB, HUGGING_FACE, Published, Publishers
+from tools.catalogue.verify import LLAMA_CPP, propose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from concierge.catalog.verify import Proposal
+    from tools.catalogue.verify import Proposal
 
     Moved = Callable[[str], tuple[str, Published | None] | None]
 
+SHIPPED = Path(__file__).parents[2] / "src" / "concierge" / "catalog"
 ENGINES, MODELS = "engines.toml", "models.toml"
 
 _ENTRY = re.compile(r"^\[\[(?:build|model)\]\]$", re.MULTILINE)
@@ -175,7 +176,7 @@ def _stale(text: str, proposal: Proposal) -> list[int]:
 
 def main(arguments: Sequence[str]) -> int:
     """Ask the real publishers and write the shipped catalogue, or the one in the folder that is named."""
-    folder = Path(arguments[0]) if arguments else Path(__file__).parent
+    folder = Path(arguments[0]) if arguments else SHIPPED
     with httpx.Client(timeout=30.0) as client:
         try:
             return bump(folder, Publishers(client), out=sys.stdout, err=sys.stderr)

@@ -1,4 +1,4 @@
-"""Check every pin against its publisher, and name newer ones: ``python -m concierge.catalog.verify``.
+"""Check every pin against its publisher, and name newer ones: ``python -m tools.catalogue.verify``.
 
 For maintainers with a network. Nothing is changed: a person reads the rows and edits the catalogue.
 """
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal, TextIO
 import httpx
 
 from concierge.catalog.loader import load
-from concierge.catalog.publishers import GITHUB, HUGGING_FACE, Published, Publishers, WheelIndex
 from concierge.catalog.types import Artefact, HttpsSource, PypiSource, Source
-from concierge.catalog.wheels import PipIndex
+from tools.catalogue.publishers import GITHUB, HUGGING_FACE, Published, Publishers, WheelIndex
+from tools.catalogue.wheels import PipIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,10 +12,11 @@ import httpx
 import pytest
 
 from concierge.catalog.loader import load
-from concierge.catalog.publishers import Published, Publishers
 from concierge.catalog.types import Artefact, Build, Catalog, Chat, HttpsSource, Model, PathSource, PypiSource
-from concierge.catalog.verify import Row, propose, report, verify
-from concierge.catalog.wheels import PipIndex, platform_options
+from concierge.deploy.sources.pypi import platform_options
+from tools.catalogue.publishers import Published, Publishers
+from tools.catalogue.verify import Row, propose, report, verify
+from tools.catalogue.wheels import PipIndex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from concierge.catalog.publishers import Published
+from concierge.deploy.sources.pypi import platform_options
+from tools.catalogue.publishers import Published
 
 # The largest wheel in the catalogue is under 100 MB.
 _TIMEOUT_S = 600.0
@@ -31,14 +32,3 @@ class PipIndex:
                 return None
             with path.open("rb") as file:
                 return Published(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def platform_options(wheel: str) -> list[str]:
-    """Return the options that make pip fetch this very wheel on whatever machine it runs."""
-    python, abi, platforms = wheel.removesuffix(".whl").split("-")[-3:]
-    if platforms == "any":
-        return []
-    options = [option for platform in platforms.split(".") for option in ("--platform", platform)]
-    # A wheel for the stable ABI is found by any later Python; its own tag names the earliest.
-    version = python.split(".")[0].removeprefix("cp").removeprefix("py")
-    return [*options, "--implementation", "cp", "--python-version", version, "--abi", abi]

@@ -3,14 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from concierge.catalog.loader import load
-from concierge.deploy.models_page import render
+from tools.catalogue.models_page import render
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 
 
 def test_the_page_is_what_the_catalogue_says_today() -> None:
     fresh = render(load())
-    assert PAGE.read_text(encoding="utf-8") == fresh, "python -m concierge.deploy.models_page > docs/models.md"
+    assert PAGE.read_text(encoding="utf-8") == fresh, "python -m tools.catalogue.models_page > docs/models.md"
 
 
 def test_every_model_is_on_the_page_with_its_licence_and_memory() -> None:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from concierge.catalog import bump
 from concierge.catalog.loader import load
-from concierge.catalog.publishers import GITHUB, HUGGING_FACE, Publishers
 from concierge.catalog.types import Artefact, Catalog, HttpsSource
 from concierge.config import Llm
 from concierge.deploy import lock
+from tools.catalogue import bump
+from tools.catalogue.publishers import GITHUB, HUGGING_FACE, Publishers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

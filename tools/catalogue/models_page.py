@@ -1,4 +1,4 @@
-"""Write docs/models.md from the catalogue: ``python -m concierge.deploy.models_page > docs/models.md``."""
+"""Write docs/models.md from the catalogue: ``python -m tools.catalogue.models_page > docs/models.md``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONTEXTS = (8192, 32768)
 _HEAD = """\
 # Models
 
-This page is generated from the catalogue; `python -m concierge.deploy.models_page > docs/models.md` writes it.
+This page is generated from the catalogue; `python -m tools.catalogue.models_page > docs/models.md` writes it.
 
 Concierge pins each file by commit, size and sha256. `model = "auto"` takes the one with the highest rank that fits
 this machine with its context and is predicted to be usable; `concierge models` says what fits here and why.
