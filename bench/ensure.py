@@ -25,12 +25,12 @@ from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.loader import load
 from concierge.config import Llm
 from concierge.deploy.apply import apply
-from concierge.deploy.fetch import Fetcher
-from concierge.deploy.progress import Silent
-from concierge.deploy.sources.pypi import Pypi
-from concierge.deploy.store import Store
 from concierge.serve.ensure import ensure
 from concierge.serve.stop import down
+from concierge.store.fetch import Fetcher
+from concierge.store.progress import Silent
+from concierge.store.sources.pypi import Pypi
+from concierge.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,10 +12,10 @@ import pytest
 from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.loader import load
 from concierge.deploy.apply import apply
-from concierge.deploy.fetch import Fetcher
-from concierge.deploy.progress import Silent
-from concierge.deploy.sources.pypi import Pypi
-from concierge.deploy.store import Store
+from concierge.store.fetch import Fetcher
+from concierge.store.progress import Silent
+from concierge.store.sources.pypi import Pypi
+from concierge.store.store import Store
 from tests.make import Make
 
 if TYPE_CHECKING:

@@ -9,20 +9,25 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "concierge"
 
-COMMON = {"config", "endpoint", "errors", "paths"}
+COMMON = {"config", "endpoint", "errors", "files", "net", "paths", "platforms", "units"}
 MAY_IMPORT = {
-    "cli": {"api", "agent", "chat", "serve", "deploy", "machine", "catalog"},
+    "cli": {"store", "api", "agent", "chat", "serve", "deploy", "machine", "catalog"},
     "api": {"agent", "chat", "serve", "deploy", "machine", "catalog"},
     "agent": {"chat"},
     "chat": set[str](),
     "serve": {"deploy", "machine", "catalog"},
-    "deploy": {"fit", "gguf", "machine", "catalog"},
+    "deploy": {"store", "fit", "gguf", "machine", "catalog"},
     "fit": {"catalog"},
     "gguf": {"catalog"},
     "machine": set[str](),
     "catalog": set[str](),
     "config": set[str](),
     "endpoint": set[str](),
+    "files": set[str](),
+    "net": set[str](),
+    "platforms": set[str](),
+    "units": set[str](),
+    "store": {"catalog"},
     "errors": set[str](),
     "paths": set[str](),
 }

@@ -8,9 +8,10 @@ import pytest
 
 from concierge.catalog.types import Needs
 from concierge.deploy import constraints
-from concierge.deploy.constraints import Candidate, examine, number
+from concierge.deploy.constraints import Candidate, examine
 from concierge.deploy.planned import Rejected
 from concierge.machine.types import Driver, Libc, Library, Os, Usable
+from concierge.units import number
 
 if TYPE_CHECKING:
     from tests.make import Make

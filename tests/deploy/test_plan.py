@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog.flags import parameters
-from concierge.catalog.types import Catalog, Needs, PathSource, PypiSource
+from concierge.catalog.types import Catalog, Needs, PathSource, PypiSource, digest
 from concierge.config import Llm
 from concierge.deploy.changes import is_loopback
 from concierge.deploy.plan import Deployed, Failed, Plan, Running, build_name, plan
-from concierge.deploy.store import digest
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, NothingSuitableError
 from concierge.machine.types import DeviceMemory, Libc, Os, Usable

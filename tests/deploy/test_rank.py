@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from concierge.catalog.types import digest
 from concierge.deploy import rank
 from concierge.deploy.constraints import Candidate
 from concierge.deploy.planned import Estimate
-from concierge.deploy.store import digest
 from concierge.machine.types import Usable
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from concierge.catalog.loader import load
 from concierge.catalog.types import Gguf, Recurrent
 from concierge.fit import memory
-from concierge.fit.memory import GIB, MIB
+from concierge.units import GIB, MIB
 
 CATALOG = load()
 

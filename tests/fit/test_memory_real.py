@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog.loader import load
-from concierge.deploy.fetch import Fetcher
-from concierge.deploy.progress import Silent
-from concierge.deploy.sources.pypi import Pypi
-from concierge.deploy.store import Store
 from concierge.fit import memory
-from concierge.fit.memory import MIB
 from concierge.gguf.facts import facts_of, weight_bytes
 from concierge.gguf.header import read_header
 from concierge.gguf.readers import FileReader
 from concierge.serve.launch import with_companions
+from concierge.store.fetch import Fetcher
+from concierge.store.progress import Silent
+from concierge.store.sources.pypi import Pypi
+from concierge.store.store import Store
+from concierge.units import MIB
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,8 @@ from concierge.machine.bundle import dumps, load, loads
 from concierge.machine.read import read
 from concierge.machine.redact import redacted
 from concierge.machine.report import describe
-from concierge.machine.types import ACCELERATORS, Amount, Device, Machine
+from concierge.machine.types import Amount, Device, Machine
+from concierge.platforms import ACCELERATORS
 
 CORPUS = Path(__file__).parent.parent / "machines"
 FOLDERS = sorted(folder for folder in CORPUS.iterdir() if folder.is_dir())

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from concierge.machine.bundle import dumps, from_json, load
 from concierge.machine.read import read
 from concierge.machine.report import describe, describe_finding
-from concierge.machine.types import ACCELERATORS, Machine
+from concierge.machine.types import Machine
+from concierge.platforms import ACCELERATORS
 
 CORPUS = Path(__file__).parent.parent / "machines"
 DOCUMENTS = [pickle.dumps(json.loads(dumps(load(folder)))) for folder in sorted(CORPUS.iterdir()) if folder.is_dir()]

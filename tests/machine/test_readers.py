@@ -6,7 +6,7 @@ import pytest
 
 from concierge.errors import UsageError
 from concierge.machine.amd import gfx_name
-from concierge.machine.budget import GIB, cpu_budget, memory_class
+from concierge.machine.budget import cpu_budget, memory_class
 from concierge.machine.bundle import load, loads
 from concierge.machine.cpu import level
 from concierge.machine.engine import listed_devices, missing_libraries
@@ -16,6 +16,7 @@ from concierge.machine.read import read
 from concierge.machine.report import describe, describe_finding
 from concierge.machine.types import Amount, Finding, MemoryFacts
 from concierge.machine.windows import driver_version
+from concierge.units import GIB
 
 CORPUS = Path(__file__).parent.parent / "machines"
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog.loader import load
-from concierge.deploy.fetch import Fetcher
-from concierge.deploy.nar import nar_sha256, sri
-from concierge.deploy.progress import Silent
-from concierge.deploy.sources.pypi import Pypi
-from concierge.deploy.store import Store
+from concierge.store.fetch import Fetcher
+from concierge.store.nar import nar_sha256, sri
+from concierge.store.progress import Silent
+from concierge.store.sources.pypi import Pypi
+from concierge.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog.loader import load
-from concierge.deploy import nix as source
-from concierge.deploy.fetch import Fetcher
-from concierge.deploy.flake import FromFlake, with_engines
-from concierge.deploy.progress import Silent
-from concierge.deploy.store import Store
 from concierge.errors import FetchError
+from concierge.store.fetch import Fetcher
+from concierge.store.progress import Silent
+from concierge.store.sources import nix as source
+from concierge.store.sources.flake import FromFlake, with_engines
+from concierge.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -28,6 +28,7 @@ from concierge.gguf.header import read_header
 from concierge.gguf.readers import FileReader
 from concierge.serve import probe, processes
 from concierge.serve.stop import Stopped
+from concierge.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -255,5 +256,5 @@ def test_its_own_estimate_of_memory_is_ours_but_for_the_logits_of_a_whole_batch(
     ours = memory.estimate(
         facts, weight_bytes(header, file_size=spec.model_path.stat().st_size), context=context, gpu_layers=0
     ).host
-    assert theirs[:2] == (ours.weights // memory.MIB, ours.kv // memory.MIB)
-    assert ours.compute // memory.MIB <= theirs[2] <= (ours.compute + 512 * facts.vocab * 4) // memory.MIB
+    assert theirs[:2] == (ours.weights // MIB, ours.kv // MIB)
+    assert ours.compute // MIB <= theirs[2] <= (ours.compute + 512 * facts.vocab * 4) // MIB

@@ -13,7 +13,7 @@ import pytest
 
 from concierge.catalog.loader import load
 from concierge.catalog.types import Artefact, Build, Catalog, Chat, HttpsSource, Model, PathSource, PypiSource
-from concierge.deploy.sources.pypi import platform_options
+from concierge.store.sources.pypi import platform_options
 from tools.catalogue.publishers import Published, Publishers
 from tools.catalogue.verify import Row, propose, report, verify
 from tools.catalogue.wheels import PipIndex

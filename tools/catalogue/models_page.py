@@ -6,7 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from concierge.catalog.loader import load
-from concierge.fit.memory import GIB, estimate
+from concierge.fit.memory import estimate
+from concierge.units import GIB
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Catalog, Model

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from concierge.deploy.sources.pypi import platform_options
+from concierge.store.sources.pypi import platform_options
 from tools.catalogue.publishers import Published
 
 # The largest wheel in the catalogue is under 100 MB.

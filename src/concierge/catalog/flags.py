@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from concierge.catalog.types import Accelerator, Launcher
+    from concierge.catalog.types import Launcher
+    from concierge.platforms import Accelerator
 
 LAUNCHERS: tuple[Launcher, ...] = ("xllamacpp", "llama-server")
 """What ``serve`` can start; a build with another launcher is not a candidate."""

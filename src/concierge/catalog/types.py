@@ -5,15 +5,17 @@ The same classes read ``engines.toml`` and ``models.toml`` and write ``concierge
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import hashlib
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from concierge.platforms import Accelerator, System
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 Engine = Literal["llama-cpp", "ollama"]
-Accelerator = Literal["cuda", "rocm", "vulkan", "metal", "cpu"]
-System = Literal[
-    "x86_64-linux", "aarch64-linux", "aarch64-darwin", "x86_64-darwin", "x86_64-windows", "aarch64-windows"
-]
 Launcher = Literal["xllamacpp", "llama-server", "ollama"]
 """How a build is started: one small file per launcher in ``serve/``."""
 
@@ -257,3 +259,18 @@ class Catalog(Frozen):
     def model(self, name: str) -> Model | None:
         """Return the model of that name, or None."""
         return next((model for model in self.models if model.name == name), None)
+
+
+def digest(artefacts: Sequence[Artefact]) -> str:
+    """Return the sha256 that stands for these artefacts in order: the artefact's own when it is alone."""
+    if len(artefacts) == 1:
+        return artefacts[0].sha256
+    return hashlib.sha256("\n".join(artefact.sha256 for artefact in artefacts).encode()).hexdigest()
+
+
+def room(artefacts: Sequence[Artefact]) -> int:
+    """Return the bytes that must be free to take these artefacts in.
+
+    An archive is there twice for a moment, packed and unpacked; a wheel around a model likewise.
+    """
+    return sum(3 * artefact.size if artefact.archive else 2 * artefact.size for artefact in artefacts)

@@ -118,7 +118,7 @@ def models(
     config = options.load({("llm", "context"): context, ("locked",): locked})
     from concierge.cli import stack
     from concierge.deploy import listing
-    from concierge.deploy.store import human
+    from concierge.units import human
 
     parts = stack.of(config, bundle=machine)
     rows = listing.models(parts.machine, parts.offered, config.llm)
@@ -138,7 +138,7 @@ def engines(*, machine: Machine = None, locked: options.Locked = None, as_json: 
     config = options.load({("locked",): locked})
     from concierge.cli import stack
     from concierge.deploy import listing
-    from concierge.deploy.store import human
+    from concierge.units import human
 
     parts = stack.of(config, bundle=machine)
     rows = listing.engines(parts.machine, parts.offered)

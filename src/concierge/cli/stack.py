@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from concierge.catalog.types import Catalog
     from concierge.config import Config
-    from concierge.deploy.fetch import Fetcher
     from concierge.deploy.generation import Generation, Generations
     from concierge.deploy.planned import Failed, Plan, Running
     from concierge.endpoint import Endpoint
     from concierge.machine.types import Machine
+    from concierge.store.fetch import Fetcher
 
 RUNGS = 4
 """Engine builds that are tried before giving up: CUDA, Vulkan, CPU, and one more route to the last."""
@@ -76,7 +76,7 @@ class Stack:
     def _with_flake(self, found: Catalog) -> Catalog:
         if self.flake is None or self.config.locked or self.machine.system is None:
             return found
-        from concierge.deploy.flake import with_engines
+        from concierge.store.sources.flake import with_engines
 
         return with_engines(found, self.machine.system, self.flake)
 
@@ -125,8 +125,9 @@ class Stack:
 
     def running(self, *, failed: tuple[Failed, ...] = (), endpoint: Endpoint | None = None) -> Running:
         """Return what is already here, for the plan."""
+        from concierge.catalog.types import digest
         from concierge.deploy.planned import Running
-        from concierge.deploy.store import digest, free_space
+        from concierge.store.store import free_space
 
         store = self.fetcher.store
         catalog = self.catalog
@@ -149,15 +150,15 @@ class Stack:
 
     @cached_property
     def fetcher(self) -> Fetcher:
-        from concierge.deploy.fetch import Deliver, Fetcher
-        from concierge.deploy.sources import local
-        from concierge.deploy.sources.https import Https
-        from concierge.deploy.sources.pypi import Pypi
-        from concierge.deploy.store import Store
+        from concierge.store.fetch import Deliver, Fetcher
+        from concierge.store.sources import local
+        from concierge.store.sources.https import Https
+        from concierge.store.sources.pypi import Pypi
+        from concierge.store.store import Store
 
         deliver: dict[str, Deliver] = {"pypi": Pypi(), "https": Https(), "path": local.copy}
         if self.flake is not None:
-            from concierge.deploy.flake import FromFlake
+            from concierge.store.sources.flake import FromFlake
 
             deliver["nix"] = FromFlake(self.flake, self.home.root, self.say)
         return Fetcher(Store(self.home.store), deliver, output.Bars(), self.say)

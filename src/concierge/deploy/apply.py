@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from concierge.catalog.types import digest
 from concierge.deploy.spec import ServerSpec
-from concierge.deploy.store import digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from concierge.catalog.types import Build, Model
-    from concierge.deploy.fetch import Fetcher
+    from concierge.store.fetch import Fetcher
 
 
 def apply(

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from concierge.catalog.flags import parameters
-from concierge.catalog.types import PathSource, PypiSource
+from concierge.catalog.types import PathSource, PypiSource, digest, room
 from concierge.deploy.planned import Change, build_name
-from concierge.deploy.store import digest, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concierge.catalog.flags import LAUNCHERS
 from concierge.deploy.planned import Rejected, build_name
+from concierge.units import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -125,8 +125,3 @@ def _gfx(held: tuple[str, ...], here: str | None) -> _Check:
     if here is None:
         return _Check("gfx", None, "the device does not say which gfx target it is")
     return _Check("gfx", here in held, f"holds no code for {here}, only for {', '.join(held)}")
-
-
-def number(version: str) -> tuple[int, ...]:
-    """Return a version's numbers, for comparing."""
-    return tuple(int(part) for part in re.findall(r"\d+", version))

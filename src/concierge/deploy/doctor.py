@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from concierge.deploy.planned import Plan, Running
 from concierge.deploy.rank import ASSUMED, LEAST, pace
-from concierge.deploy.store import human
 from concierge.errors import NothingSuitableError
 from concierge.machine.types import Finding
+from concierge.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from concierge.catalog.reference import Hub, Local
 from concierge.catalog.types import Artefact, Chat, HttpsSource, Model, PathSource
-from concierge.deploy.store import human
 from concierge.errors import ArtefactError, ConfigError
 from concierge.gguf.facts import facts_of
 from concierge.gguf.header import Header, read_header
 from concierge.gguf.readers import FileReader
+from concierge.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from concierge.catalog import reference
 from concierge.deploy.planned import Deployed
 from concierge.deploy.spec import ServerSpec
-from concierge.deploy.store import storing
+from concierge.files import storing
 
 if TYPE_CHECKING:
     from pathlib import Path

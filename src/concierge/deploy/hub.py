@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin
 
+from concierge import net
 from concierge.catalog.reference import Hub
-from concierge.deploy import hub_access
 from concierge.deploy.foreign import Describer, HubFile, silence
 from concierge.errors import ConfigError, FetchError
 from concierge.gguf.readers import HttpReader
@@ -37,7 +37,7 @@ class HttpHub:
         base: Where the hub, or a mirror that speaks its API, is.
     """
 
-    def __init__(self, client: httpx.Client, *, base: str = hub_access.BASE) -> None:
+    def __init__(self, client: httpx.Client, *, base: str = net.BASE) -> None:
         self._client = client
         self._base = base.rstrip("/")
 
@@ -140,8 +140,8 @@ def describer(environ: Mapping[str, str], say: Callable[[str], None] = silence) 
         import httpx
 
         # A local file needs no hub, so a wrong address of one is no error for it.
-        base = hub_access.base(environ) if isinstance(wanted, Hub) else hub_access.BASE
-        with httpx.Client(auth=hub_access.auth(environ), timeout=httpx.Timeout(30.0, connect=15.0)) as client:
+        base = net.base(environ) if isinstance(wanted, Hub) else net.BASE
+        with httpx.Client(auth=net.auth(environ), timeout=httpx.Timeout(30.0, connect=15.0)) as client:
             return Describer(HttpHub(client, base=base), say)(wanted)
 
     return describe

@@ -13,11 +13,12 @@ from concierge.deploy.planned import Rejected, build_name
 from concierge.deploy.weigh import estimate
 
 if TYPE_CHECKING:
-    from concierge.catalog.types import Accelerator, Build, Catalog, Model
+    from concierge.catalog.types import Build, Catalog, Model
     from concierge.config import Llm
     from concierge.deploy.constraints import Candidate
     from concierge.deploy.rank import Judged, Weigh
     from concierge.machine.types import Machine
+    from concierge.platforms import Accelerator
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from concierge.deploy.planned import (
     Running,
     build_name,
 )
-from concierge.deploy.store import human
 from concierge.deploy.weigh import estimate
 from concierge.errors import ConfigError, NothingSuitableError
+from concierge.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

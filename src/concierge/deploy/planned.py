@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from concierge.catalog.types import Accelerator, Build, Model
+    from concierge.catalog.types import Build, Model
     from concierge.endpoint import Endpoint
+    from concierge.platforms import Accelerator
 
 Action = Literal["+", "~", "-", "="]
 """Create, change, remove, keep."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from concierge.catalog.types import digest
 from concierge.deploy.planned import Choice, Estimate, Rejected, build_name
-from concierge.deploy.store import digest, human
-from concierge.machine.types import ACCELERATORS
+from concierge.platforms import ACCELERATORS
+from concierge.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from concierge.deploy.planned import build_name
-from concierge.deploy.store import human
+from concierge.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

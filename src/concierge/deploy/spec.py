@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from concierge.catalog.types import Accelerator, Engine, Launcher
+    from concierge.catalog.types import Engine, Launcher
+    from concierge.platforms import Accelerator
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from concierge.catalog.flags import PROMPT_CACHE_MIB, UBATCH
 from concierge.deploy.planned import Estimate
 from concierge.fit import memory, speed
 from concierge.machine.budget import cpu_budget, device_budget
+from concierge.units import MIB
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Gguf, Model
@@ -47,7 +48,7 @@ def _memory(facts: Gguf, weights: int, device: Device | None, capacity: int | No
         gpu_layers=0 if device is None else None,
         margin=_margin(device, capacity),
     )
-    host = need.host_total + PROMPT_CACHE_MIB * memory.MIB
+    host = need.host_total + PROMPT_CACHE_MIB * MIB
     if device is None:
         return host
     return need.device_total + (host if _shares_memory(device) else 0)

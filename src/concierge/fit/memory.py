@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from concierge.units import GIB, MIB
+
 if TYPE_CHECKING:
     from concierge.catalog.types import Gguf
 
@@ -26,8 +28,6 @@ _BLOCK: dict[KvType, int] = {
     "q4_0": 18,
 }
 
-MIB = 1 << 20
-GIB = 1 << 30
 
 # llama.cpp rounds the cells of a cache up to this many.
 _CELLS = 256

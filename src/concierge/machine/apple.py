@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from concierge.machine.budget import GIB
-from concierge.machine.parse import MIB, VENDORS, amount, fields, found, integer, objects, words
+from concierge.machine.parse import VENDORS, amount, fields, found, integer, objects, words
 from concierge.machine.sighting import Sighting
 from concierge.machine.types import Amount, DeviceMemory, Driver, Vendor
 from concierge.machine.verdict import Verdict, no, yes
+from concierge.units import GIB, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

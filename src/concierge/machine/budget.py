@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from concierge.machine.types import Accelerator, Device, MemoryFacts
+from concierge.units import GIB
 
-GIB = 1 << 30
+if TYPE_CHECKING:
+    from concierge.machine.types import Device, MemoryFacts
+    from concierge.platforms import Accelerator
+
 _SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 36, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from concierge.machine import engine, nvidia, vulkan
-from concierge.machine.budget import GIB, device_budget
+from concierge.machine.budget import device_budget
 from concierge.machine.parse import version
 from concierge.machine.types import Finding
+from concierge.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from concierge.machine.bundle import Bundle
-    from concierge.machine.types import Accelerator, Device, Machine, Severity
+    from concierge.machine.types import Device, Machine, Severity
     from concierge.machine.verdict import Verdict
+    from concierge.platforms import Accelerator
 
     Verdicts = Mapping[str, Mapping[Accelerator, Verdict]]
 

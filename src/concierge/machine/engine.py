@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from concierge.machine.parse import MIB, words
+from concierge.machine.parse import words
 from concierge.machine.types import Finding
+from concierge.units import MIB
 
 if TYPE_CHECKING:
     from concierge.machine.bundle import Bundle

@@ -6,9 +6,10 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from concierge.machine.parse import MIB, amount, fields, found, hex_id, integer, pci_address, words
+from concierge.machine.parse import amount, fields, found, hex_id, integer, pci_address, words
 from concierge.machine.sighting import Sighting
 from concierge.machine.types import Amount, Device, DeviceMemory, Driver
+from concierge.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

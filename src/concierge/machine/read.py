@@ -25,8 +25,9 @@ from concierge.machine.types import Library, Machine
 
 if TYPE_CHECKING:
     from concierge.machine.bundle import Bundle
-    from concierge.machine.types import Accelerator, Device, Environment, MemoryFacts
+    from concierge.machine.types import Device, Environment, MemoryFacts
     from concierge.machine.verdict import Verdict
+    from concierge.platforms import Accelerator
 
 
 def read(bundle: Bundle) -> Machine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.machine.budget import GIB
+from concierge.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

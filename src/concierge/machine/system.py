@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from concierge.machine import apple
 from concierge.machine.parse import fields, found, words
-from concierge.machine.types import Environment, Libc, Os, System
+from concierge.machine.types import Environment, Libc, Os
 
 if TYPE_CHECKING:
     from concierge.machine.bundle import Bundle
+    from concierge.platforms import System
 
 _ARM = ("aarch64", "arm64", "ARM64")
 _X86 = ("x86_64", "amd64", "AMD64")

@@ -10,22 +10,18 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from concierge.machine.budget import MemoryBudget, cpu_budget, device_budget, memory_class
+from concierge.platforms import ACCELERATORS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-System = Literal[
-    "x86_64-linux", "aarch64-linux", "aarch64-darwin", "x86_64-darwin", "x86_64-windows", "aarch64-windows"
-]
-Accelerator = Literal["cuda", "rocm", "vulkan", "metal", "cpu"]
+    from concierge.platforms import Accelerator, System
+
 Vendor = Literal["nvidia", "amd", "intel", "apple", "qualcomm", "other"]
 DeviceKind = Literal["discrete", "integrated", "unified", "virtual", "unknown"]
 Confidence = Literal["high", "low", "none"]
 Severity = Literal["error", "warning", "info"]
 LibcKind = Literal["glibc", "musl", "none"]
-
-ACCELERATORS: tuple[Accelerator, ...] = ("cuda", "rocm", "metal", "vulkan", "cpu")
-"""Best first: a vendor's own stack before the portable one, and the CPU last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.deploy import nix
 from concierge.errors import FetchError
+from concierge.store.sources import nix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

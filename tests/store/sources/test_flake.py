@@ -9,20 +9,21 @@ import pytest
 
 from concierge.catalog.loader import load
 from concierge.config import Llm
-from concierge.deploy import nix
-from concierge.deploy.fetch import Fetcher
-from concierge.deploy.flake import OFFERED, FromFlake, with_engines
 from concierge.deploy.plan import plan
 from concierge.deploy.planned import Failed, Running, build_name
-from concierge.deploy.progress import Silent
-from concierge.deploy.store import Store
 from concierge.errors import FetchError
+from concierge.store.fetch import Fetcher
+from concierge.store.progress import Silent
+from concierge.store.sources import nix
+from concierge.store.sources.flake import OFFERED, FromFlake, with_engines
+from concierge.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from concierge.catalog.types import Build, System
+    from concierge.catalog.types import Build
+    from concierge.platforms import System
     from tests.make import Make
 
 FLAKE = "/nix/store/abc-source"

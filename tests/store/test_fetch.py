@@ -13,13 +13,13 @@ import httpx
 import pytest
 
 from concierge.catalog.types import Artefact, HttpsSource, PathSource, PypiSource, Source
-from concierge.deploy.fetch import Deliver, Fetcher
-from concierge.deploy.progress import Meter, Silent
-from concierge.deploy.sources import local
-from concierge.deploy.sources.https import Https
-from concierge.deploy.sources.pypi import Pypi
-from concierge.deploy.store import Store
 from concierge.errors import FetchError, StoreError, VerifyError
+from concierge.store.fetch import Deliver, Fetcher
+from concierge.store.progress import Meter, Silent
+from concierge.store.sources import local
+from concierge.store.sources.https import Https
+from concierge.store.sources.pypi import Pypi
+from concierge.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

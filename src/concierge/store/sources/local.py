@@ -12,7 +12,7 @@ from concierge.errors import FetchError
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Artefact, Source
-    from concierge.deploy.progress import Meter
+    from concierge.store.progress import Meter
 
 
 def copy(source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.catalog.types import Artefact, PathSource
-from concierge.deploy.store import Store, digest, human, need_space, remove
+from concierge.catalog.types import Artefact, PathSource, digest
 from concierge.errors import StoreError
+from concierge.files import remove
+from concierge.store.store import Store, need_space
+from concierge.units import human
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,16 +10,19 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from concierge.deploy import unpack
-from concierge.deploy.store import Store, human, need_space, remove, room, storing
+from concierge.catalog.types import room
 from concierge.errors import ArtefactError, FetchError, VerifyError
+from concierge.files import remove, storing
+from concierge.store import unpack
+from concierge.store.store import Store, need_space
+from concierge.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from concierge.catalog.types import Artefact, Source
-    from concierge.deploy.progress import Meter, Progress
+    from concierge.store.progress import Meter, Progress
 
 CHUNK = 1 << 20
 

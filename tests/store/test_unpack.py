@@ -9,8 +9,8 @@ import pytest
 import zstandard
 
 from concierge.catalog.types import Artefact, PathSource
-from concierge.deploy.unpack import extract_member, unpack
 from concierge.errors import VerifyError
+from concierge.store.unpack import extract_member, unpack
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from concierge.deploy.fetch import check_bytes
-from concierge.deploy.unpack import extract_member
 from concierge.errors import ArtefactError, FetchError, StoreError, VerifyError
+from concierge.store.fetch import check_bytes
+from concierge.store.unpack import extract_member
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from concierge.catalog.types import Artefact, PypiSource, Source
-    from concierge.deploy.progress import Meter
+    from concierge.store.progress import Meter
 
 STALLED_S = 120.0
 """pip gives up on a silent connection by itself and tries again; this ends a pip that says nothing at all."""

@@ -22,7 +22,8 @@ from concierge.errors import FetchError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from concierge.catalog.types import Accelerator, Engine, System
+    from concierge.catalog.types import Engine
+    from concierge.platforms import Accelerator, System
 
 TIMEOUT_S = 3 * 3600.0
 """Long enough to compile a CUDA engine where no cache is trusted; it only ends what would never end."""

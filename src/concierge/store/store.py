@@ -7,8 +7,6 @@ complete or absent: bytes are staged beside it, checked, made read-only and move
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -17,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from concierge.catalog.types import digest
 from concierge.errors import StoreError
+from concierge.files import remove, storing
+from concierge.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -113,32 +114,6 @@ class Store:
                 remove(folder)
 
 
-def digest(artefacts: Sequence[Artefact]) -> str:
-    """Return the sha256 that stands for these artefacts in order: the artefact's own when it is alone."""
-    if len(artefacts) == 1:
-        return artefacts[0].sha256
-    return hashlib.sha256("\n".join(artefact.sha256 for artefact in artefacts).encode()).hexdigest()
-
-
-def room(artefacts: Sequence[Artefact]) -> int:
-    """Return the bytes that must be free to take these artefacts in.
-
-    An archive is there twice for a moment, packed and unpacked; a wheel around a model likewise.
-    """
-    return sum(3 * artefact.size if artefact.archive else 2 * artefact.size for artefact in artefacts)
-
-
-def remove(tree: Path) -> None:
-    """Remove a file or a folder even if it is sealed; absence is fine."""
-    if not tree.is_dir():
-        tree.unlink(missing_ok=True)
-        return
-    for folder, _, _ in os.walk(tree):
-        with contextlib.suppress(OSError):
-            Path(folder).chmod(stat.S_IRWXU)
-    shutil.rmtree(tree, ignore_errors=True)
-
-
 def need_space(folder: Path, size: int, what: str) -> None:
     """Fail before a download that cannot end well.
 
@@ -158,32 +133,6 @@ def free_space(folder: Path) -> int:
     """Return the bytes free where ``folder`` is or would be."""
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return shutil.disk_usage(place).free
-
-
-def human(size: float) -> str:
-    """Return a size in bytes the way people read it, in decimal units."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
-
-
-@contextlib.contextmanager
-def storing(place: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into a sentence that says what to do.
-
-    Raises:
-        StoreError: An ``OSError`` happened inside.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = "Free some space, or put CONCIERGE_HOME on a larger disk."
-        else:
-            hint = "Set CONCIERGE_HOME to a folder that you can write to."
-        raise StoreError(f"Cannot write to {place}: {error.strerror}.", where=str(place), hint=hint) from error
 
 
 def _seal(tree: Path) -> None:

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.catalog.types import Artefact, Build, Needs, NixSource
-from concierge.deploy import nix
+from concierge.store.sources import nix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from concierge.catalog.types import Accelerator, Catalog, Source, System
-    from concierge.deploy.progress import Meter
+    from concierge.catalog.types import Catalog, Source
+    from concierge.platforms import Accelerator, System
+    from concierge.store.progress import Meter
 
 OFFERED: dict[System, tuple[Accelerator, ...]] = {
     "x86_64-linux": ("cuda", "rocm", "vulkan", "cpu"),

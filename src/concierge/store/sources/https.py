@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from concierge.deploy import hub_access
+from concierge import net
 from concierge.errors import FetchError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import httpx
 
     from concierge.catalog.types import Artefact, Source
-    from concierge.deploy.progress import Meter
+    from concierge.store.progress import Meter
 
 TRIES = 5
 CHUNK = 1 << 18
@@ -28,9 +28,7 @@ def _client() -> httpx.Client:
     import httpx
 
     # The environment's proxies and certificates hold. Redirects are followed: release assets live behind them.
-    return httpx.Client(
-        auth=hub_access.auth(os.environ), follow_redirects=True, timeout=httpx.Timeout(30.0, connect=15.0)
-    )
+    return httpx.Client(auth=net.auth(os.environ), follow_redirects=True, timeout=httpx.Timeout(30.0, connect=15.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from concierge.deploy import hub_access
+from concierge import net
 from concierge.errors import ConfigError
 
 FILE = "https://huggingface.co/owner/gated/resolve/0/model.gguf"
@@ -19,7 +19,7 @@ def shown(url: str, environ: dict[str, str]) -> list[tuple[str, str | None]]:
         return httpx.Response(302, headers={"location": BYTES}) if str(request.url) != BYTES else httpx.Response(200)
 
     transport = httpx.MockTransport(answer)
-    with httpx.Client(transport=transport, auth=hub_access.auth(environ), follow_redirects=True) as client:
+    with httpx.Client(transport=transport, auth=net.auth(environ), follow_redirects=True) as client:
         client.get(url)
     return seen
 
@@ -46,11 +46,11 @@ def test_what_cannot_be_a_token_is_not_sent(token: str) -> None:
 
 
 def test_the_address_of_the_hub_is_the_one_that_its_own_client_takes() -> None:
-    assert hub_access.base({}) == "https://huggingface.co"
-    assert hub_access.base({"HF_ENDPOINT": ""}) == "https://huggingface.co"
-    assert hub_access.base({"HF_ENDPOINT": "https://mirror.invalid/hf/"}) == "https://mirror.invalid/hf"
+    assert net.base({}) == "https://huggingface.co"
+    assert net.base({"HF_ENDPOINT": ""}) == "https://huggingface.co"
+    assert net.base({"HF_ENDPOINT": "https://mirror.invalid/hf/"}) == "https://mirror.invalid/hf"
 
 
 def test_an_address_without_encryption_is_refused() -> None:
     with pytest.raises(ConfigError, match="only had over https"):
-        hub_access.base({"HF_ENDPOINT": "http://mirror.invalid"})
+        net.base({"HF_ENDPOINT": "http://mirror.invalid"})
