@@ -12,8 +12,8 @@ import time
 from concierge.catalog import loader
 from concierge.catalog.types import Artefact, Build, Catalog, Model
 from concierge.config import Llm
-from concierge.deploy.plan import plan
 from concierge.machine.types import Amount, Device, DeviceMemory, Driver, Libc, Machine, MemoryFacts, Os, Usable
+from concierge.plan.decide import plan
 
 ARTEFACTS = 1000
 ROUNDS = 20

@@ -11,12 +11,14 @@ SOURCE = Path(__file__).parent.parent / "src" / "concierge"
 
 COMMON = {"config", "endpoint", "errors", "files", "net", "paths", "platforms", "units"}
 MAY_IMPORT = {
-    "cli": {"store", "api", "agent", "chat", "serve", "deploy", "machine", "catalog"},
+    "cli": {"store", "lock", "plan", "api", "agent", "chat", "serve", "deploy", "machine", "catalog"},
     "api": {"agent", "chat", "serve", "deploy", "machine", "catalog"},
     "agent": {"chat"},
     "chat": set[str](),
     "serve": {"deploy", "machine", "catalog"},
-    "deploy": {"store", "fit", "gguf", "machine", "catalog"},
+    "deploy": {"plan", "store", "catalog"},
+    "lock": {"gguf", "catalog"},
+    "plan": {"fit", "machine", "catalog"},
     "fit": {"catalog"},
     "gguf": {"catalog"},
     "machine": set[str](),

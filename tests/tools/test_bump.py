@@ -16,7 +16,7 @@ import pytest
 from concierge.catalog.loader import load
 from concierge.catalog.types import Artefact, Catalog, HttpsSource
 from concierge.config import Llm
-from concierge.deploy import lock
+from concierge.lock import resolve
 from tools.catalogue import bump
 from tools.catalogue.publishers import GITHUB, HUGGING_FACE, Publishers
 
@@ -169,8 +169,8 @@ def test_a_model_moves_to_the_commit_that_changed_its_file(folder: Path) -> None
 
 def test_the_lock_of_the_new_catalogue_differs_only_where_the_bump_was(folder: Path) -> None:
     bumped(folder, lambda catalog: newer_release(catalog, LLAMA, "b99999"))
-    written = lock.resolve(Llm(), load(SHIPPED))
-    differences = lock.check(written, Llm(), load(folder))
+    written = resolve.resolve(Llm(), load(SHIPPED))
+    differences = resolve.check(written, Llm(), load(folder))
     assert differences
     assert all("b99999" in str(each) or "b11429" in str(each) or "b11194" in str(each) for each in differences)
 

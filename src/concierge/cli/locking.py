@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from concierge.catalog.loader import load
 from concierge.cli import output
-from concierge.deploy import lock as locks
 from concierge.errors import ConfigError
+from concierge.lock import resolve as locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from concierge.catalog.reference import Hub, Local
     from concierge.catalog.types import Catalog, Model
     from concierge.config import Config
-    from concierge.deploy.foreign import Describe
-    from concierge.deploy.lock import Difference
+    from concierge.lock.foreign import Describe
+    from concierge.lock.resolve import Difference
 
 
 def pinned(config: Config, folder: Path, say: Callable[[str], None]) -> Catalog:
@@ -117,7 +117,7 @@ def describer(say: Callable[[str], None]) -> Describe:
 
     def describe(wanted: Hub | Local) -> Model:
         # Most configurations name no such model, and this imports an HTTP client.
-        from concierge.deploy import hub
+        from concierge.lock import hub
 
         return hub.describer(os.environ, say)(wanted)
 

@@ -33,7 +33,7 @@ def plan(
     """Show what `concierge up` would do, and why. Changes nothing."""
     config = options.load({**options.llm(model, engine, accelerator, context, base_url), ("locked",): locked})
     from concierge.cli import stack, wiring
-    from concierge.deploy import render
+    from concierge.plan import render
 
     parts = stack.of(config, bundle=machine)
     decided = parts.plan(wiring.here(parts))
@@ -88,7 +88,7 @@ def doctor(
         return _capture(capture, as_json=as_json)
     config = options.load({("locked",): locked})
     from concierge.cli import stack, wiring
-    from concierge.deploy import doctor as doctors
+    from concierge.plan import doctor as doctors
 
     parts = stack.of(config, bundle=machine)
     findings = wiring.diagnose(parts)
@@ -117,7 +117,7 @@ def models(
     """List the models of the catalogue: what fits here, how fast it would be, and why not."""
     config = options.load({("llm", "context"): context, ("locked",): locked})
     from concierge.cli import stack
-    from concierge.deploy import listing
+    from concierge.plan import listing
     from concierge.units import human
 
     parts = stack.of(config, bundle=machine)
@@ -137,7 +137,7 @@ def engines(*, machine: Machine = None, locked: options.Locked = None, as_json: 
     """List the engine builds for this system: which run here, and why the others do not."""
     config = options.load({("locked",): locked})
     from concierge.cli import stack
-    from concierge.deploy import listing
+    from concierge.plan import listing
     from concierge.units import human
 
     parts = stack.of(config, bundle=machine)

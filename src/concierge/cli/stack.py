@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from concierge.catalog.types import Catalog
     from concierge.config import Config
     from concierge.deploy.generation import Generation, Generations
-    from concierge.deploy.planned import Failed, Plan, Running
     from concierge.endpoint import Endpoint
     from concierge.machine.types import Machine
+    from concierge.plan.words import Failed, Plan, Running
     from concierge.store.fetch import Fetcher
 
 RUNGS = 4
@@ -119,14 +119,14 @@ class Stack:
         Raises:
             NothingSuitableError: No engine or no model suits it.
         """
-        from concierge.deploy.plan import plan
+        from concierge.plan.decide import plan
 
         return plan(self.machine, self.config.llm, self.catalog, running)
 
     def running(self, *, failed: tuple[Failed, ...] = (), endpoint: Endpoint | None = None) -> Running:
         """Return what is already here, for the plan."""
         from concierge.catalog.types import digest
-        from concierge.deploy.planned import Running
+        from concierge.plan.words import Running
         from concierge.store.store import free_space
 
         store = self.fetcher.store
@@ -170,7 +170,7 @@ class Stack:
             NothingSuitableError: No engine or no model suits this machine.
             ArtefactError: The bytes could not be had, are the wrong ones, or do not fit.
         """
-        from concierge.deploy.planned import Failed, build_name
+        from concierge.plan.words import Failed, build_name
 
         failed: tuple[Failed, ...] = ()
         for _ in range(RUNGS):
@@ -190,7 +190,7 @@ class Stack:
     def _switch(self, plan: Plan) -> Generation:
         from concierge.deploy.apply import apply
         from concierge.deploy.generation import Generation
-        from concierge.deploy.planned import build_name
+        from concierge.plan.words import build_name
 
         assert plan.build is not None
         assert plan.model is not None

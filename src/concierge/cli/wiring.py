@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from concierge.cli.stack import Stack
     from concierge.config import Llm
     from concierge.deploy.generation import Generation
-    from concierge.deploy.planned import Plan, Running
     from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
     from concierge.machine.types import Finding
+    from concierge.plan.words import Plan, Running
 
 
 @dataclass
@@ -111,15 +111,15 @@ def adoptable(parts: Stack) -> Endpoint | None:
 
 def here(parts: Stack) -> Running:
     """Return what is here already; on another computer, which only its bundle tells of, nothing is."""
-    from concierge.deploy.planned import Running
+    from concierge.plan.words import Running
 
     return parts.running(endpoint=adoptable(parts)) if parts.bundle is None else Running()
 
 
 def diagnose(parts: Stack) -> tuple[Finding, ...]:
     """Return what is wrong with the machine, or with what the plan relies on; why there is no plan is a finding too."""
-    from concierge.deploy.doctor import diagnose as judge
-    from concierge.deploy.planned import Running
+    from concierge.plan.doctor import diagnose as judge
+    from concierge.plan.words import Running
 
     running = Running()
     try:

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from concierge.catalog import reference
-from concierge.deploy.planned import Deployed
 from concierge.deploy.spec import ServerSpec
 from concierge.files import storing
+from concierge.plan.words import Deployed
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,9 @@ import pytest
 
 from concierge.catalog.loader import load
 from concierge.config import Llm
-from concierge.deploy.plan import plan
-from concierge.deploy.planned import Failed, Running, build_name
 from concierge.errors import FetchError
+from concierge.plan.decide import plan
+from concierge.plan.words import Failed, Running, build_name
 from concierge.store.fetch import Fetcher
 from concierge.store.progress import Silent
 from concierge.store.sources import nix

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from concierge.deploy.planned import build_name
+from concierge.plan.words import build_name
 from concierge.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from concierge.deploy.planned import Plan
+    from concierge.plan.words import Plan
 
 RATE = 12.5e6
 """Bytes a second that the time is estimated with: a line of 100 Mbit/s."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, ValidationError
 
 from concierge.catalog.types import Build, Catalog, Frozen, Model, Sha256
-from concierge.deploy.tomltext import dumps
 from concierge.errors import ConfigError
+from concierge.lock.tomltext import dumps
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,21 +9,11 @@ from typing import TYPE_CHECKING
 
 from concierge.catalog import reference
 from concierge.catalog.flags import parameters
-from concierge.deploy import changes, rank, refusal
-from concierge.deploy.constraints import examine
-from concierge.deploy.planned import (
-    Change,
-    Choice,
-    Deployed,
-    Estimate,
-    Failed,
-    Plan,
-    Rejected,
-    Running,
-    build_name,
-)
-from concierge.deploy.weigh import estimate
 from concierge.errors import ConfigError, NothingSuitableError
+from concierge.plan import changes, rank, refusal
+from concierge.plan.constraints import examine
+from concierge.plan.weigh import estimate
+from concierge.plan.words import Change, Choice, Deployed, Estimate, Failed, Plan, Rejected, Running, build_name
 from concierge.units import human
 
 if TYPE_CHECKING:
@@ -31,9 +21,9 @@ if TYPE_CHECKING:
 
     from concierge.catalog.types import Build, Catalog, Model
     from concierge.config import Llm
-    from concierge.deploy.constraints import Candidate
-    from concierge.deploy.rank import Pick
     from concierge.machine.types import Machine
+    from concierge.plan.constraints import Candidate
+    from concierge.plan.rank import Pick
 
 __all__ = ["Change", "Deployed", "Estimate", "Failed", "Plan", "Rejected", "Running", "build_name", "plan"]
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from concierge.deploy.planned import Plan, Running
-from concierge.deploy.rank import ASSUMED, LEAST, pace
 from concierge.errors import NothingSuitableError
 from concierge.machine.types import Finding
+from concierge.plan.rank import ASSUMED, LEAST, pace
+from concierge.plan.words import Plan, Running
 from concierge.units import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from concierge.config import Llm
-    from concierge.deploy.planned import Cause, Rejected
     from concierge.errors import ConciergeError
     from concierge.machine.types import Device, Machine
+    from concierge.plan.words import Cause, Rejected
 
 NOTHING = Running()
 _ORDER = ("error", "warning", "info")

@@ -2,7 +2,7 @@
 
 A catalogue edit that changes a cell must change that file; this writes it again::
 
-    PYTHONPATH=src:. python tests/deploy/test_decisions.py > tests/deploy/decisions.txt
+    PYTHONPATH=src:. python tests/plan/test_decisions.py > tests/plan/decisions.txt
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from concierge.catalog import loader
 from concierge.config import Llm
-from concierge.deploy.plan import plan
 from concierge.errors import NothingSuitableError
 from concierge.fit import speed
 from concierge.machine.types import Device, DeviceMemory, Driver, Machine, Os, Usable
+from concierge.plan.decide import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ RAM = 16
 
 HEAD = """\
 # What `model = "auto"` picks at 8192 tokens of context, for each class of machine; `?` is memory that is not told.
-# Written by tests/deploy/test_decisions.py from the shipped catalogue; read it before you commit a change of it.
+# Written by tests/plan/test_decisions.py from the shipped catalogue; read it before you commit a change of it.
 """
 
 

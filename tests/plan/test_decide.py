@@ -7,11 +7,11 @@ import pytest
 from concierge.catalog.flags import parameters
 from concierge.catalog.types import Catalog, Needs, PathSource, PypiSource, digest
 from concierge.config import Llm
-from concierge.deploy.changes import is_loopback
-from concierge.deploy.plan import Deployed, Failed, Plan, Running, build_name, plan
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, NothingSuitableError
 from concierge.machine.types import DeviceMemory, Libc, Os, Usable
+from concierge.plan.changes import is_loopback
+from concierge.plan.decide import Deployed, Failed, Plan, Running, build_name, plan
 
 if TYPE_CHECKING:
     from tests.make import Make

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from concierge.catalog.types import digest
-from concierge.deploy.planned import Choice, Estimate, Rejected, build_name
+from concierge.plan.words import Choice, Estimate, Rejected, build_name
 from concierge.platforms import ACCELERATORS
 from concierge.units import human
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from concierge.catalog.types import Model
-    from concierge.deploy.constraints import Candidate
-    from concierge.deploy.planned import Cause
+    from concierge.plan.constraints import Candidate
+    from concierge.plan.words import Cause
 
     Weigh = Callable[[Model, Candidate], Estimate]
 

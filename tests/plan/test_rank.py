@@ -3,14 +3,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from concierge.catalog.types import digest
-from concierge.deploy import rank
-from concierge.deploy.constraints import Candidate
-from concierge.deploy.planned import Estimate
 from concierge.machine.types import Usable
+from concierge.plan import rank
+from concierge.plan.constraints import Candidate
+from concierge.plan.words import Estimate
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Model
-    from concierge.deploy.rank import Weigh
+    from concierge.plan.rank import Weigh
     from tests.make import Make
 
 GIB = 1 << 30

@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from concierge.catalog.reference import Hub, Local
-from concierge.deploy.foreign import Describer
-from concierge.deploy.hub import HttpHub
 from concierge.gguf.facts import facts_of
 from concierge.gguf.header import read_header
+from concierge.lock.foreign import Describer
+from concierge.lock.hub import HttpHub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

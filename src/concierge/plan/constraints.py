@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concierge.catalog.flags import LAUNCHERS
-from concierge.deploy.planned import Rejected, build_name
+from concierge.plan.words import Rejected, build_name
 from concierge.units import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from concierge.catalog.types import Build
-    from concierge.deploy.planned import Cause
     from concierge.machine.types import Device, Machine
+    from concierge.plan.words import Cause
 
 
 @dataclass(frozen=True, slots=True)

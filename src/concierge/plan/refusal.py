@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.deploy import rank
 from concierge.errors import NothingSuitableError
+from concierge.plan import rank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from concierge.catalog.types import Model
     from concierge.config import Llm
-    from concierge.deploy.constraints import Candidate
-    from concierge.deploy.planned import Rejected, Running
-    from concierge.deploy.rank import Judged, Weigh
     from concierge.machine.types import Machine
+    from concierge.plan.constraints import Candidate
+    from concierge.plan.rank import Judged, Weigh
+    from concierge.plan.words import Rejected, Running
 
 STEP = 256
 """The least context that the configuration accepts."""

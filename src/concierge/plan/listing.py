@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from concierge.deploy import rank
-from concierge.deploy.changes import fetched
-from concierge.deploy.constraints import examine
-from concierge.deploy.planned import Rejected, build_name
-from concierge.deploy.weigh import estimate
+from concierge.plan import rank
+from concierge.plan.changes import fetched
+from concierge.plan.constraints import examine
+from concierge.plan.weigh import estimate
+from concierge.plan.words import Rejected, build_name
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Build, Catalog, Model
     from concierge.config import Llm
-    from concierge.deploy.constraints import Candidate
-    from concierge.deploy.rank import Judged, Weigh
     from concierge.machine.types import Machine
+    from concierge.plan.constraints import Candidate
+    from concierge.plan.rank import Judged, Weigh
     from concierge.platforms import Accelerator
 
 

@@ -8,9 +8,9 @@ from urllib.parse import quote, urljoin
 
 from concierge import net
 from concierge.catalog.reference import Hub
-from concierge.deploy.foreign import Describer, HubFile, silence
 from concierge.errors import ConfigError, FetchError
 from concierge.gguf.readers import HttpReader
+from concierge.lock.foreign import Describer, HubFile, silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from concierge.catalog.reference import Local
     from concierge.catalog.types import Model
-    from concierge.deploy.foreign import Describe
+    from concierge.lock.foreign import Describe
 
 HOPS = 4
 """Redirects within the hub that are followed: a repository that was renamed answers with its new name."""

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from concierge.catalog import loader
 from concierge.catalog.types import Catalog, Needs
 from concierge.config import Llm
-from concierge.deploy import listing
 from concierge.machine.types import Libc
+from concierge.plan import listing
 
 if TYPE_CHECKING:
     from tests.make import Make

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concierge.deploy.tomltext import dumps
+from concierge.lock.tomltext import dumps
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 scalar = text | st.integers(-(2**63), 2**63 - 1) | st.booleans() | st.floats(allow_nan=False)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog.types import Needs
-from concierge.deploy import constraints
-from concierge.deploy.constraints import Candidate, examine
-from concierge.deploy.planned import Rejected
 from concierge.machine.types import Driver, Libc, Library, Os, Usable
+from concierge.plan import constraints
+from concierge.plan.constraints import Candidate, examine
+from concierge.plan.words import Rejected
 from concierge.units import number
 
 if TYPE_CHECKING:

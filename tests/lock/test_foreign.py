@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from concierge.catalog.reference import Hub, Local
-from concierge.deploy.foreign import Describer
-from concierge.deploy.hub import HttpHub
 from concierge.errors import ArtefactError, ConfigError
+from concierge.lock.foreign import Describer
+from concierge.lock.hub import HttpHub
 
 if TYPE_CHECKING:
     from pathlib import Path

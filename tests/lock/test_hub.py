@@ -8,10 +8,10 @@ import pytest
 from concierge.catalog import loader
 from concierge.catalog.reference import Hub, Local
 from concierge.config import Llm
-from concierge.deploy import foreign, lock
-from concierge.deploy import hub as hubs
-from concierge.deploy.hub import HttpHub
 from concierge.errors import ConfigError, FetchError
+from concierge.lock import foreign, resolve
+from concierge.lock import hub as hubs
+from concierge.lock.hub import HttpHub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,34 +143,34 @@ def served(content: bytes) -> Callable[[httpx.Request], httpx.Response]:
 def test_a_model_of_the_hub_is_locked_from_its_header_alone(gguf_bytes: bytes) -> None:
     client = httpx.Client(transport=httpx.MockTransport(served(gguf_bytes)))
     llm = Llm(model=f"hf:{WANTED.repo}/{WANTED.file}@{COMMIT}")
-    locked = lock.resolve(llm, loader.load(), foreign.Describer(HttpHub(client)))
+    locked = resolve.resolve(llm, loader.load(), foreign.Describer(HttpHub(client)))
     (model,) = locked.model
     assert (model.name, model.quant, model.revision) == ("qwen3-0.6b-q8_0", "Q8_0", COMMIT)
     assert (model.licence, model.repo, model.artefact[0].trust) == ("apache-2.0", WANTED.repo, "publisher")
     assert model.artefact[0].sha256 == SHA256
     assert model.gguf is not None
-    assert lock.parse(lock.dump(locked)) == locked
+    assert resolve.parse(resolve.dump(locked)) == locked
 
 
 def test_a_local_file_is_hashed_and_locked_by_its_path(gguf_bytes: bytes, tmp_path: Path) -> None:
     (tmp_path / "My.Model-Q4_K_M.gguf").write_bytes(gguf_bytes)
     describe = foreign.Describer(hub({}))
     llm = Llm(model="./My.Model-Q4_K_M.gguf")
-    locked = lock.resolve(llm, loader.load(), describe, folder=tmp_path)
+    locked = resolve.resolve(llm, loader.load(), describe, folder=tmp_path)
     (model,) = locked.model
     assert (model.name, model.quant, model.context_train) == ("my.model-q4_k_m", "Q4_K_M", 2048)
     assert model.chat.tools
     assert model.artefact[0].size == len(gguf_bytes)
-    assert lock.check(locked, llm, loader.load(), describe, folder=tmp_path) == []
+    assert resolve.check(locked, llm, loader.load(), describe, folder=tmp_path) == []
     (tmp_path / "My.Model-Q4_K_M.gguf").write_bytes(gguf_bytes + b"more")
-    assert [str(difference) for difference in lock.check(locked, llm, loader.load(), describe, folder=tmp_path)] == [
+    assert [str(difference) for difference in resolve.check(locked, llm, loader.load(), describe, folder=tmp_path)] == [
         "model my.model-q4_k_m: differs in artefact"
     ]
 
 
 def test_a_path_without_a_file_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no model file at"):
-        lock.resolve(Llm(model="./no.gguf"), loader.load(), foreign.Describer(hub({})), folder=tmp_path)
+        resolve.resolve(Llm(model="./no.gguf"), loader.load(), foreign.Describer(hub({})), folder=tmp_path)
 
 
 def test_a_local_file_needs_no_hub(gguf_bytes: bytes, tmp_path: Path) -> None:

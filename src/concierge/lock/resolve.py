@@ -9,8 +9,8 @@ from concierge import __version__
 from concierge.catalog import reference
 from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.types import Catalog
-from concierge.deploy.lockfile import FILE, Asked, Lock, build_key, dump, load, parse, seal
 from concierge.errors import ConfigError
+from concierge.lock.file import FILE, Asked, Lock, build_key, dump, load, parse, seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from concierge.catalog.types import Artefact, Build, Frozen, Model
     from concierge.config import Llm
-    from concierge.deploy.foreign import Describe
+    from concierge.lock.foreign import Describe
 
 __all__ = ["FILE", "Difference", "Lock", "check", "dump", "load", "parse", "resolve"]
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.deploy.constraints import Candidate
-from concierge.deploy.weigh import estimate
 from concierge.machine.types import DeviceMemory
+from concierge.plan.constraints import Candidate
+from concierge.plan.weigh import estimate
 
 if TYPE_CHECKING:
     from tests.make import Make

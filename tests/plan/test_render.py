@@ -7,10 +7,10 @@ import pytest
 
 from concierge.catalog.types import Catalog, Needs
 from concierge.config import Llm
-from concierge.deploy import render
-from concierge.deploy.plan import Plan, Running, plan
 from concierge.endpoint import Endpoint
 from concierge.machine.types import Libc
+from concierge.plan import render
+from concierge.plan.decide import Plan, Running, plan
 
 if TYPE_CHECKING:
     from tests.make import Make

@@ -11,12 +11,13 @@ import pytest
 
 from concierge.catalog import loader
 from concierge.config import Llm
-from concierge.deploy import doctor, listing, lock, render, weigh
-from concierge.deploy.plan import Plan, plan
 from concierge.errors import NothingSuitableError
 from concierge.fit import speed
+from concierge.lock import resolve
 from concierge.machine.bundle import load
 from concierge.machine.read import read
+from concierge.plan import doctor, listing, render, weigh
+from concierge.plan.decide import Plan, plan
 
 if TYPE_CHECKING:
     from concierge.machine.types import Machine
@@ -67,8 +68,8 @@ def test_recorded_vulkan_devices_tell_their_version(folder: Path) -> None:
 
 def test_the_lock_is_the_same_on_every_recorded_machine() -> None:
     # It takes no machine at all; this holds it to that.
-    assert "machine" not in inspect.signature(lock.resolve).parameters
-    assert lock.dump(lock.resolve(Llm(), CATALOG)) == lock.dump(lock.resolve(Llm(), loader.load()))
+    assert "machine" not in inspect.signature(resolve.resolve).parameters
+    assert resolve.dump(resolve.resolve(Llm(), CATALOG)) == resolve.dump(resolve.resolve(Llm(), loader.load()))
 
 
 @pytest.mark.parametrize("name", ["01-strix-halo-carve-out", "02-strix-halo-container", "07-gb10-smi-not-available"])

@@ -22,9 +22,9 @@ from concierge.catalog.types import (
     Recurrent,
 )
 from concierge.config import Llm
-from concierge.deploy import lock
-from concierge.deploy.lockfile import Asked, build_key, seal
 from concierge.errors import ConfigError
+from concierge.lock import resolve
+from concierge.lock.file import Asked, build_key, seal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,38 +126,38 @@ locks = st.builds(
 
 @settings(max_examples=150, deadline=None)
 @given(locks)
-def test_what_is_dumped_reads_back_as_the_same_lock(written: lock.Lock) -> None:
-    assert lock.parse(lock.dump(written)) == written
+def test_what_is_dumped_reads_back_as_the_same_lock(written: resolve.Lock) -> None:
+    assert resolve.parse(resolve.dump(written)) == written
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.permutations(CATALOG.builds), st.permutations(CATALOG.models))
 def test_the_bytes_do_not_depend_on_the_order_of_the_catalogue(b: list[Build], m: list[Model]) -> None:
     shuffled = Catalog(builds=tuple(b), models=tuple(m))
-    assert lock.dump(lock.resolve(Llm(), shuffled)) == lock.dump(lock.resolve(Llm(), CATALOG))
+    assert resolve.dump(resolve.resolve(Llm(), shuffled)) == resolve.dump(resolve.resolve(Llm(), CATALOG))
 
 
 def test_the_default_configuration_locks_every_build_and_the_whole_ladder() -> None:
-    locked = lock.resolve(Llm(), CATALOG)
+    locked = resolve.resolve(Llm(), CATALOG)
     assert set(locked.build) == set(CATALOG.builds)
     assert {model.name for model in locked.model} == {model.name for model in CATALOG.models if model.gguf}
     assert locked.catalog.model("smollm2-135m") == CATALOG.model("smollm2-135m")
 
 
 def test_a_named_model_is_locked_alone_and_an_accelerator_keeps_only_its_builds() -> None:
-    locked = lock.resolve(Llm(model="smollm2-135m", accelerator="cpu"), CATALOG)
+    locked = resolve.resolve(Llm(model="smollm2-135m", accelerator="cpu"), CATALOG)
     assert [model.name for model in locked.model] == ["smollm2-135m"]
     assert {build.accelerator for build in locked.build} == {"cpu"}
 
 
 @pytest.mark.parametrize("llm", [Llm(model="gpt-4o"), Llm(engine="remote"), Llm(engine="vllm", model="org/model")])
 def test_what_only_a_server_knows_pins_nothing(llm: Llm) -> None:
-    locked = lock.resolve(llm, CATALOG)
+    locked = resolve.resolve(llm, CATALOG)
     assert (locked.build, locked.model) == ((), ())
 
 
 def test_the_text_has_one_field_a_line_and_no_time() -> None:
-    text = lock.dump(lock.resolve(Llm(model="smollm2-135m"), CATALOG))
+    text = resolve.dump(resolve.resolve(Llm(model="smollm2-135m"), CATALOG))
     assert text.startswith("# Written by `concierge lock`.")
     assert 'sha256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"\n' in text
     assert "context = 8192\n" in text
@@ -166,13 +166,13 @@ def test_the_text_has_one_field_a_line_and_no_time() -> None:
 
 
 def test_a_change_of_any_line_is_noticed() -> None:
-    lines = lock.dump(lock.resolve(Llm(), CATALOG)).splitlines(keepends=True)
+    lines = resolve.dump(resolve.resolve(Llm(), CATALOG)).splitlines(keepends=True)
     fields = [n for n, line in enumerate(lines) if " = " in line and not line.endswith("[\n")]
     for number in fields[2::23]:
         line = lines[number]
         changed = "".join([*lines[:number], _altered(line), *lines[number + 1 :]])
         with pytest.raises(ConfigError, match="was changed after it was written"):
-            lock.parse(changed)
+            resolve.parse(changed)
 
 
 def _altered(line: str) -> str:
@@ -191,56 +191,56 @@ def _altered(line: str) -> str:
 )
 def test_what_is_no_lock_of_ours_gives_a_sentence_and_a_next_step(text: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as caught:
-        lock.parse(text)
+        resolve.parse(text)
     assert caught.value.hint
 
 
 def test_a_lock_with_an_unknown_key_is_refused_even_when_its_digest_is_right() -> None:
-    from concierge.deploy.lockfile import _hash
-    from concierge.deploy.tomltext import dumps
+    from concierge.lock.file import _hash
+    from concierge.lock.tomltext import dumps
 
     document: dict[str, Any] = {"schema": 1, "generator": "1", "surprise": True}
     with pytest.raises(ConfigError, match=r"concierge\.lock: `"):
-        lock.parse(dumps({"digest": _hash(document), **document}))
+        resolve.parse(dumps({"digest": _hash(document), **document}))
 
 
 def test_a_missing_or_unreadable_lock_says_which_command_writes_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No lock at") as caught:
-        lock.load(tmp_path / "concierge.lock")
+        resolve.load(tmp_path / "concierge.lock")
     assert caught.value.hint == "Run `concierge lock` to write it."
     (tmp_path / "concierge.lock").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):
-        lock.load(tmp_path / "concierge.lock")
+        resolve.load(tmp_path / "concierge.lock")
 
 
 def test_a_lock_that_was_just_written_is_current(tmp_path: Path) -> None:
-    (tmp_path / "concierge.lock").write_text(lock.dump(lock.resolve(Llm(), CATALOG)), encoding="utf-8")
-    assert lock.check(lock.load(tmp_path / "concierge.lock"), Llm(), CATALOG) == []
+    (tmp_path / "concierge.lock").write_text(resolve.dump(resolve.resolve(Llm(), CATALOG)), encoding="utf-8")
+    assert resolve.check(resolve.load(tmp_path / "concierge.lock"), Llm(), CATALOG) == []
 
 
 def test_a_changed_configuration_is_named_with_both_values_and_refused_when_locked() -> None:
-    locked = lock.resolve(Llm(context=4096), CATALOG)
-    assert [str(difference) for difference in lock.check(locked, Llm(), CATALOG)] == [
+    locked = resolve.resolve(Llm(context=4096), CATALOG)
+    assert [str(difference) for difference in resolve.check(locked, Llm(), CATALOG)] == [
         "llm.context: locked for 4096, configured 8192"
     ]
     with pytest.raises(ConfigError, match="locked for 4096, configured 8192"):
-        lock.confine(locked, Llm())
-    assert lock.confine(locked, Llm(context=4096)) == locked.catalog
+        resolve.confine(locked, Llm())
+    assert resolve.confine(locked, Llm(context=4096)) == locked.catalog
 
 
 def test_a_changed_catalogue_is_named_by_entry_and_field_and_does_not_spoil_the_lock() -> None:
-    locked = lock.resolve(Llm(), CATALOG)
+    locked = resolve.resolve(Llm(), CATALOG)
     first, gone, *others = CATALOG.builds
     newer = first.model_copy(update={"licence": "other"})
     added = CATALOG.models[0].model_copy(update={"name": "added"})
-    differences = lock.check(locked, Llm(), Catalog(builds=(newer, *others), models=(*CATALOG.models, added)))
+    differences = resolve.check(locked, Llm(), Catalog(builds=(newer, *others), models=(*CATALOG.models, added)))
     assert {difference.kind for difference in differences} == {"catalogue"}
     assert {difference.what: difference.reason for difference in differences} == {
         f"build {' '.join(build_key(first))}": "differs in licence",
         f"build {' '.join(build_key(gone))}": "locked, and this release no longer offers it",
         "model added": "this release knows it and the lock does not",
     }
-    assert lock.confine(locked, Llm()) == locked.catalog
+    assert resolve.confine(locked, Llm()) == locked.catalog
 
 
 def described(wanted: Hub | Local) -> Model:
@@ -249,25 +249,26 @@ def described(wanted: Hub | Local) -> Model:
 
 def test_a_model_of_a_commit_is_described_once_and_then_taken_as_locked() -> None:
     llm = Llm(model=f"hf:a/b/My.gguf@{COMMIT}")
-    locked = lock.resolve(llm, CATALOG, described)
+    locked = resolve.resolve(llm, CATALOG, described)
     assert [model.name for model in locked.model] == ["my"]
-    assert lock.check(locked, llm, CATALOG) == []
+    assert resolve.check(locked, llm, CATALOG) == []
 
 
 def test_a_local_file_that_changed_makes_the_lock_stale(tmp_path: Path) -> None:
     llm = Llm(model="./my.gguf")
-    locked = lock.resolve(llm, CATALOG, described, folder=tmp_path)
+    locked = resolve.resolve(llm, CATALOG, described, folder=tmp_path)
 
     def other(wanted: Hub | Local) -> Model:
         return described(wanted).model_copy(update={"context_train": 1})
 
-    assert lock.check(locked, llm, CATALOG, described, folder=tmp_path) == []
-    assert [d.reason for d in lock.check(locked, llm, CATALOG, other, folder=tmp_path)] == ["differs in context_train"]
+    assert resolve.check(locked, llm, CATALOG, described, folder=tmp_path) == []
+    differences = resolve.check(locked, llm, CATALOG, other, folder=tmp_path)
+    assert [d.reason for d in differences] == ["differs in context_train"]
 
 
 def test_a_foreign_model_without_a_way_to_describe_it_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="cannot be looked up here"):
-        lock.resolve(Llm(model=f"hf:a/b/c.gguf@{COMMIT}"), CATALOG)
+        resolve.resolve(Llm(model=f"hf:a/b/c.gguf@{COMMIT}"), CATALOG)
 
 
 def test_no_two_builds_of_the_catalogue_share_a_key() -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from concierge.catalog.flags import PROMPT_CACHE_MIB, UBATCH
-from concierge.deploy.planned import Estimate
 from concierge.fit import memory, speed
 from concierge.machine.budget import cpu_budget, device_budget
+from concierge.plan.words import Estimate
 from concierge.units import MIB
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Gguf, Model
-    from concierge.deploy.constraints import Candidate
     from concierge.fit.speed import Bandwidth, MemoryKind, Speed
     from concierge.machine.types import Device, DeviceKind, Machine
+    from concierge.plan.constraints import Candidate
 
 _KINDS: dict[DeviceKind, MemoryKind] = {"discrete": "discrete", "integrated": "integrated", "unified": "unified"}
 

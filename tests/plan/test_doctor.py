@@ -6,11 +6,11 @@ import pytest
 
 from concierge.catalog.types import Catalog, Needs
 from concierge.config import Llm
-from concierge.deploy import doctor
-from concierge.deploy.plan import Failed, Running, build_name, plan
 from concierge.endpoint import Endpoint
 from concierge.errors import NothingSuitableError
 from concierge.machine.types import Amount, Device, DeviceMemory, Driver, Finding, Libc, MemoryFacts, Usable
+from concierge.plan import doctor
+from concierge.plan.decide import Failed, Running, build_name, plan
 
 if TYPE_CHECKING:
     from concierge.machine.types import Machine

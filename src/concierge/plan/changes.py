@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 from concierge.catalog.flags import parameters
 from concierge.catalog.types import PathSource, PypiSource, digest, room
-from concierge.deploy.planned import Change, build_name
+from concierge.plan.words import Change, build_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from concierge.catalog.types import Artefact, Build, Model
-    from concierge.deploy.planned import Deployed, Running
+    from concierge.plan.words import Deployed, Running
 
 
 def lines(build: Build, model: Model, context: int, running: Running) -> list[Change]:
