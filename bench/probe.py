@@ -19,8 +19,8 @@ sys.addaudithook(lambda event, arguments: processes.append(str(arguments[0])) if
 
 def main() -> int:
     begun = time.perf_counter()
-    from concierge.machine.probe import capture
-    from concierge.machine.read import read
+    from concierge.machine.capture.probe import capture
+    from concierge.machine.read.machine import read
 
     imported = time.perf_counter() - begun
     captured, reads, counts = [], [], []

@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "concierge"
 
-COMMON = {"config", "endpoint", "errors", "files", "net", "paths", "platforms", "units"}
+COMMON = {"config", "endpoint", "errors", "files", "net", "paths", "platforms", "processes", "units"}
 MAY_IMPORT = {
     "cli": {"store", "lock", "plan", "api", "agent", "chat", "serve", "deploy", "machine", "catalog"},
     "api": {"agent", "chat", "serve", "deploy", "machine", "catalog"},
@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "files": set[str](),
     "net": set[str](),
     "platforms": set[str](),
+    "processes": set[str](),
     "units": set[str](),
     "store": {"catalog"},
     "errors": set[str](),

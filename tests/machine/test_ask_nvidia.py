@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.machine.bundle import Bundle
-from concierge.machine.gather import Host, ask, joined, nvml_folder
-from concierge.machine.process import run
-from concierge.machine.read import read
+from concierge.machine.capture.gather import Host, ask, joined, nvml_folder
+from concierge.machine.read.machine import read
+from concierge.processes import run
 
 if TYPE_CHECKING:
     from pathlib import Path

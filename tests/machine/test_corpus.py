@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from concierge.machine.budget import budget
 from concierge.machine.bundle import dumps, load, loads
-from concierge.machine.read import read
+from concierge.machine.read.machine import read
 from concierge.machine.redact import redacted
 from concierge.machine.report import describe
 from concierge.machine.types import Amount, Device, Machine
@@ -55,7 +56,7 @@ def test_recorded_machine_gets_its_verdict(folder: Path) -> None:
     for key, value in expected.get("memory", {}).items():
         assert plain(getattr(machine.memory, key)) == value, key
     for accelerator, value in expected.get("budget", {}).items():
-        assert plain(machine.budget(accelerator).bytes) == value, accelerator
+        assert plain(budget(machine, accelerator).bytes) == value, accelerator
     # Two devices may have the same trouble; findings come with the worst first, and the worst is the verdict.
     worst = {finding.id: finding.severity for finding in reversed(machine.findings)}
     assert worst == expected.get("findings", {})
@@ -79,7 +80,7 @@ def test_every_doubt_has_its_reason(folder: Path) -> None:
         main = device.memory.unified if device.kind in ("integrated", "unified") else device.memory.dedicated
         assert main.source if main.bytes is not None else main.reason
     for accelerator in ACCELERATORS:
-        assert machine.budget(accelerator).reason
+        assert budget(machine, accelerator).reason
     for finding in machine.findings:
         assert finding.cause.endswith("."), finding.cause
         assert finding.fix or finding.severity == "info" or finding.id == "cpu-no-avx2"

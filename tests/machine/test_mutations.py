@@ -11,8 +11,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from concierge.machine.budget import budget
 from concierge.machine.bundle import dumps, from_json, load
-from concierge.machine.read import read
+from concierge.machine.read.machine import read
 from concierge.machine.report import describe, describe_finding
 from concierge.machine.types import Machine
 from concierge.platforms import ACCELERATORS
@@ -116,9 +117,9 @@ def test_any_mutated_bundle_still_gives_a_machine(which: int, seeds: list[int]) 
     assert "cpu" in machine.usable_accelerators
     assert len({device.id for device in machine.devices}) == len(machine.devices)
     for accelerator in ACCELERATORS:
-        budget = machine.budget(accelerator)
-        assert budget.reason
-        assert budget.bytes is None or budget.bytes >= 0
+        found = budget(machine, accelerator)
+        assert found.reason
+        assert found.bytes is None or found.bytes >= 0
     assert describe(machine)
     assert all(describe_finding(finding) for finding in machine.findings)
     assert json.dumps(machine.as_dict())

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.machine import gather_linux, gather_macos, gather_windows
-from concierge.machine.bundle import Bundle, Output, load
-from concierge.machine.gather import Host, Part, ask
-from concierge.machine.probe import capture, probe, save
-from concierge.machine.process import run
-from concierge.machine.read import read
+from concierge.machine.bundle import Bundle, load
+from concierge.machine.capture import gather_linux, gather_macos, gather_windows
+from concierge.machine.capture.gather import Host, Part, ask
+from concierge.machine.capture.probe import capture, probe, save
+from concierge.machine.read.machine import read
+from concierge.processes import Output, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

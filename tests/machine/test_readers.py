@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from concierge.errors import UsageError
-from concierge.machine.amd import gfx_name
-from concierge.machine.budget import cpu_budget, memory_class
+from concierge.machine.budget import cpu_budget
 from concierge.machine.bundle import load, loads
-from concierge.machine.cpu import level
-from concierge.machine.engine import listed_devices, missing_libraries
-from concierge.machine.memory import own_groups
-from concierge.machine.parse import amount, hex_id, integer, pci_address, version
-from concierge.machine.read import read
+from concierge.machine.read.amd import gfx_name
+from concierge.machine.read.cpu import level
+from concierge.machine.read.engine import listed_devices, missing_libraries
+from concierge.machine.read.machine import read
+from concierge.machine.read.memory import own_groups
+from concierge.machine.read.parse import amount, hex_id, integer, pci_address, version
+from concierge.machine.read.windows import driver_version
 from concierge.machine.report import describe, describe_finding
 from concierge.machine.types import Amount, Finding, MemoryFacts
-from concierge.machine.windows import driver_version
 from concierge.units import GIB
 
 CORPUS = Path(__file__).parent.parent / "machines"
@@ -96,13 +96,6 @@ def test_engine_lists_are_parsed_and_zero_is_unknown() -> None:
 def test_missing_libraries_are_found_in_any_language() -> None:
     ldd = "\tliba.so => /lib/liba.so (0x1)\n\tlibb.so => nicht gefunden\n\tlibc.so => 見つかりません\n\tvdso (0x2)\n"
     assert missing_libraries(ldd) == ["libb.so", "libc.so"]
-
-
-def test_memory_classes_are_the_sizes_that_are_sold() -> None:
-    assert memory_class(int(15.4 * GIB)) == 16
-    assert memory_class(int(7.44 * GIB)) == 8
-    assert memory_class(int(62.5 * GIB)) == 64
-    assert memory_class(None) is None
 
 
 def test_budget_does_not_follow_what_happens_to_be_free() -> None:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from concierge.machine.bundle import Bundle, Output, dumps
+from concierge.machine.bundle import Bundle, dumps
 from concierge.machine.redact import redacted
+from concierge.processes import Output
 
 
 def cleaned(text: str, *names: str) -> str:

@@ -15,7 +15,7 @@ from concierge.errors import NothingSuitableError
 from concierge.fit import speed
 from concierge.lock import resolve
 from concierge.machine.bundle import load
-from concierge.machine.read import read
+from concierge.machine.read.machine import read
 from concierge.plan import doctor, listing, render, weigh
 from concierge.plan.decide import Plan, plan
 

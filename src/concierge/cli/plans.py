@@ -156,7 +156,7 @@ def engines(*, machine: Machine = None, locked: options.Locked = None, as_json: 
 
 
 def _capture(file: Path, *, as_json: bool) -> int:
-    from concierge.machine import probe
+    from concierge.machine.capture import probe
 
     try:
         probe.save(probe.capture(), file)

@@ -52,10 +52,10 @@ class Stack:
     def machine(self) -> Machine:
         if self.bundle is not None:
             from concierge.machine import bundle
-            from concierge.machine.read import read
+            from concierge.machine.read.machine import read
 
             return read(bundle.load(self.bundle))
-        from concierge.machine.probe import probe
+        from concierge.machine.capture.probe import probe
 
         return probe()
 

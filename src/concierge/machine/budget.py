@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 from concierge.units import GIB
 
 if TYPE_CHECKING:
-    from concierge.machine.types import Device, MemoryFacts
+    from concierge.machine.types import Device, Machine, MemoryFacts
     from concierge.platforms import Accelerator
-
-_SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 36, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +32,25 @@ class MemoryBudget:
     device: str | None = None
 
 
-def memory_class(size: int | None) -> int | None:
-    """Return the sold size in GiB that ``size`` bytes belong to: firmware and kernel keep up to a tenth."""
-    if size is None:
-        return None
-    return max((nominal for nominal in _SIZES if size >= nominal * GIB * 0.88), default=0)
-
-
 def os_margin(total: int) -> int:
     """Return what the system and its programs keep for themselves: an eighth, at least 1 GiB, at most 8 GiB."""
     return min(max(total // 8, GIB), 8 * GIB)
+
+
+def devices_for(machine: Machine, accelerator: Accelerator) -> tuple[Device, ...]:
+    """Return the devices that are usable through ``accelerator``, largest budget first."""
+    able = (device for device in machine.devices if device.can(accelerator))
+    return tuple(sorted(able, key=lambda device: -(device_budget(machine.memory, device, accelerator).bytes or -1)))
+
+
+def budget(machine: Machine, accelerator: Accelerator) -> MemoryBudget:
+    """Return what one device offers a model through ``accelerator``; several devices are never one pool."""
+    if accelerator == "cpu":
+        return cpu_budget(machine.memory)
+    able = devices_for(machine, accelerator)
+    if not able:
+        return MemoryBudget(None, machine.usable(accelerator).reason)
+    return device_budget(machine.memory, able[0], accelerator)
 
 
 def cpu_budget(system: MemoryFacts) -> MemoryBudget:

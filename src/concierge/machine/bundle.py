@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from concierge.errors import UsageError
+from concierge.processes import Output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,15 +20,6 @@ FORMAT = 1
 _HINT = "Write one with `concierge doctor --capture FILE`."
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What a command printed. ``exit`` is None when it was stopped by its timeout."""
-
-    exit: int | None
-    stdout: str = ""
-    stderr: str = ""
 
 
 @dataclass(frozen=True, slots=True)

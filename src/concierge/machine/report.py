@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from concierge.machine.budget import budget
 from concierge.units import GIB
 
 if TYPE_CHECKING:
@@ -89,6 +90,6 @@ def _device(device: Device) -> Iterable[str]:
 
 def _usable(machine: Machine) -> Iterable[str]:
     for accelerator in machine.usable_accelerators:
-        budget = machine.budget(accelerator)
-        offered = "unknown" if budget.bytes is None else f"{budget.bytes / GIB:.1f} GiB"
-        yield f"usable    {accelerator}: {offered} for a model ({budget.reason})"
+        found = budget(machine, accelerator)
+        offered = "unknown" if found.bytes is None else f"{found.bytes / GIB:.1f} GiB"
+        yield f"usable    {accelerator}: {offered} for a model ({found.reason})"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from concierge.machine.budget import MemoryBudget, cpu_budget, device_budget, memory_class
 from concierge.platforms import ACCELERATORS
 
 if TYPE_CHECKING:
@@ -253,21 +252,9 @@ class Machine:
         """The accelerators that at least one device is usable through, best first; the CPU always."""
         return tuple(accelerator for accelerator in ACCELERATORS if self.usable(accelerator).ok)
 
-    @property
-    def memory_class(self) -> int | None:
-        """System memory as the size it is sold by, in GiB, such as 16; None when unknown."""
-        return memory_class(self.memory.ceiling.bytes)
-
     def library(self, name: str) -> str | None:
         """Return the path of a library, or None when it was not found."""
         return next((library.path for library in self.libraries if library.name == name), None)
-
-    def devices_for(self, accelerator: Accelerator) -> tuple[Device, ...]:
-        """Return the devices that are usable through ``accelerator``, largest budget first."""
-        able = (device for device in self.devices if device.can(accelerator))
-        return tuple(
-            sorted(able, key=lambda device: device_budget(self.memory, device, accelerator).bytes or -1, reverse=True)
-        )
 
     def usable(self, accelerator: Accelerator) -> Usable:
         """Return whether any device is usable through ``accelerator``, and if none, the best reason."""
@@ -277,17 +264,6 @@ class Machine:
         answers = [device.accelerators[accelerator] for device in ranked if accelerator in device.accelerators]
         fallback = answers[0] if answers else Usable(ok=False, reason=f"no device here is one for {accelerator}")
         return next((answer for answer in answers if answer.ok), fallback)
-
-    def budget(self, accelerator: Accelerator) -> MemoryBudget:
-        """Return what one device offers a model through ``accelerator``; several devices are never one pool."""
-        if accelerator == "cpu":
-            return cpu_budget(self.memory)
-        able = self.devices_for(accelerator)
-        return (
-            device_budget(self.memory, able[0], accelerator)
-            if able
-            else MemoryBudget(None, self.usable(accelerator).reason)
-        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as the object that ``--json`` prints."""

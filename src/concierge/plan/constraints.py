@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concierge.catalog.flags import LAUNCHERS
+from concierge.machine.budget import devices_for
 from concierge.plan.words import Rejected, build_name
 from concierge.units import number
 
@@ -57,7 +58,7 @@ def examine(machine: Machine, build: Build) -> tuple[Candidate, ...] | Rejected:
 
 def _on_devices(machine: Machine, build: Build, unsure: tuple[str, ...]) -> tuple[Candidate, ...] | Rejected:
     able, against = [], []
-    for device in machine.devices_for(build.accelerator):
+    for device in devices_for(machine, build.accelerator):
         checks = list(_device(machine, build, device))
         failed = next((check for check in checks if check.met is False), None)
         if failed is None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from concierge.errors import NothingSuitableError
+from concierge.machine.budget import budget
 from concierge.machine.types import Finding
 from concierge.plan.rank import ASSUMED, LEAST, pace
 from concierge.plan.words import Plan, Running
@@ -122,10 +123,10 @@ def _memory(machine: Machine, plan: Plan, running: Running) -> Iterator[Finding]
     if found is None or plan.accelerator is None:
         return
     if found.budget is None:
-        reason = machine.budget(plan.accelerator).reason
+        reason = budget(machine, plan.accelerator).reason
         cause = f"how much memory a model may use is not known ({reason}); {human(ASSUMED)} are assumed"
         yield Finding("budget-unknown", "warning", cause)
-    now = machine.budget(plan.accelerator).now
+    now = budget(machine, plan.accelerator).now
     if not running.serving and now is not None and found.memory is not None and now < found.memory:
         cause = f"{plan.model_name} needs {human(found.memory)} and {human(now)} are free at this moment"
         yield Finding("memory-busy", "warning", cause, fix="Close what holds the memory before `concierge up`.")

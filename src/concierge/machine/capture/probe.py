@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.machine.bundle import Bundle, dumps
-from concierge.machine.gather import Host, Part, joined
-from concierge.machine.process import run
-from concierge.machine.read import read
+from concierge.machine.capture.gather import Host, Part, joined
+from concierge.machine.read.machine import read
 from concierge.machine.redact import redacted
+from concierge.processes import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,15 +77,15 @@ def _started(part: Part, host: Host, results: dict[str, Bundle]) -> threading.Th
 def _own_parts() -> list[Part]:
     system = platform.system()
     if system == "Linux":
-        from concierge.machine import gather_linux
+        from concierge.machine.capture import gather_linux
 
         return gather_linux.parts()
     if system == "Darwin":
-        from concierge.machine import gather_macos
+        from concierge.machine.capture import gather_macos
 
         return gather_macos.parts()
     if system == "Windows":
-        from concierge.machine import gather_windows
+        from concierge.machine.capture import gather_windows
 
         return gather_windows.parts()
     return []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.machine import engine, nvidia, vulkan
 from concierge.machine.budget import device_budget
-from concierge.machine.parse import version
+from concierge.machine.read import engine, nvidia, vulkan
+from concierge.machine.read.parse import version
 from concierge.machine.types import Finding
 from concierge.units import GIB
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from concierge.machine.bundle import Bundle
+    from concierge.machine.read.verdict import Verdict
     from concierge.machine.types import Device, Machine, Severity
-    from concierge.machine.verdict import Verdict
     from concierge.platforms import Accelerator
 
     Verdicts = Mapping[str, Mapping[Accelerator, Verdict]]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.machine import nvidia
-from concierge.machine.parse import integer, words
-from concierge.machine.verdict import Verdict, no, yes
+from concierge.machine.read import nvidia
+from concierge.machine.read.parse import integer, words
+from concierge.machine.read.verdict import Verdict, no, yes
 
 if TYPE_CHECKING:
     from concierge.machine.bundle import Bundle

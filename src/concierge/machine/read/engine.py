@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from concierge.machine.parse import words
+from concierge.machine.read.parse import words
 from concierge.machine.types import Finding
 from concierge.units import MIB
 

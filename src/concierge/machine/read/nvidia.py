@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from concierge.machine.parse import amount, fields, found, hex_id, integer, pci_address, words
-from concierge.machine.sighting import Sighting
+from concierge.machine.read.parse import amount, fields, found, hex_id, integer, pci_address, words
+from concierge.machine.read.sighting import Sighting
 from concierge.machine.types import Amount, Device, DeviceMemory, Driver
 from concierge.units import MIB
 

@@ -15,7 +15,7 @@ from concierge.machine.bundle import Bundle
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from concierge.machine.process import Run
+    from concierge.processes import Run
 
 ASK = Path(__file__).parent / "ask"
 LARGEST_FILE = 1 << 18

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from concierge.machine import (
+from concierge.machine.read import (
     amd,
     apple,
     cpu,
     cuda,
-    doctor,
+    findings,
     intel,
     memory,
     nvidia,
@@ -20,13 +20,13 @@ from concierge.machine import (
     vulkan,
     windows,
 )
-from concierge.machine.sighting import merge
+from concierge.machine.read.sighting import merge
 from concierge.machine.types import Library, Machine
 
 if TYPE_CHECKING:
     from concierge.machine.bundle import Bundle
+    from concierge.machine.read.verdict import Verdict
     from concierge.machine.types import Device, Environment, MemoryFacts
-    from concierge.machine.verdict import Verdict
     from concierge.platforms import Accelerator
 
 
@@ -47,7 +47,7 @@ def read(bundle: Bundle) -> Machine:
         vulkan_icds=vulkan.icds(bundle),
         rocm=rocm.installed(bundle),
     )
-    return replace(machine, findings=doctor.findings(bundle, machine, verdicts))
+    return replace(machine, findings=findings.findings(bundle, machine, verdicts))
 
 
 def _merged(bundle: Bundle, facts: MemoryFacts) -> list[Device]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from concierge.machine.parse import VENDORS, amount, fields, found, integer, objects, words
-from concierge.machine.sighting import Sighting
+from concierge.machine.read.parse import VENDORS, amount, fields, found, integer, objects, words
+from concierge.machine.read.sighting import Sighting
+from concierge.machine.read.verdict import Verdict, no, yes
 from concierge.machine.types import Amount, DeviceMemory, Driver, Vendor
-from concierge.machine.verdict import Verdict, no, yes
 from concierge.units import GIB, MIB
 
 if TYPE_CHECKING:

@@ -8,8 +8,17 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from concierge.machine.bundle import Output
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a command printed. ``exit`` is None when it was stopped by its timeout."""
+
+    exit: int | None
+    stdout: str = ""
+    stderr: str = ""
+
 
 Run = Callable[[Sequence[str], float], Output]
 

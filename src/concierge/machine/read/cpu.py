@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from concierge.machine import apple
-from concierge.machine.parse import fields, found, integer, words
+from concierge.machine.read import apple
+from concierge.machine.read.parse import fields, found, integer, words
 from concierge.machine.types import Cpu
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from concierge.machine.bundle import Bundle
-from concierge.machine.gather import Part, ask, joined, nvml_folder
+from concierge.machine.capture.gather import Part, ask, joined, nvml_folder
 
 if TYPE_CHECKING:
-    from concierge.machine.gather import Host
+    from concierge.machine.capture.gather import Host
 
 _ADAPTERS = r"SYSTEM\CurrentControlSet\Control\Class\{4d36e968-e325-11ce-bfc1-08002be10318}"
 _PROCESSOR = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.machine.parse import found
-from concierge.machine.verdict import Verdict, no, yes
+from concierge.machine.read.parse import found
+from concierge.machine.read.verdict import Verdict, no, yes
 
 if TYPE_CHECKING:
     from concierge.machine.bundle import Bundle

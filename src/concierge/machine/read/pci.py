@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.machine.parse import VENDORS, hex_id
-from concierge.machine.sighting import Sighting
+from concierge.machine.read.parse import VENDORS, hex_id
+from concierge.machine.read.sighting import Sighting
 from concierge.machine.types import DeviceKind, Driver
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from concierge.machine.parse import amount, integer
-from concierge.machine.pci import DEVICES
-from concierge.machine.sighting import Sighting
+from concierge.machine.read.parse import amount, integer
+from concierge.machine.read.pci import DEVICES
+from concierge.machine.read.sighting import Sighting
 from concierge.machine.types import Amount, Device, DeviceMemory
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.machine import apple
-from concierge.machine.parse import fields, found, words
+from concierge.machine.read import apple
+from concierge.machine.read.parse import fields, found, words
 from concierge.machine.types import Environment, Libc, Os
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from concierge.machine.parse import VENDORS, amount, found, hex_id, integer, pci_address, words
-from concierge.machine.sighting import Sighting
+from concierge.machine.read.parse import VENDORS, amount, found, hex_id, integer, pci_address, words
+from concierge.machine.read.sighting import Sighting
+from concierge.machine.read.verdict import Verdict, no, yes
 from concierge.machine.types import Amount, Device, DeviceKind, DeviceMemory, Driver, Environment
-from concierge.machine.verdict import Verdict, no, yes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

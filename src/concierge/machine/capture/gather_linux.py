@@ -10,14 +10,14 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from concierge.machine.bundle import Bundle
-from concierge.machine.gather import Part, ask, joined, names_in, nvml_folder, read_files
-from concierge.machine.memory import own_groups
-from concierge.machine.pci import DEVICES
-from concierge.machine.rocm import VERSION
-from concierge.machine.vulkan import ICD_FOLDERS
+from concierge.machine.capture.gather import Part, ask, joined, names_in, nvml_folder, read_files
+from concierge.machine.read.memory import own_groups
+from concierge.machine.read.pci import DEVICES
+from concierge.machine.read.rocm import VERSION
+from concierge.machine.read.vulkan import ICD_FOLDERS
 
 if TYPE_CHECKING:
-    from concierge.machine.gather import Host
+    from concierge.machine.capture.gather import Host
 
 _FILES = (
     "/proc/meminfo", "/proc/version", "/proc/self/cgroup", "/proc/1/cgroup", "/etc/os-release", "/.dockerenv",

@@ -9,8 +9,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from concierge.machine.parse import VENDORS, amount, hex_id, integer, objects, words
-from concierge.machine.sighting import Sighting
+from concierge.machine.read.parse import VENDORS, amount, hex_id, integer, objects, words
+from concierge.machine.read.sighting import Sighting
 from concierge.machine.types import Amount, DeviceKind, DeviceMemory, Driver, Vendor
 
 if TYPE_CHECKING:

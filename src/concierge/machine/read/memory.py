@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from concierge.machine import apple
-from concierge.machine.parse import KIB, amount, fields, found, integer, objects
+from concierge.machine.read import apple
+from concierge.machine.read.parse import KIB, amount, fields, found, integer, objects
 from concierge.machine.types import Amount, MemoryFacts
 
 if TYPE_CHECKING:

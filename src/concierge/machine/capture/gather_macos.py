@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from concierge.machine.bundle import Bundle
-from concierge.machine.gather import Part, ask, read_files
+from concierge.machine.capture.gather import Part, ask, read_files
 
 if TYPE_CHECKING:
-    from concierge.machine.gather import Host
+    from concierge.machine.capture.gather import Host
 
 _SYSCTL = (
     "hw.memsize", "hw.physicalcpu", "hw.logicalcpu", "hw.optional.arm64", "hw.optional.arm.FEAT_I8MM", "hw.model",
