@@ -25,8 +25,8 @@ from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.loader import load
 from concierge.config import Llm
 from concierge.deploy.apply import apply
-from concierge.serve.ensure import ensure
-from concierge.serve.stop import down
+from concierge.server.ensure import ensure
+from concierge.server.stop import down
 from concierge.store.fetch import Fetcher
 from concierge.store.progress import Silent
 from concierge.store.sources.pypi import Pypi

@@ -9,13 +9,13 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "concierge"
 
-COMMON = {"config", "endpoint", "errors", "files", "net", "paths", "platforms", "processes", "units"}
+COMMON = {"config", "endpoint", "errors", "files", "mutex", "net", "paths", "platforms", "processes", "units"}
 MAY_IMPORT = {
-    "cli": {"store", "lock", "plan", "api", "agent", "chat", "serve", "deploy", "machine", "catalog"},
-    "api": {"agent", "chat", "serve", "deploy", "machine", "catalog"},
+    "cli": {"store", "lock", "plan", "api", "agent", "chat", "server", "deploy", "machine", "catalog"},
+    "api": {"agent", "chat", "server", "deploy", "machine", "catalog"},
     "agent": {"chat"},
     "chat": set[str](),
-    "serve": {"deploy", "machine", "catalog"},
+    "server": {"deploy"},
     "deploy": {"plan", "store", "catalog"},
     "lock": {"gguf", "catalog"},
     "plan": {"fit", "machine", "catalog"},
@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "config": set[str](),
     "endpoint": set[str](),
     "files": set[str](),
+    "mutex": set[str](),
     "net": set[str](),
     "platforms": set[str](),
     "processes": set[str](),

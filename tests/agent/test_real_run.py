@@ -13,8 +13,8 @@ from concierge.api.app import create_app
 from concierge.chat.client import OpenAICompatibleChatClient
 from concierge.config import Llm
 from concierge.paths import Home
-from concierge.serve.ensure import ensure
-from concierge.serve.stop import down
+from concierge.server.ensure import ensure
+from concierge.server.stop import down
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ import pytest
 
 from concierge.config import Llm
 from concierge.paths import Home
-from concierge.serve.ensure import ensure
-from concierge.serve.stop import down
+from concierge.server.ensure import ensure
+from concierge.server.stop import down
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -159,5 +159,5 @@ def test_a_home_that_cannot_be_read_is_a_sentence(environ: dict[str, str], tmp_p
 def test_status_pays_for_no_library_that_it_does_not_need(environ: dict[str, str], tmp_path: Path) -> None:
     environ["PYTHONPROFILEIMPORTTIME"] = "1"
     imported = concierge("status", environ=environ, folder=tmp_path).stderr
-    assert "concierge.serve.status" in imported
+    assert "concierge.server.status" in imported
     assert [name for name in ("pydantic", "httpx", "psutil", "rich", "asyncio") if f" {name}\n" in imported] == []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Engine = Literal["llama-cpp", "ollama"]
 Launcher = Literal["xllamacpp", "llama-server", "ollama"]
-"""How a build is started: one small file per launcher in ``serve/``."""
+"""How a build is started: one small file per launcher in ``server/engines/``."""
 
 Trust = Literal["publisher", "manifests", "manifest", "seen"]
 """How far a hash is trusted: the publisher's checksum, several independent manifests, one manifest, seen by us."""

@@ -11,7 +11,7 @@ from concierge.cli import options, output
 
 if TYPE_CHECKING:
     from concierge.endpoint import Endpoint
-    from concierge.serve.status import ServerStatus
+    from concierge.server.status import ServerStatus
 
 
 def up(
@@ -47,7 +47,7 @@ def status(
     """Say what serves the model now. Changes nothing."""
     config = options.load({("llm", "base_url"): base_url})
     from concierge import paths
-    from concierge.serve.status import status as look
+    from concierge.server.status import status as look
 
     seen = look(paths.home(), config.llm)
     if as_json:
@@ -64,7 +64,7 @@ def down(
 ) -> None:
     """Stop the server that concierge started, and wait until it is gone. Touches no other process."""
     from concierge import paths
-    from concierge.serve import stop
+    from concierge.server import stop
 
     stopped = stop.down(paths.home(), say=output.narrate, drain_s=stop.DRAIN_S if drain is None else drain)
     if as_json:

@@ -90,7 +90,7 @@ def _run(parts: Stack, text: str, live: output.Live) -> RunResult:
     except KeyboardInterrupt:
         # What this command started for itself goes with it; a server that was there before stays.
         if served.started:
-            from concierge.serve.stop import down
+            from concierge.server.stop import down
 
             down(parts.home, say=parts.say, drain_s=0)
         raise

@@ -64,7 +64,7 @@ class _Mouth:
         return served.endpoint
 
     def connect(self, model: str | None) -> Endpoint:
-        from concierge.serve.configured import endpoint
+        from concierge.server.look.listing import endpoint
 
         parts = self._for(model)
         return endpoint(parts.config.llm, model=wiring.named_model(parts), environ=os.environ)

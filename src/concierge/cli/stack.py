@@ -143,7 +143,7 @@ class Stack:
         )
 
     def _serving(self) -> bool:
-        from concierge.serve.status import status
+        from concierge.server.status import status
 
         seen = status(self.home)
         return seen.state == "ready" and bool(seen.answers)

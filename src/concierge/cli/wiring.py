@@ -39,8 +39,8 @@ def serve(parts: Stack) -> Served:
     Raises:
         ConciergeError: Any error of planning, fetching or starting.
     """
-    from concierge.serve.ensure import ensure
-    from concierge.serve.record import RecordFile
+    from concierge.server.ensure import ensure
+    from concierge.server.record import RecordFile
 
     llm = parts.config.llm
     known = parts.known()
@@ -86,26 +86,26 @@ def named_model(parts: Stack) -> str:
 
 def concierge_starts(llm: Llm) -> bool:
     """Tell whether concierge may fetch and start an engine of its own for this configuration."""
-    from concierge.serve import probe
+    from concierge.server.look import http
 
     return (
         llm.engine not in ("remote", "vllm")
         and llm.local_llm_ensure_available
         and not llm.local_llm_start_cmd
-        and probe.loopback(llm.base_url) is not None
+        and http.loopback(llm.base_url) is not None
     )
 
 
 def adoptable(parts: Stack) -> Endpoint | None:
     """Return the configured server on this machine when it is up and serves the model."""
-    from concierge.serve import configured, probe
+    from concierge.server.look import http, listing
 
     llm = parts.config.llm
     wanted = reference.parse(llm.model)
-    if probe.loopback(llm.base_url) is None or isinstance(wanted, reference.Hub | reference.Local):
+    if http.loopback(llm.base_url) is None or isinstance(wanted, reference.Hub | reference.Local):
         return None
     name = llm.model if llm.model != "auto" else parts.plan(parts.running()).model_name
-    sight = configured.look(configured.endpoint(llm, model=name, environ=os.environ))
+    sight = listing.look(listing.endpoint(llm, model=name, environ=os.environ))
     return sight.endpoint if sight.serves else None
 
 

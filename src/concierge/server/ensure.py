@@ -1,0 +1,214 @@
+"""Make sure that a server serves the model: use the one that is there, or have ours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from concierge.errors import EndpointError, ServerError
+from concierge.server import proof
+from concierge.server.look import http, listing
+from concierge.server.processes import table
+from concierge.server.record import RecordFile
+from concierge.server.supervisor import obtain
+from concierge.server.wanted import Ground, Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from concierge.config import Llm
+    from concierge.deploy.spec import ServerSpec
+    from concierge.endpoint import Endpoint
+    from concierge.paths import Home
+    from concierge.server.engines.command import Command
+    from concierge.server.look.listing import Sight
+    from concierge.server.processes.identity import Identity
+    from concierge.server.record import Record
+
+NEVER_STARTED = ("remote", "vllm")
+
+
+def _unwatched(step: str) -> None:
+    """Let nobody watch the steps."""
+
+
+def ensure(
+    llm: Llm,
+    *,
+    model: str,
+    prepare: Callable[[], ServerSpec],
+    home: Home,
+    say: Callable[[str], None],
+    environ: Mapping[str, str],
+    checkpoint: Callable[[str], None] = _unwatched,
+) -> Endpoint:
+    """Return an endpoint that serves ``model``.
+
+    A server at ``base_url`` that serves it is used as it is. Otherwise the server of ``local_llm_start_cmd`` or
+    our own engine is started, or found running. For another machine's ``base_url``, with ensuring switched off,
+    and for engines that concierge never starts, nothing is ever started.
+
+    Args:
+        llm: The configuration.
+        model: The name that the server should answer to.
+        prepare: Brings our engine and the model into the store and says what to run; called only if needed.
+        home: Where record, lock and logs are.
+        say: Takes one line of narration at a time.
+        environ: The environment of this command.
+        checkpoint: Called with the name of each recorded step, for tests that end a command there.
+
+    Raises:
+        EndpointError: The configured server is unreachable or does not serve the model, and may not be started.
+        StartError: The server that was started died, stalled or cannot be trusted.
+        ServerError: The record or the lock cannot be used.
+    """
+    named = listing.endpoint(llm, model=model, environ=environ)
+    if not llm.local_llm_ensure_available or http.loopback(named.base_url) is None:
+        return named
+    ground = Ground(home, say, environ, checkpoint)
+    waits = llm.engine in NEVER_STARTED or bool(llm.local_llm_start_cmd)
+    sight = _look(named, ground, patience_s=llm.local_llm_start_timeout_s if waits else 0)
+    ours = _record_of(named, home)
+    if sight.serves and (ours is None or ours.state == "ready"):
+        return replace(sight.endpoint, owned=ours is not None)
+    if llm.engine in NEVER_STARTED:
+        return _as_it_is(sight)
+    if not llm.local_llm_start_cmd:
+        return obtain(_engine(prepare(), llm, environ), ground)
+    if sight.presence != "refused" and ours is None:
+        raise _occupied(sight)
+    return obtain(_command(llm, llm.local_llm_start_cmd, named, environ), ground)
+
+
+def _look(named: Endpoint, ground: Ground, *, patience_s: float) -> Sight:
+    """Look at the configured server; one that loads is given time, unless it is our own start that goes on."""
+    sight = listing.look(named)
+    deadline = time.monotonic() + patience_s
+    while sight.presence == "loading" and time.monotonic() < deadline and _record_of(named, ground.home) is None:
+        time.sleep(0.25)
+        sight = listing.look(named)
+    return sight
+
+
+def _record_of(named: Endpoint, home: Home) -> Record | None:
+    """Return the record of the command that we started for this very ``base_url``, if it still runs."""
+    try:
+        record = RecordFile(home).read()
+    except ServerError:
+        return None
+    if record is None or record.kind != "command" or record.base_url != named.base_url:
+        return None
+    return record if table.leader(record.launch, record.identity) else None
+
+
+def _as_it_is(sight: Sight) -> Endpoint:
+    if sight.presence == "unlisted":
+        return sight.endpoint
+    url = sight.endpoint.base_url
+    if sight.presence in ("refused", "silent"):
+        raise EndpointError(
+            f"No server answers at {url}.",
+            where=url,
+            hint="Start it, or choose another `engine`: this one is never started by concierge.",
+        )
+    raise _occupied(sight)
+
+
+def _occupied(sight: Sight) -> EndpointError:
+    url = sight.endpoint.base_url
+    says = {
+        "denied": ("refuses the key", "Set `api_key_env` to the variable that holds its key."),
+        "loading": ("is still loading", "Try again when it is ready."),
+        "silent": ("does not speak HTTP", "Correct `base_url`."),
+        "unlisted": ("does not list its models", "`base_url` usually ends in /v1."),
+    }
+    if sight.presence in says:
+        what, hint = says[sight.presence]
+        return EndpointError(f"The server at {url} {what}.", where=url, hint=hint)
+    return _lacks(sight)
+
+
+def _lacks(sight: Sight) -> EndpointError:
+    wanted, url = sight.endpoint.model, sight.endpoint.base_url
+    served = ", ".join(sight.models[:8])
+    choose = "Set `model` to one of them, add" if served else "Add"
+    return EndpointError(
+        f"The server at {url} serves {served or 'no model at all'}, not `{wanted}`.",
+        where=url,
+        hint=f"{choose} `{wanted}` to that server, or change `base_url`.",
+    )
+
+
+def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> Wanted:
+    def look(record: Record, leader: Identity | None) -> Endpoint | None:
+        if leader is None:
+            return None
+        return proof.engine_endpoint(record, leader, patience_s=llm.local_llm_start_timeout_s)
+
+    return Wanted(
+        digest=spec_digest(spec),
+        kind="engine",
+        model=spec.model,
+        title=f"{spec.engine} ({spec.accelerator}) with {spec.model}",
+        command=partial(_engine_command, spec, environ),
+        look=look,
+        limit_s=llm.local_llm_start_timeout_s,
+    )
+
+
+def _command(llm: Llm, words: tuple[str, ...], named: Endpoint, environ: Mapping[str, str]) -> Wanted:
+    return Wanted(
+        digest=_digest({"command": words, "base_url": named.base_url, "model": named.model}),
+        kind="command",
+        model=named.model,
+        title=f"`{words[0]}` for {named.model}" if words else "an empty command",
+        command=partial(_user_command, words, environ),
+        look=partial(_look_at_command, named),
+        limit_s=llm.local_llm_start_timeout_s,
+        api_key=named.api_key,
+        base_url=named.base_url,
+    )
+
+
+def _engine_command(spec: ServerSpec, environ: Mapping[str, str], key: str) -> Command:
+    # Starting is rare and finding a running server is not: what only a start needs is imported by a start.
+    from concierge.server.engines.launch import engine_command
+
+    return engine_command(spec, key=key, environ=environ)
+
+
+def _user_command(words: tuple[str, ...], environ: Mapping[str, str], _key: str) -> Command:
+    from concierge.server.engines.launch import user_command
+
+    return user_command(words, environ=environ)
+
+
+def _look_at_command(named: Endpoint, _record: Record, _leader: Identity | None) -> Endpoint | None:
+    sight = listing.look(named)
+    if sight.serves:
+        return replace(sight.endpoint, owned=True)
+    if sight.presence == "denied":
+        raise _occupied(sight)
+    if sight.presence == "listed":
+        raise _lacks(sight)
+    return None
+
+
+def spec_digest(spec: ServerSpec) -> str:
+    """Return the digest of what is wanted: equal digests are the same bytes served in the same way."""
+    return _digest(
+        {
+            "engine": [spec.engine, spec.launcher, spec.accelerator, spec.engine_sha256, spec.executable],
+            "model": [spec.model, spec.model_sha256],
+            "context": spec.context,
+            "parameters": spec.parameters,
+        }
+    )
+
+
+def _digest(document: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,100 @@
+"""The proof that our own engine is ready: it is our process that answers, with our key, and it generates."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from concierge.endpoint import Endpoint
+from concierge.errors import StartError
+from concierge.server.look import http
+from concierge.server.look.listing import props_context, same_model
+from concierge.server.processes import table
+
+if TYPE_CHECKING:
+    from concierge.server.processes.identity import Identity
+    from concierge.server.record import Record
+
+QUESTION = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "temperature": 0, "stream": False}
+
+
+def engine_endpoint(record: Record, leader: Identity, *, patience_s: float) -> Endpoint | None:
+    """Return the endpoint of our engine once it is proven, None while it is still loading.
+
+    A server that was proven when it started is not made to generate again: two requests, none of them queued.
+
+    Raises:
+        StartError: Somebody answers who is not the server that the record names.
+    """
+    port = _port(leader)
+    if port is None:
+        return None
+    address = http.Address("127.0.0.1", port)
+    props = http.get(address, "/props", key=record.api_key)
+    if isinstance(props, str) or props.status == 503:
+        return None
+    if not _owner_proven(record, leader, address, props):
+        return None
+    if record.state != "ready":
+        _prove_generation(record, address, patience_s)
+    return Endpoint(
+        f"http://127.0.0.1:{port}/v1",
+        record.model,
+        api_key=record.api_key,
+        dialect="llama-server",
+        owned=True,
+        context=props_context(props),
+    )
+
+
+def _port(leader: Identity) -> int | None:
+    return next((socket.port for socket in table.listening([leader]) if socket.host == "127.0.0.1"), None)
+
+
+def _owner_proven(record: Record, leader: Identity, address: http.Address, props: http.Answer) -> bool:
+    if not table.sole_listener(address.port, [leader]):
+        raise _unproven(record, f"another process listens on port {address.port} too")
+    if props.status != 200:
+        raise _unproven(record, f"it answers our key with {props.status}")
+    stranger = http.get(address, "/props", key=secrets.token_hex(16))
+    if isinstance(stranger, str):
+        return False
+    if stranger.status not in (401, 403):
+        raise _unproven(record, f"it answers a wrong key with {stranger.status}")
+    served = str(props.json().get("model_alias") or record.model)
+    if not same_model(served, record.model):
+        raise _unproven(record, f"it serves `{served}`")
+    return True
+
+
+def _prove_generation(record: Record, address: http.Address, patience_s: float) -> None:
+    said = "nothing"
+    for _ in range(2):
+        answer = http.post(
+            replace(address, root="/v1"),
+            "/chat/completions",
+            {"model": record.model, **QUESTION},
+            key=record.api_key,
+            timeout=patience_s,
+        )
+        if not isinstance(answer, str):
+            if answer.status == 200 and _generated(answer):
+                return
+            said = f"{answer.status} {answer.body[:200].decode('utf-8', errors='replace')}"
+    raise _unproven(record, f"it loads but does not generate (it said {said})")
+
+
+def _generated(answer: http.Answer) -> bool:
+    document = answer.json()
+    usage = document.get("usage")
+    counted = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return bool(document.get("choices")) and counted != 0
+
+
+def _unproven(record: Record, why: str) -> StartError:
+    return StartError(
+        f"The server that was started for {record.model} cannot be trusted: {why}.",
+        where=record.log,
+        hint="Its log may say more; `concierge down` and another try start a new one.",
+    )

@@ -1,0 +1,158 @@
+"""The one file that says which server is ours.
+
+It is written before a process is started, again as soon as there is one, and once more when it is ready; each
+write is complete or absent after a crash. Whoever changes it holds the lock and changes only its own launch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from concierge.errors import ServerError
+from concierge.server.processes import identity as identities
+from concierge.server.processes.identity import host
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from concierge.paths import Home
+    from concierge.server.processes.identity import Identity
+
+SCHEMA = 1
+
+State = Literal["intent", "starting", "ready", "stopping"]
+Kind = Literal["engine", "command"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One launch of a server.
+
+    Attributes:
+        generation: Counts the launches of this home.
+        launch: Random mark that every process of the launch carries in its environment.
+        wants: Digest of the desired state that it was started for.
+        kind: Our own engine, or the command of the configuration.
+        starter: The command that started it; says where its pids mean anything.
+        identity: The process, once there is one.
+        waiters: The commands that wait for it to become ready.
+        base_url: Where it answers, once that is known.
+        context: Tokens that it gives to one request, as it said itself.
+    """
+
+    generation: int
+    state: State
+    launch: str
+    wants: str
+    kind: Kind
+    model: str
+    log: str
+    starter: Identity
+    identity: Identity | None = None
+    waiters: tuple[Identity, ...] = ()
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    context: int | None = None
+
+
+class RecordFile:
+    """The record on disk."""
+
+    def __init__(self, home: Home) -> None:
+        # A home may be shared by several machines; each keeps its own record in it.
+        self.path: Path = home.run / f"server-{host()}.json"
+
+    def read(self) -> Record | None:
+        """Return the record of the last launch, or None when there is none or it was stopped.
+
+        Raises:
+            ServerError: The file is damaged or unreadable: nothing may be concluded from it.
+        """
+        document = self._document()
+        return None if document.get("state") == "absent" or not document else self._parse(document)
+
+    def write(self, record: Record) -> None:
+        """Replace the record, so that a crash leaves the old one or the new one.
+
+        Raises:
+            ServerError: The folder takes no files (permissions, disk full).
+        """
+        self._replace({"schema": SCHEMA, **asdict(record)})
+
+    def clear(self, record: Record) -> None:
+        """Say that the launch is over, unless the file speaks of another one by now."""
+        current = self._document()
+        if current.get("launch") == record.launch:
+            self._replace({"schema": SCHEMA, "state": "absent", "generation": record.generation})
+
+    def next_generation(self) -> int:
+        """Return the number of the launch to come."""
+        last = self._document().get("generation", 0)
+        return last + 1 if isinstance(last, int) else 1
+
+    def _document(self) -> dict[str, Any]:
+        try:
+            document = json.loads(self.path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise ServerError(f"Cannot read {self.path}: {error.strerror}.", where=str(self.path)) from None
+        except ValueError:
+            raise self._damaged() from None
+        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+            raise self._damaged()
+        return document
+
+    def _parse(self, document: dict[str, Any]) -> Record:
+        try:
+            known = {name: value for name, value in document.items() if name != "schema"}
+            record = Record(**known)
+            if record.state not in get_args(State) or not record.launch or type(record.generation) is not int:
+                raise self._damaged()
+            return replace(
+                record,
+                starter=identities.parse(record.starter),
+                identity=None if record.identity is None else identities.parse(record.identity),
+                waiters=tuple(identities.parse(waiter) for waiter in record.waiters),
+            )
+        except (TypeError, ValueError):
+            raise self._damaged() from None
+
+    def _damaged(self) -> ServerError:
+        return ServerError(
+            f"The server record {self.path} is damaged, so nothing is stopped or started.",
+            where=str(self.path),
+            hint="End the server by hand if one runs, then remove that file.",
+        )
+
+    def _replace(self, document: dict[str, Any]) -> None:
+        # One name is enough: only the holder of the lock writes, and a left-over is overwritten.
+        draft = self.path.with_suffix(".json.new")
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(json.dumps(document, indent=1).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.path)
+            _sync(self.path.parent)
+        except OSError as error:
+            raise ServerError(
+                f"Cannot write {self.path}: {error.strerror}.",
+                where=str(self.path),
+                hint="Make that folder writable and leave some room on its disk.",
+            ) from None
+
+
+def _sync(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from concierge.config import Llm
+from concierge.deploy.spec import ServerSpec
+from concierge.paths import Home
+from concierge.server.ensure import ensure
+from concierge.server.processes import table
+from concierge.server.processes.identity import LAUNCH
+from concierge.server.record import RecordFile
+from concierge.server.stop import down
+
+if TYPE_CHECKING:
+    from concierge.endpoint import Endpoint
+    from concierge.server.processes.identity import Identity
+    from concierge.server.record import Record
+
+HERE = Path(__file__).parent
+NOBODY = "http://127.0.0.1:1/v1"
+"""A ``base_url`` whose port refuses."""
+
+Fake = Callable[..., ServerSpec]
+
+
+@dataclass
+class Place:
+    """A home, and what one does in it."""
+
+    home: Home
+    environ: dict[str, str]
+    said: list[str] = field(default_factory=list)
+
+    def ensure(self, spec: ServerSpec, **llm: Any) -> Endpoint:
+        return ensure(
+            Llm(**{"base_url": NOBODY, "local_llm_start_timeout_s": 20.0, **llm}),
+            model=spec.model,
+            prepare=lambda: spec,
+            home=self.home,
+            say=self.said.append,
+            environ=self.environ,
+        )
+
+    def down(self, **times: float) -> object:
+        return down(self.home, say=self.said.append, environ=self.environ, **times)
+
+    def record(self) -> Record:
+        record = RecordFile(self.home).read()
+        assert record is not None
+        return record
+
+    def running(self) -> list[Identity]:
+        """Return the processes of every launch in this home, whatever the record says."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ValueError):
+                environ = process.environ()
+                if LAUNCH in environ and environ.get("HOME") == self.environ["HOME"]:
+                    found.append(table.identify(process.pid))
+        return [identity for identity in found if identity is not None]
+
+    def start(self, spec: ServerSpec, *, at: tuple[str, int] | None = None, **llm: Any) -> subprocess.Popen[str]:
+        """Run one ``ensure`` in a process of its own."""
+        task = {
+            "home": str(self.home.root),
+            "environ": self.environ,
+            "llm": {"base_url": NOBODY, "local_llm_start_timeout_s": 20.0, **llm},
+            "spec": asdict(spec),
+            "at": at,
+        }
+        return subprocess.Popen(
+            [sys.executable, str(HERE / "ensure_once.py"), json.dumps(task, default=str)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    place = Place(
+        Home(tmp_path / "home"),
+        {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(runtime)},
+    )
+    yield place
+    place.down(drain_s=0, grace_s=0.2)
+    assert place.running() == []
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Fake:
+    """Make the spec of a server that behaves as asked."""
+    program = (HERE / "fake_llama_server.py").read_text(encoding="utf-8")
+
+    def make(fault: str | None = None, *, name: str = "tiny", context: int = 512, **plan: Any) -> ServerSpec:
+        engine = tmp_path / "engine"
+        engine.mkdir(exist_ok=True)
+        (engine / "llama-server").write_text(f"#!{sys.executable} -IS\n{program}", encoding="utf-8")
+        (engine / "llama-server").chmod(0o755)
+        model = tmp_path / f"{name}.gguf"
+        model.write_text(json.dumps({"fault": fault, **plan}), encoding="utf-8")
+        return ServerSpec(
+            engine="llama-cpp",
+            launcher="llama-server",
+            accelerator="cpu",
+            engine_root=engine,
+            engine_sha256="e" * 64,
+            executable="llama-server",
+            model=name,
+            model_path=model,
+            model_sha256=json.dumps([fault, plan]),
+            context=context,
+        )
+
+    return make

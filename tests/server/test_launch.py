@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import itertools
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from concierge.catalog.flags import PARAMETERS
+from concierge.errors import StartError
+from concierge.server.engines import launch, xllamacpp_server
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Fake
+
+KEY = "the-key"
+HOSTILE = {
+    "PATH": "/bin",
+    "HOME": "/home/a",
+    "LC_ALL": "C.UTF-8",
+    "CUDA_VISIBLE_DEVICES": "1",
+    "LLAMA_ARG_HOST": "0.0.0.0",
+    "LLAMA_API_KEY": "theirs",
+    "OLLAMA_ORIGINS": "*",
+    "AIP_MODE": "PREDICTION",
+    "HF_TOKEN": "secret",
+    "LD_PRELOAD": "/tmp/x.so",
+    "PYTHONPATH": "/tmp",
+    "http_proxy": "http://proxy",
+}
+
+
+def test_an_engine_sees_only_what_is_allowed(fake: Fake) -> None:
+    spec = replace(fake(), launcher="xllamacpp")
+    command = launch.engine_command(spec, key=KEY, environ=HOSTILE)
+    allowed = {"PATH", "HOME", "LC_ALL", "CUDA_VISIBLE_DEVICES", xllamacpp_server.KEY}
+    assert set(command.environ) - {"LD_LIBRARY_PATH"} == allowed
+    assert str(command.cwd) == "/"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the loader's variable is Linux's")
+def test_libraries_beside_the_engine_come_before_the_systems(fake: Fake) -> None:
+    spec = replace(fake(), launcher="xllamacpp")
+    command = launch.engine_command(spec, key=KEY, environ={"LD_LIBRARY_PATH": "/usr/lib/wsl/lib"})
+    assert command.environ["LD_LIBRARY_PATH"] == f"{spec.engine_root}:/usr/lib/wsl/lib"
+
+
+@pytest.mark.parametrize("launcher", ["xllamacpp", "llama-server"])
+def test_the_key_is_in_the_environment_and_never_in_the_words(fake: Fake, launcher: str) -> None:
+    spec = replace(fake(), launcher=launcher)  # type: ignore[arg-type]
+    command = launch.engine_command(spec, key=KEY, environ=HOSTILE)
+    assert KEY in command.environ.values()
+    assert not any(KEY in word for word in command.argv)
+
+
+def test_the_wheel_is_served_by_an_isolated_interpreter_that_writes_no_bytecode(fake: Fake) -> None:
+    spec = replace(fake(), launcher="xllamacpp", parameters=PARAMETERS)
+    command = launch.engine_command(spec, key=KEY, environ={})
+    assert command.argv[:4] == (sys.executable, "-I", "-S", "-B")
+    options = xllamacpp_server.arguments(list(command.argv[5:]))
+    assert (options.alias, options.context, options.model) == ("tiny", 512, str(spec.model_path))
+    assert options.set == [f"{name}={value}" for name, value in PARAMETERS]
+
+
+def test_llama_server_gets_the_flags_that_it_has_and_its_address_in_full(fake: Fake) -> None:
+    spec = replace(fake(), parameters=(("gpu_layers", "99"), ("parallel", "2")))
+    words = launch.engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"}).argv
+    pairs = dict(itertools.pairwise(words))
+    assert (pairs["--host"], pairs["--port"], pairs["--alias"]) == ("127.0.0.1", "0", "tiny")
+    assert (pairs["--gpu-layers"], pairs["--parallel"], pairs["--ctx-size"]) == ("99", "2", "1024")
+    assert {"--offline", "--no-webui"} <= set(words)
+    assert pairs["--cors-origins"] == ""
+    assert "--cache-ram" not in words
+
+
+def test_a_build_without_a_prompt_cache_is_not_told_how_large_it_may_be(fake: Fake) -> None:
+    spec = replace(fake(), parameters=(("cache_ram", "256"),))
+    assert "--cache-ram" not in launch.engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"}).argv
+
+
+def test_a_parameter_that_this_build_lacks_is_said_before_anything_is_started(fake: Fake) -> None:
+    spec = replace(fake(), parameters=(("cache_type_k", "q8_0"),))
+    with pytest.raises(StartError, match=r"This build of llama-server does not know --cache-type-k\."):
+        launch.engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"})
+
+
+def test_llama_server_says_its_flags_where_no_backend_can_lie(fake: Fake) -> None:
+    spec = fake()
+    (spec.engine_root / "llama-server").write_text('#!/bin/sh\necho "$(pwd) $XDG_CONFIG_HOME"\nexit 1\n')
+    with pytest.raises(StartError, match=r": / /dev/null\b"):
+        launch.engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin", "XDG_CONFIG_HOME": "/home/a/.config"})
+
+
+def test_a_program_that_cannot_run_here_is_said_before_anything_is_started(fake: Fake) -> None:
+    spec = fake()
+    (spec.engine_root / "llama-server").write_text("#!/bin/sh\necho 'libcuda.so.1: cannot open' >&2\nexit 127\n")
+    with pytest.raises(StartError, match=r"libcuda\.so\.1: cannot open"):
+        launch.engine_command(spec, key=KEY, environ={})
+
+
+def test_an_unknown_launcher_or_parameter_is_a_sentence(fake: Fake) -> None:
+    with pytest.raises(StartError, match="cannot start the launcher `ollama`"):
+        launch.engine_command(replace(fake(), launcher="ollama"), key=KEY, environ={})
+    with pytest.raises(StartError, match="does not know the parameter `rope`") as caught:
+        launch.engine_command(replace(fake(), parameters=(("rope", "1"),)), key=KEY, environ={})
+    assert "gpu_layers" in str(caught.value)
+
+
+def test_the_users_command_sees_the_users_environment_without_ours() -> None:
+    command = launch.user_command(("ollama", "serve"), environ={**HOSTILE, "CONCIERGE_LLM_API_KEY": "ours"})
+    assert dict(command.environ) == HOSTILE

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from concierge.errors import ServerError, StartError
+from concierge.server.look import http
+from concierge.server.processes import table
+from concierge.server.record import RecordFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.server.conftest import Fake, Place
+
+STEPS = ("locked", "intent", "spawned", "recorded", "proved", "ready")
+
+
+def answers(url: str) -> bool:
+    address = http.loopback(url)
+    assert address is not None
+    answer = http.get(http.Address(address.host, address.port), "/health")
+    return not isinstance(answer, str) and answer.status == 200
+
+
+def until(holds: bool | object) -> None:
+    assert callable(holds)
+    assert table.wait_until(holds, within_s=10)
+
+
+def test_an_engine_is_started_proved_and_described_by_itself(place: Place, fake: Fake) -> None:
+    endpoint = place.ensure(fake(context=777))
+    assert answers(endpoint.base_url)
+    assert (endpoint.model, endpoint.context, endpoint.owned, endpoint.dialect) == ("tiny", 777, True, "llama-server")
+    assert place.record().state == "ready"
+    assert place.record().base_url == endpoint.base_url
+
+
+def test_a_running_engine_is_adopted_and_not_started_again(place: Place, fake: Fake) -> None:
+    first = place.ensure(fake())
+    identity = place.record().identity
+    assert place.ensure(fake()) == first
+    assert place.record().identity == identity
+    assert len(list(place.home.run.glob("*.log"))) == 1
+
+
+def test_the_key_is_in_no_command_line_and_no_file_that_others_can_read(place: Place, fake: Fake) -> None:
+    endpoint = place.ensure(fake())
+    assert endpoint.api_key
+    identity = place.record().identity
+    assert identity is not None
+    words = psutil.Process(identity.pid).cmdline()
+    assert "--alias" in words
+    assert not any(endpoint.api_key in word for word in words)
+    assert {file.stat().st_mode & 0o077 for file in place.home.run.iterdir()} == {0}
+    assert place.home.run.stat().st_mode & 0o077 == 0
+    assert endpoint.api_key not in repr(place.record())
+
+
+def test_a_child_that_dies_at_once_is_reported_at_once_with_the_end_of_its_log(place: Place, fake: Fake) -> None:
+    began = time.monotonic()
+    with pytest.raises(StartError, match="exit code 3") as caught:
+        place.ensure(fake("dies"))
+    assert time.monotonic() - began < 2
+    assert "cannot load, my key is ***" in caught.value.what
+    assert RecordFile(place.home).read() is None
+
+
+def test_a_program_that_is_not_there_is_named(place: Place, fake: Fake) -> None:
+    spec = fake()
+    (spec.engine_root / "llama-server").unlink()
+    with pytest.raises(StartError, match="llama-server"):
+        place.ensure(spec)
+
+
+def test_a_child_that_never_listens_is_given_up_when_it_does_not_work_either(place: Place, fake: Fake) -> None:
+    with pytest.raises(StartError, match=r"no progress for 0\.5 s"):
+        place.ensure(fake("deaf"), local_llm_start_timeout_s=0.5)
+    assert place.running() == []
+    assert RecordFile(place.home).read() is None
+
+
+def test_a_server_that_says_loading_for_ever_stalls_too(place: Place, fake: Fake, tmp_path: Path) -> None:
+    spec = fake(ready_when=str(tmp_path / "never"))
+    with pytest.raises(StartError, match="no progress"):
+        place.ensure(spec, local_llm_start_timeout_s=1.0)
+    assert place.running() == []
+
+
+@pytest.mark.parametrize(("fault", "why"), [("open", "a wrong key"), ("mute", "does not generate")])
+def test_a_server_that_fails_its_proof_is_stopped(place: Place, fake: Fake, fault: str, why: str) -> None:
+    with pytest.raises(StartError, match=why):
+        place.ensure(fake(fault))
+    assert place.running() == []
+
+
+def test_a_second_command_waits_for_the_server_that_is_still_loading(place: Place, fake: Fake, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    spec = fake(ready_when=str(gate))
+    first = place.start(spec)
+    until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
+    waiting = threading.Thread(target=place.ensure, args=(spec,))
+    waiting.start()
+    until(lambda: len(place.record().waiters) == 2)
+    gate.touch()
+    waiting.join(10)
+    output, _ = first.communicate(timeout=10)
+    assert f"endpoint {place.record().base_url}" in output
+    assert len(list(place.home.run.glob("*.log"))) == 1
+
+
+def test_another_wish_replaces_the_server(place: Place, fake: Fake) -> None:
+    old = place.ensure(fake(context=512))
+    before = place.record()
+    new = place.ensure(fake(context=1024))
+    assert new.context == 1024
+    assert not answers(old.base_url)
+    assert table.members(before.launch) == []
+    assert place.record().generation == before.generation + 1
+
+
+def test_a_server_that_was_killed_is_replaced(place: Place, fake: Fake) -> None:
+    place.ensure(fake())
+    identity = place.record().identity
+    assert identity is not None
+    assert table.send(identity, signal.SIGKILL)
+    assert answers(place.ensure(fake()).base_url)
+
+
+def test_a_server_that_hangs_is_replaced(place: Place, fake: Fake) -> None:
+    place.ensure(fake())
+    identity = place.record().identity
+    assert identity is not None
+    assert table.send(identity, signal.SIGSTOP)
+    second = place.ensure(fake(), local_llm_start_timeout_s=0.5)
+    assert answers(second.base_url)
+    assert not table.alive(identity)
+    assert any("starting a new one" in line for line in place.said)
+
+
+def test_a_program_that_replaces_itself_is_still_the_same_server(place: Place, fake: Fake) -> None:
+    spec = fake()
+    program = spec.engine_root / "llama-server"
+    program.rename(spec.engine_root / "inner")
+    program.write_text(f'#!/bin/sh\nexec {spec.engine_root}/inner "$@"\n')
+    program.chmod(0o755)
+    place.ensure(spec)
+    recorded = place.record().identity
+    place.ensure(spec)
+    assert place.record().identity == recorded
+    assert place.down() is not None
+    assert place.running() == []
+
+
+def test_two_commands_at_once_start_one_server(place: Place, fake: Fake) -> None:
+    spec = fake()
+    both = [place.start(spec), place.start(spec)]
+    outputs = [process.communicate(timeout=20)[0] for process in both]
+    endpoints = {line for output in outputs for line in output.splitlines() if line.startswith("endpoint")}
+    assert len(endpoints) == 1
+    assert sum(output.count("step spawned") for output in outputs) == 1
+    assert len(place.running()) == 1
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_next_command_has_one_server_after_the_starter_was_killed(place: Place, fake: Fake, step: str) -> None:
+    spec = fake()
+    starter = place.start(spec, at=(step, signal.SIGKILL))
+    starter.communicate(timeout=20)
+    assert starter.returncode == -signal.SIGKILL
+    left = place.running()
+    assert len(left) == (0 if step in ("locked", "intent") else 1)
+    assert answers(place.ensure(spec).base_url)
+    assert place.running() == (left or place.running())
+    assert len(place.running()) == 1
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_down_leaves_nothing_after_the_starter_was_killed(place: Place, fake: Fake, step: str) -> None:
+    starter = place.start(fake(), at=(step, signal.SIGKILL))
+    starter.communicate(timeout=20)
+    place.down()
+    assert place.running() == []
+    assert RecordFile(place.home).read() is None
+
+
+@pytest.mark.parametrize("step", ["intent", "spawned", "recorded", "proved"])
+def test_ctrl_c_during_the_start_leaves_nothing(place: Place, fake: Fake, step: str) -> None:
+    starter = place.start(fake(), at=(step, signal.SIGINT))
+    starter.communicate(timeout=20)
+    assert starter.returncode != 0
+    assert place.running() == []
+    assert RecordFile(place.home).read() is None
+
+
+def test_ctrl_c_while_the_server_loads_stops_it(place: Place, fake: Fake, tmp_path: Path) -> None:
+    starter = place.start(fake(ready_when=str(tmp_path / "never")))
+    until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
+    launched = place.running()
+    os.kill(starter.pid, signal.SIGINT)
+    starter.communicate(timeout=20)
+    assert launched
+    assert not any(table.alive(process) for process in launched)
+    assert RecordFile(place.home).read() is None
+
+
+def test_ctrl_c_leaves_a_server_that_somebody_else_waits_for(place: Place, fake: Fake, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    spec = fake(ready_when=str(gate))
+    first = place.start(spec)
+    until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
+    second = place.start(spec)
+    until(lambda: len(place.record().waiters) == 2)
+    os.kill(first.pid, signal.SIGINT)
+    first.communicate(timeout=20)
+    gate.touch()
+    output, _ = second.communicate(timeout=20)
+    assert "endpoint" in output
+    assert len(place.running()) == 1
+
+
+def test_the_last_one_who_waits_stops_the_server_when_interrupted(place: Place, fake: Fake, tmp_path: Path) -> None:
+    spec = fake(ready_when=str(tmp_path / "never"))
+    first = place.start(spec)
+    until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
+    second = place.start(spec)
+    until(lambda: len(place.record().waiters) == 2)
+    for starter in (first, second):
+        os.kill(starter.pid, signal.SIGINT)
+    for starter in (first, second):
+        starter.communicate(timeout=20)
+    assert place.running() == []
+    assert RecordFile(place.home).read() is None
+
+
+def test_down_during_a_start_ends_it_and_the_starter_says_so(place: Place, fake: Fake, tmp_path: Path) -> None:
+    spec = fake(ready_when=str(tmp_path / "never"))
+    failures: list[str] = []
+
+    def starter() -> None:
+        try:
+            place.ensure(spec)
+        except StartError as error:
+            failures.append(error.what)
+
+    starting = threading.Thread(target=starter)
+    starting.start()
+    until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
+    assert place.down() is not None
+    starting.join(10)
+    assert failures
+    assert "by another command" in failures[0]
+
+
+def test_a_stop_that_was_killed_half_way_is_finished(place: Place, fake: Fake) -> None:
+    place.ensure(fake())
+    file = RecordFile(place.home)
+    document = json.loads(file.path.read_text())
+    file.path.write_text(json.dumps({**document, "state": "stopping"}))
+    before = place.record()
+    place.ensure(fake())
+    assert table.members(before.launch) == []
+    assert place.record().state == "ready"
+
+
+def test_five_logs_are_kept(place: Place, fake: Fake) -> None:
+    for _ in range(7):
+        with pytest.raises(StartError):
+            place.ensure(fake("dies"))
+    names = sorted(file.name for file in place.home.run.glob("*.log"))
+    assert names == [f"server-{number:04d}.log" for number in range(3, 8)]
+
+
+def test_a_home_that_cannot_be_written_is_a_sentence(place: Place, fake: Fake, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file")
+    with pytest.raises(ServerError, match="Cannot write") as caught:
+        place.ensure(fake())
+    assert caught.value.hint
+    (tmp_path / "home").unlink()
