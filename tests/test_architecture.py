@@ -11,7 +11,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "concierge"
 
 COMMON = {"config", "endpoint", "errors", "files", "mutex", "net", "paths", "platforms", "processes", "units"}
 MAY_IMPORT = {
-    "cli": {"store", "lock", "plan", "api", "agent", "chat", "server", "deploy", "machine", "catalog"},
+    "cli": {"river", "api", "agent", "chat", "server", "deploy", "store", "plan", "machine", "catalog"},
+    "river": {"api", "agent", "chat", "server", "deploy", "store", "lock", "plan", "machine", "catalog"},
     "api": {"agent", "chat", "server", "deploy", "machine", "catalog"},
     "agent": {"chat"},
     "chat": set[str](),

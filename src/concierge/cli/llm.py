@@ -26,11 +26,11 @@ def up(
 ) -> None:
     """Bring this machine to the declared state: engine and model in the store, the server up."""
     config = options.load({**options.llm(model, engine, accelerator, context, base_url), ("locked",): locked})
-    from concierge.cli import locking, stack, wiring
+    from concierge.river import locking, wiring
 
     if not config.locked:
         locking.write_first(options.load({}), output.narrate)
-    served = wiring.serve(stack.of(config))
+    served = wiring.serve(options.parts(config))
     if as_json:
         output.data({**_endpoint(served.endpoint), "started": served.started})
         return

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from concierge.config import Config, KeyPath
+    from concierge.river.stack import Stack
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, errors included.")]
 Model = Annotated[str | None, typer.Option("--model", "-m", help="Model: auto, a catalogue name, hf:…, a path.")]
@@ -42,3 +43,11 @@ def load(overrides: dict[KeyPath, Any]) -> Config:
     from concierge import config
 
     return config.load(overrides)
+
+
+def parts(config: Config, *, bundle: Path | None = None) -> Stack:
+    """Return the parts for one command, which tell this terminal what they do."""
+    from concierge.cli import output
+    from concierge.river import stack
+
+    return stack.of(config, say=output.narrate, progress=output.Bars(), bundle=bundle)

@@ -32,10 +32,10 @@ def plan(
 ) -> int:
     """Show what `concierge up` would do, and why. Changes nothing."""
     config = options.load({**options.llm(model, engine, accelerator, context, base_url), ("locked",): locked})
-    from concierge.cli import stack, wiring
     from concierge.plan import render
+    from concierge.river import wiring
 
-    parts = stack.of(config, bundle=machine)
+    parts = options.parts(config, bundle=machine)
     decided = parts.plan(wiring.here(parts))
     if as_json:
         output.data(render.as_dict(decided))
@@ -55,10 +55,10 @@ def lock(
 ) -> int:
     """Write concierge.lock: what the configuration resolves to, for every system and accelerator at once."""
     config = options.load(options.llm(model, engine, accelerator, context, None))
-    from concierge.cli import locking
+    from concierge.river import locking
 
     if check:
-        differences = locking.check(config)
+        differences = locking.check(config, output.narrate)
         if as_json:
             output.data({"current": not differences, "differences": [asdict(d) for d in differences]})
         for difference in () if as_json else differences:
@@ -87,10 +87,10 @@ def doctor(
             raise UsageError("--capture asks this machine, --machine another one: take one of them.")
         return _capture(capture, as_json=as_json)
     config = options.load({("locked",): locked})
-    from concierge.cli import stack, wiring
     from concierge.plan import doctor as doctors
+    from concierge.river import wiring
 
-    parts = stack.of(config, bundle=machine)
+    parts = options.parts(config, bundle=machine)
     findings = wiring.diagnose(parts)
     if as_json:
         output.data({"machine": parts.machine.as_dict(), "findings": [finding.as_dict() for finding in findings]})
@@ -116,11 +116,10 @@ def models(
 ) -> None:
     """List the models of the catalogue: what fits here, how fast it would be, and why not."""
     config = options.load({("llm", "context"): context, ("locked",): locked})
-    from concierge.cli import stack
     from concierge.plan import listing
     from concierge.units import human
 
-    parts = stack.of(config, bundle=machine)
+    parts = options.parts(config, bundle=machine)
     rows = listing.models(parts.machine, parts.offered, config.llm)
     if as_json:
         output.data([asdict(row) for row in rows])
@@ -136,11 +135,10 @@ def models(
 def engines(*, machine: Machine = None, locked: options.Locked = None, as_json: options.AsJson = False) -> None:
     """List the engine builds for this system: which run here, and why the others do not."""
     config = options.load({("locked",): locked})
-    from concierge.cli import stack
     from concierge.plan import listing
     from concierge.units import human
 
-    parts = stack.of(config, bundle=machine)
+    parts = options.parts(config, bundle=machine)
     rows = listing.engines(parts.machine, parts.offered)
     if as_json:
         output.data([asdict(row) for row in rows])

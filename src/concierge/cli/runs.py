@@ -12,7 +12,7 @@ from concierge.cli import options, output
 if TYPE_CHECKING:
     from concierge.agent.events import Event
     from concierge.agent.task import RunResult
-    from concierge.cli.stack import Stack
+    from concierge.river.stack import Stack
 
 group = typer.Typer(help="List and show the runs below workspace_root.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -45,10 +45,8 @@ def run(
             ("locked",): locked,
         }
     )
-    from concierge.cli import stack
-
     live = output.Live(shown=not as_json and sys.stdout.isatty())
-    result = _run(stack.of(config), _text(task), live)
+    result = _run(options.parts(config), _text(task), live)
     if as_json:
         output.data(result.as_dict())
     elif result.outcome == "done":
@@ -70,7 +68,7 @@ def _text(task: str) -> str:
 def _run(parts: Stack, text: str, live: output.Live) -> RunResult:
     import asyncio
 
-    from concierge.cli import wiring
+    from concierge.river import wiring
 
     served = wiring.serve(parts)
     from concierge.agent.task import Task
@@ -181,6 +179,6 @@ def serve(
             ("locked",): locked,
         }
     )
-    from concierge.cli import serving, stack
+    from concierge.cli import serving
 
-    serving.serve(stack.of(config))
+    serving.serve(options.parts(config))

@@ -7,13 +7,13 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from concierge.cli import wiring
+from concierge.river import wiring
 
 if TYPE_CHECKING:
     from concierge.agent.journal import Subscriber
     from concierge.agent.task import RunResult, Task
-    from concierge.cli.stack import Stack
     from concierge.endpoint import Endpoint
+    from concierge.river.stack import Stack
 
 
 def serve(parts: Stack) -> None:

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from concierge.agent.journal import Subscriber
     from concierge.agent.task import RunResult, Task
     from concierge.chat.port import Delta
-    from concierge.cli.stack import Stack
     from concierge.config import Llm
     from concierge.deploy.generation import Generation
     from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
     from concierge.machine.types import Finding
     from concierge.plan.words import Plan, Running
+    from concierge.river.stack import Stack
 
 
 @dataclass

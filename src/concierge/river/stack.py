@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge import paths
-from concierge.cli import output
 from concierge.errors import FetchError
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from concierge.machine.types import Machine
     from concierge.plan.words import Failed, Plan, Running
     from concierge.store.fetch import Fetcher
+    from concierge.store.progress import Progress
 
 RUNGS = 4
 """Engine builds that are tried before giving up: CUDA, Vulkan, CPU, and one more route to the last."""
@@ -38,8 +38,9 @@ class Stack:
 
     config: Config
     home: paths.Home
+    say: Callable[[str], None]
+    progress: Progress
     folder: Path = field(default_factory=Path)
-    say: Callable[[str], None] = output.narrate
     bundle: Path | None = None
 
     @cached_property
@@ -62,7 +63,7 @@ class Stack:
     @cached_property
     def catalog(self) -> Catalog:
         """What may be chosen from: the lock where there is one, else this release's catalogue."""
-        from concierge.cli.locking import pinned
+        from concierge.river.locking import pinned
 
         return self._with_flake(pinned(self.config, self.folder, self.say))
 
@@ -108,7 +109,7 @@ class Stack:
         """
         found = self.generations.find(self.asked)
         if found is None and self.config.locked:
-            from concierge.cli.locking import pinned
+            from concierge.river.locking import pinned
 
             pinned(self.config, self.folder, self.say)
         return found
@@ -161,7 +162,7 @@ class Stack:
             from concierge.store.sources.flake import FromFlake
 
             deliver["nix"] = FromFlake(self.flake, self.home.root, self.say)
-        return Fetcher(Store(self.home.store), deliver, output.Bars(), self.say)
+        return Fetcher(Store(self.home.store), deliver, self.progress, self.say)
 
     def apply(self) -> Generation:
         """Plan and carry it out; an engine that cannot be had gives way to the next one, and it is said.
@@ -216,6 +217,6 @@ class Stack:
         return FetchError(error.what, where=error.where, hint=hint.strip())
 
 
-def of(config: Config, *, bundle: Path | None = None) -> Stack:
+def of(config: Config, *, say: Callable[[str], None], progress: Progress, bundle: Path | None = None) -> Stack:
     """Return the parts for one command; ``bundle`` is another computer's, to decide for it."""
-    return Stack(config, paths.home(), bundle=bundle)
+    return Stack(config, paths.home(), say, progress, bundle=bundle)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.catalog.loader import load
-from concierge.cli import output
 from concierge.errors import ConfigError
 from concierge.lock import resolve as locks
 
@@ -45,7 +44,7 @@ def pinned(config: Config, folder: Path, say: Callable[[str], None]) -> Catalog:
     return catalog
 
 
-def check(config: Config, folder: Path | None = None) -> list[Difference]:
+def check(config: Config, say: Callable[[str], None], folder: Path | None = None) -> list[Difference]:
     """Return why the lock is not what ``concierge lock`` would write now.
 
     Raises:
@@ -53,7 +52,7 @@ def check(config: Config, folder: Path | None = None) -> list[Difference]:
     """
     folder = folder or Path()
     lock = _read(folder / locks.FILE)
-    return locks.check(lock, config.llm, load(), describer(output.narrate), folder=folder)
+    return locks.check(lock, config.llm, load(), describer(say), folder=folder)
 
 
 def write(config: Config, say: Callable[[str], None], folder: Path | None = None) -> Path:
