@@ -45,6 +45,8 @@ def settings(overrides: Mapping[KeyPath, Any], *, environ: Mapping[str, str], fo
     for file in _files(environ, folder):
         found.update(_from_file(file))
     found.update(_from_environment(environ))
+    for key in overrides.keys() - known_keys().keys():
+        raise _unknown_key(key, known_keys(), "the settings")
     found.update({key: Setting(value, "command line") for key, value in overrides.items() if value is not None})
     return _checked(found)
 
