@@ -66,5 +66,5 @@ def test_status_imports_nothing_heavy() -> None:
         text=True,
         check=True,
     )
-    heavy = {"pydantic", "httpx", "psutil", "http.client", "subprocess", "asyncio", "ssl", "platformdirs", "filelock"}
+    heavy = {"pydantic", "httpx", "psutil", "http.client", "subprocess", "asyncio", "ssl", "platformdirs"}
     assert heavy & set(shown.stdout.split()) == set()
