@@ -146,9 +146,9 @@ def test_a_wait_for_a_lock_is_said_once(tmp_path: Path) -> None:
     ("number", "hint"), [(errno.ENOSPC, "Free some space"), (errno.EDQUOT, "Free some space"), (errno.EACCES, "mine")]
 )
 def test_a_refusal_becomes_the_callers_error_with_what_to_do(number: int, hint: str) -> None:
-    with pytest.raises(ServerError, match=f"Cannot write to place: {os.strerror(number)}") as caught:
-        with files.storing(Path("place"), ServerError, hint="mine"):
-            raise OSError(number, os.strerror(number))
+    refusal = pytest.raises(ServerError, match=f"Cannot write to place: {os.strerror(number)}")
+    with refusal as caught, files.storing(Path("place"), ServerError, hint="mine"):
+        raise OSError(number, os.strerror(number))
     assert hint in (caught.value.hint or "")
 
 

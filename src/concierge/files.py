@@ -94,7 +94,7 @@ def storing(place: Path, kind: type[ConciergeError] = StoreError, *, hint: str |
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = "Free some space, or put CONCIERGE_HOME on a larger disk."
+            hint = "Free some space there." if hint else "Free some space, or put CONCIERGE_HOME on a larger disk."
         hint = hint or "Set CONCIERGE_HOME to a folder that you can write to."
         raise kind(f"Cannot write to {place}: {error.strerror or error}.", where=str(place), hint=hint) from error
 

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -200,9 +200,10 @@ else:
 def _sign(handle: int) -> None:
     words = [Path(sys.argv[0]).name, *sys.argv[1:2]] if sys.argv else []
     holder = {"pid": os.getpid(), "command": " ".join(words), "since": time.strftime("%H:%M:%S")}
-    os.ftruncate(handle, 0)
-    os.lseek(handle, 0, os.SEEK_SET)
-    os.write(handle, json.dumps(holder).encode())
+    with suppress(OSError):  # on a full disk it is held all the same
+        os.ftruncate(handle, 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, json.dumps(holder).encode())
 
 
 def _holder(file: Path) -> str:

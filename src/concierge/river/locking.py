@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from concierge import files
 from concierge.catalog.loader import load
 from concierge.errors import ConfigError
 from concierge.lock import resolve as locks
@@ -73,18 +74,10 @@ def write(config: Config, say: Callable[[str], None], folder: Path | None = None
 
 def _put(file: Path, data: bytes) -> bool:
     """Write a file as a whole, unless it says the same already; return whether it was written."""
-    draft = file.with_name(f".{file.name}.new")
-    try:
+    with files.storing(file, ConfigError, hint="Run it in a folder that you can write to."):
         if file.is_file() and file.read_bytes() == data:
             return False
-        try:
-            draft.write_bytes(data)
-            draft.replace(file)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        hint = "Run it in a folder that you can write to."
-        raise ConfigError(f"Cannot write {file}: {error.strerror}.", where=str(file), hint=hint) from None
+        files.replace(file, data)
     return True
 
 
