@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.server.processes import table
 from concierge.server.status import ServerStatus, status
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from concierge.config import Config, KeyPath
+    from concierge.config.keys import Config, KeyPath
     from concierge.river.stack import Stack
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, errors included.")]
@@ -40,9 +40,9 @@ def load(overrides: dict[KeyPath, Any]) -> Config:
     Raises:
         ConfigError: A file, a variable or a flag is wrong.
     """
-    from concierge import config
+    from concierge.config import sources
 
-    return config.load(overrides)
+    return sources.load(overrides)
 
 
 def parts(config: Config, *, bundle: Path | None = None) -> Stack:

@@ -19,7 +19,7 @@ from concierge.plan.words import Deployed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.paths import Home
 
 SCHEMA = 1

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from concierge.catalog.types import Model
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.machine.types import Machine
     from concierge.plan.constraints import Candidate
     from concierge.plan.rank import Judged, Weigh

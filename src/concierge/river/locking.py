@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from concierge.catalog.reference import Hub, Local
     from concierge.catalog.types import Catalog, Model
-    from concierge.config import Config
+    from concierge.config.keys import Config
     from concierge.lock.foreign import Describe
     from concierge.lock.resolve import Difference
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from concierge.catalog.types import Catalog
-    from concierge.config import Config
+    from concierge.config.keys import Config
     from concierge.deploy.generation import Generation, Generations
     from concierge.endpoint import Endpoint
     from concierge.machine.types import Machine

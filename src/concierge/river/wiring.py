@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from concierge.agent.journal import Subscriber
     from concierge.agent.task import RunResult, Task
     from concierge.chat.port import Delta
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.deploy.generation import Generation
     from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
