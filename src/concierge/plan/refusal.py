@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from concierge.plan.rank import Judged, Weigh
     from concierge.plan.words import Rejected, Running
 
-STEP = 256
-"""The least context that the configuration accepts."""
-
 
 def no_engine(machine: Machine, rejected: Sequence[Rejected]) -> NothingSuitableError:
     """Return the error for a machine that no build runs on."""
