@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from concierge import paths
 from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.loader import load
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.deploy.apply import bring
 from concierge.server.ensure import ensure
 from concierge.server.stop import down

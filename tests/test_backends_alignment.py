@@ -18,7 +18,8 @@ from concierge.api.app import create_app
 from concierge.chat.client import OllamaChatClient, OpenAICompatibleChatClient
 from concierge.chat.fake import FakeChat
 from concierge.chat.port import ChatClient, Reply
-from concierge.config import Config, Llm, known_keys, load
+from concierge.config.keys import Config, Llm, known_keys
+from concierge.config.sources import load
 from concierge.endpoint import Endpoint
 from concierge.server.look import listing
 

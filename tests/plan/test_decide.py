@@ -6,7 +6,7 @@ import pytest
 
 from concierge.catalog.flags import parameters
 from concierge.catalog.types import Catalog, Needs, PathSource, PypiSource, digest
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, NothingSuitableError
 from concierge.machine.types import DeviceMemory, Libc, Os, Usable

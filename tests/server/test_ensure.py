@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.errors import EndpointError, StartError
 from concierge.server.ensure import ensure
 from concierge.server.processes import table

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from concierge.catalog.types import Artefact, Build, Frozen, Model
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.lock.foreign import Describe
 
 __all__ = ["FILE", "Difference", "Lock", "check", "dump", "load", "parse", "resolve"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from concierge.catalog.types import Build, Catalog, Model
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.machine.types import Machine
     from concierge.plan.constraints import Candidate
     from concierge.plan.rank import Pick

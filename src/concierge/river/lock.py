@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from concierge import files
 from concierge.catalog.loader import load
 from concierge.errors import ConfigError
 from concierge.lock import resolve as locks
@@ -13,7 +14,7 @@ from concierge.river.pins import read
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from concierge.config import Config
+    from concierge.config.keys import Config
     from concierge.lock.resolve import Difference
     from concierge.river.parts import Parts
 
@@ -45,18 +46,10 @@ def write(parts: Parts) -> Path:
 
 def _put(file: Path, data: bytes) -> bool:
     """Write a file as a whole, unless it says the same already; return whether it was written."""
-    draft = file.with_name(f".{file.name}.new")
-    try:
+    with files.storing(file, ConfigError, hint="Run it in a folder that you can write to."):
         if file.is_file() and file.read_bytes() == data:
             return False
-        try:
-            draft.write_bytes(data)
-            draft.replace(file)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        hint = "Run it in a folder that you can write to."
-        raise ConfigError(f"Cannot write {file}: {error.strerror}.", where=str(file), hint=hint) from None
+        files.replace(file, data)
     return True
 
 

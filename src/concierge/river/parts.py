@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from concierge.catalog.types import Catalog
-    from concierge.config import Config
+    from concierge.config.keys import Config
     from concierge.deploy.apply import Applier
     from concierge.deploy.generation import Generation, Generations
     from concierge.endpoint import Endpoint

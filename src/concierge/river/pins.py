@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from concierge.catalog.reference import Hub, Local
     from concierge.catalog.types import Catalog, Model
-    from concierge.config import Config
+    from concierge.config.keys import Config
     from concierge.lock.file import Lock
     from concierge.lock.foreign import Describe
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from concierge import config, paths
+from concierge import paths
+from concierge.config import sources
 from concierge.river.parts import Parts
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from concierge.agent.task import Limits, RunResult
     from concierge.chat.client import OpenAICompatibleChatClient
     from concierge.chat.port import Delta
-    from concierge.config import Config
+    from concierge.config.keys import Config
     from concierge.endpoint import Endpoint
     from concierge.lock.resolve import Difference
     from concierge.machine.types import Finding, Machine
@@ -73,7 +74,7 @@ class River:
 
         place = Path(folder)
         overrides = {tuple(name.split(".")): value for name, value in (settings or {}).items()}
-        wanted = config.load(overrides, environ=environ, folder=place)
+        wanted = sources.load(overrides, environ=environ, folder=place)
         return cls(
             Parts(wanted, paths.home(environ), place, environ, say or _log(), progress or Silent(), bundle=machine)
         )

@@ -9,7 +9,7 @@ from concierge.catalog import reference
 from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.deploy.generation import Generation
     from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint

@@ -20,7 +20,7 @@ from concierge.server.wanted import Ground, Wanted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
     from concierge.paths import Home

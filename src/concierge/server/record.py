@@ -7,10 +7,10 @@ write is complete or absent after a crash. Whoever changes it holds the lock and
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from concierge import files
 from concierge.errors import ServerError
 from concierge.server.processes import identity as identities
 from concierge.server.processes.identity import host
@@ -129,30 +129,6 @@ class RecordFile:
         )
 
     def _replace(self, document: dict[str, Any]) -> None:
-        # One name is enough: only the holder of the lock writes, and a left-over is overwritten.
-        draft = self.path.with_suffix(".json.new")
-        try:
+        with files.storing(self.path, ServerError, hint="Make that folder writable."):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(json.dumps(document, indent=1).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.path)
-            _sync(self.path.parent)
-        except OSError as error:
-            raise ServerError(
-                f"Cannot write {self.path}: {error.strerror}.",
-                where=str(self.path),
-                hint="Make that folder writable and leave some room on its disk.",
-            ) from None
-
-
-def _sync(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            files.replace(self.path, json.dumps(document, indent=1).encode(), mode=0o600)

@@ -13,7 +13,7 @@ from concierge.server.record import RecordFile
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.paths import Home
     from concierge.server.look.listing import Presence
     from concierge.server.record import Record

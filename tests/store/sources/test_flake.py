@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog.loader import load
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.errors import FetchError
 from concierge.plan.decide import plan
 from concierge.plan.words import Failed, Running, build_name

@@ -12,7 +12,7 @@ from concierge.server.look import http
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.endpoint import Dialect
 
 OWNERS: dict[str, Dialect] = {"llamacpp": "llama-server", "library": "ollama"}
