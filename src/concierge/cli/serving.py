@@ -64,10 +64,10 @@ class _Mouth:
         return served.endpoint
 
     def connect(self, model: str | None) -> Endpoint:
-        from concierge.server.look.listing import endpoint
+        from concierge.endpoint import configured
 
         parts = self._for(model)
-        return endpoint(parts.config.llm, model=wiring.named_model(parts), environ=os.environ)
+        return configured(parts.config.llm, model=wiring.named_model(parts), environ=os.environ)
 
     async def run_task(self, endpoint: Endpoint, task: Task, subscriber: Subscriber) -> RunResult:
         llm = self._parts.config.llm

@@ -37,7 +37,7 @@ def pinned(config: Config, folder: Path, say: Callable[[str], None]) -> Catalog:
         if not stale:
             return lock.catalog if lock.model else catalog
         say(f"{file} is for another configuration and is left aside: {stale[0]}. `concierge lock` renews it.")
-    if config.llm.engine in locks.STARTED:
+    if not config.llm.never_started:
         found = locks.resolve(config.llm, catalog, describer(say), folder=folder).catalog
         # A name that only a server may know pins nothing; the plan can still say what it is close to.
         return found if found.models else catalog
@@ -90,7 +90,7 @@ def _put(file: Path, data: bytes) -> bool:
 
 def _unpinned(config: Config) -> str:
     """Return why a lock holds the question and no entries."""
-    if config.llm.engine not in locks.STARTED:
+    if config.llm.never_started:
         return f"concierge never starts llm.engine {config.llm.engine}"
     return f"the catalogue has no model `{config.llm.model}`, so only a server may know it"
 

@@ -77,7 +77,7 @@ def named_model(parts: Stack) -> str:
         return llm.model
     if not concierge_starts(llm):
         raise ConfigError(
-            f"`llm.model` is {llm.model}, and the server at {llm.base_url} is not ours to choose a model for.",
+            f"`llm.model` is {llm.model}, and the server at {llm.address} is not ours to choose a model for.",
             where="llm.model",
             hint="Set `llm.model` to the name that this server knows.",
         )
@@ -86,26 +86,25 @@ def named_model(parts: Stack) -> str:
 
 def concierge_starts(llm: Llm) -> bool:
     """Tell whether concierge may fetch and start an engine of its own for this configuration."""
-    from concierge.server.look import http
-
     return (
-        llm.engine not in ("remote", "vllm")
+        not llm.never_started
         and llm.local_llm_ensure_available
         and not llm.local_llm_start_cmd
-        and http.loopback(llm.base_url) is not None
+        and llm.address.loopback
     )
 
 
 def adoptable(parts: Stack) -> Endpoint | None:
     """Return the configured server on this machine when it is up and serves the model."""
-    from concierge.server.look import http, listing
+    from concierge.endpoint import configured
+    from concierge.server.look import look
 
     llm = parts.config.llm
     wanted = reference.parse(llm.model)
-    if http.loopback(llm.base_url) is None or isinstance(wanted, reference.Hub | reference.Local):
+    if not llm.address.loopback or isinstance(wanted, reference.Hub | reference.Local):
         return None
     name = llm.model if llm.model != "auto" else parts.plan(parts.running()).model_name
-    sight = listing.look(listing.endpoint(llm, model=name, environ=os.environ))
+    sight = look(configured(llm, model=name, environ=os.environ))
     return sight.endpoint if sight.serves else None
 
 
@@ -168,7 +167,7 @@ async def converse(
             task,
             workspace_root=parts.config.workspace_root,
             subscribers=subscribers,
-            secrets=(endpoint.api_key,) if endpoint.api_key else (),
+            secrets=endpoint.secrets,
             on_delta=on_delta,
             versions=_versions(parts, endpoint),
         )

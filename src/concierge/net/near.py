@@ -1,36 +1,29 @@
-"""HTTP requests to servers on this machine, small enough for every command.
+"""HTTP requests to servers on this machine, small enough for every command; nothing here ever leaves it.
 
-An HTTP library costs more to import than all of these requests together, and nothing here ever leaves loopback:
-:func:`loopback` is the only maker of addresses.
+An HTTP library costs more to import than all of these requests together. What could tell this from the library's
+client is therefore not here but in the ``Endpoint`` that both take: the hosts to try, the header, the key as sent.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal
+
+from concierge import net
+
+if TYPE_CHECKING:
+    from concierge.endpoint import Address, Endpoint
 
 BODY_CAP = 4 << 20
 """More than any model list or ``/props`` needs; a server that sends more is cut off."""
 
-LOOPBACK = re.compile(r"localhost|::1|127(\.\d{1,3}){3}", re.IGNORECASE)
-
 Silence = Literal["refused", "silent"]
 """No answer: nobody listens, or somebody does and says nothing that is HTTP in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server on this machine listens, and the path that its API starts at."""
-
-    host: str
-    port: int
-    root: str = ""
-    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,50 +42,33 @@ class Answer:
         return document if isinstance(document, dict) else {}
 
 
-def loopback(base_url: str) -> Address | None:
-    """Return the address of ``base_url``, or None when it is not on this machine."""
-    try:
-        parts = urlsplit(base_url)
-        port = parts.port
-    except ValueError:
-        return None
-    host = parts.hostname or ""
-    if not LOOPBACK.fullmatch(host):
-        return None
-    tls = parts.scheme == "https"
-    return Address(host, port or (443 if tls else 80), parts.path.rstrip("/"), tls)
+def get(endpoint: Endpoint, path: str, *, timeout: float = 3.0) -> Answer | Silence:
+    """Send ``GET base_url+path`` and return the answer."""
+    return _exchange(endpoint, "GET", path, b"", timeout)
 
 
-def get(address: Address, path: str, *, key: str | None = None, timeout: float = 3.0) -> Answer | Silence:
-    """Send ``GET root+path`` and return the answer."""
-    return _exchange(address, f"GET {address.root}{path}", key, b"", timeout)
+def post(endpoint: Endpoint, path: str, body: dict[str, Any], *, timeout: float) -> Answer | Silence:
+    """Send ``POST base_url+path`` with a JSON body and return the answer."""
+    return _exchange(endpoint, "POST", path, json.dumps(body).encode(), timeout)
 
 
-def post(
-    address: Address, path: str, body: dict[str, Any], *, key: str | None = None, timeout: float
-) -> Answer | Silence:
-    """Send ``POST root+path`` with a JSON body and return the answer."""
-    return _exchange(address, f"POST {address.root}{path}", key, json.dumps(body).encode(), timeout)
-
-
-def _exchange(address: Address, line: str, key: str | None, body: bytes, timeout: float) -> Answer | Silence:
+def _exchange(endpoint: Endpoint, method: str, path: str, body: bytes, timeout: float) -> Answer | Silence:
+    assert endpoint.address.loopback, "only servers on this machine are asked"
     deadline = time.monotonic() + timeout
-    connection = _connect(address, timeout)
+    connection = _connect(endpoint.address, timeout)
     if isinstance(connection, str):
         return connection
     with connection:
         try:
-            connection.sendall(_head(address, line, key, body) + body)
+            connection.sendall(_head(endpoint, method, path, body) + body)
             return _parse(_read(connection, deadline))
         except (OSError, ValueError):
             return "silent"
 
 
 def _connect(address: Address, timeout: float) -> socket.socket | Silence:
-    # A resolver may take seconds over "localhost" and may prefer the family that nobody listens on.
-    hosts = ("127.0.0.1", "::1") if address.host.lower() == "localhost" else (address.host,)
     silence: Silence = "refused"
-    for host in hosts:
+    for host in address.hosts:
         try:
             connection = socket.create_connection((host, address.port), timeout=timeout)
         except TimeoutError:
@@ -100,25 +76,24 @@ def _connect(address: Address, timeout: float) -> socket.socket | Silence:
         except OSError:
             continue
         else:
-            return _secured(connection, address) if address.tls else connection
+            return _secured(connection, address) if address.scheme == "https" else connection
     return silence
 
 
 def _secured(connection: socket.socket, address: Address) -> socket.socket | Silence:
-    import ssl
-
     try:
-        return ssl.create_default_context().wrap_socket(connection, server_hostname=address.host)
+        return net.certificates(os.environ).wrap_socket(connection, server_hostname=address.host)
     except OSError:
         connection.close()
         return "silent"
 
 
-def _head(address: Address, line: str, key: str | None, body: bytes) -> bytes:
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    lines = [f"{line} HTTP/1.0", f"Host: {host}:{address.port}", "Accept: application/json"]
-    if key is not None:
-        lines.append(f"Authorization: Bearer {key}")
+def _head(endpoint: Endpoint, method: str, path: str, body: bytes) -> bytes:
+    address, signed = endpoint.address, endpoint.authorization
+    query = f"?{address.query}" if address.query else ""
+    lines = [f"{method} {address.path}{path}{query} HTTP/1.0", f"Host: {address.place}", "Accept: application/json"]
+    if signed:
+        lines.append(": ".join(signed))
     if body:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "", ""]).encode("utf-8")
