@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from concierge import net
 
 if TYPE_CHECKING:
+    import ssl
+
     from concierge.endpoint import Address, Endpoint
 
 BODY_CAP = 4 << 20
@@ -68,6 +70,7 @@ def _exchange(endpoint: Endpoint, method: str, path: str, body: bytes, timeout: 
 
 def _connect(address: Address, timeout: float) -> socket.socket | Silence:
     silence: Silence = "refused"
+    trusted = net.certificates(os.environ) if address.scheme == "https" else None
     for host in address.hosts:
         try:
             connection = socket.create_connection((host, address.port), timeout=timeout)
@@ -76,13 +79,13 @@ def _connect(address: Address, timeout: float) -> socket.socket | Silence:
         except OSError:
             continue
         else:
-            return _secured(connection, address) if address.scheme == "https" else connection
+            return connection if trusted is None else _secured(connection, address.host, trusted)
     return silence
 
 
-def _secured(connection: socket.socket, address: Address) -> socket.socket | Silence:
+def _secured(connection: socket.socket, name: str, trusted: ssl.SSLContext) -> socket.socket | Silence:
     try:
-        return net.certificates(os.environ).wrap_socket(connection, server_hostname=address.host)
+        return trusted.wrap_socket(connection, server_hostname=name)
     except OSError:
         connection.close()
         return "silent"
