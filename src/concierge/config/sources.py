@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from concierge import paths
 from concierge.config.keys import SECTIONS, Config, known_keys
+from concierge.endpoint import masked
 from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -208,5 +209,5 @@ def _wrong_value(dotted: str, setting: Setting, key: Key, why: str) -> ConfigErr
 
 
 def _shown(value: object) -> str:
-    words = repr(value)
+    words = masked(repr(value))
     return words if len(words) <= 60 else words[:57] + "..."

@@ -47,7 +47,7 @@ async def converse(
             task,
             workspace_root=parts.config.workspace_root,
             subscribers=subscribers,
-            secrets=(endpoint.api_key,) if endpoint.api_key else (),
+            secrets=endpoint.secrets,
             on_delta=on_delta,
             versions=_versions(parts, endpoint),
         )

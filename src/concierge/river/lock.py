@@ -55,7 +55,7 @@ def _put(file: Path, data: bytes) -> bool:
 
 def _unpinned(config: Config) -> str:
     """Return why a lock holds the question and no entries."""
-    if config.llm.engine not in locks.STARTED:
+    if config.llm.never_started:
         return f"concierge never starts llm.engine {config.llm.engine}"
     return f"the catalogue has no model `{config.llm.model}`, so only a server may know it"
 

@@ -36,7 +36,7 @@ def pinned(config: Config, folder: Path, describe: Describe, say: Callable[[str]
         if not stale:
             return lock.catalog if lock.model else catalog
         say(f"{file} is for another configuration and is left aside: {stale[0]}. `concierge lock` renews it.")
-    if llm.engine in locks.STARTED:
+    if not llm.never_started:
         found = locks.resolve(llm, catalog, describe, folder=folder).catalog
         # A name that only a server may know pins nothing; the plan can still say what it is close to.
         return found if found.models else catalog

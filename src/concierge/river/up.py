@@ -68,9 +68,9 @@ def named(parts: Parts) -> Endpoint:
     Raises:
         ConfigError: No model is named, and the server is not ours to choose one for.
     """
-    from concierge.server.look import listing
+    from concierge.config.server import configured
 
-    return listing.endpoint(parts.config.llm, model=named_model(parts), environ=parts.environ)
+    return configured(parts.config.llm, model=named_model(parts), environ=parts.environ)
 
 
 def named_model(parts: Parts) -> str:
@@ -85,7 +85,7 @@ def named_model(parts: Parts) -> str:
         return llm.model
     if not concierge_starts(llm):
         raise ConfigError(
-            f"`llm.model` is {llm.model}, and the server at {llm.base_url} is not ours to choose a model for.",
+            f"`llm.model` is {llm.model}, and the server at {llm.address} is not ours to choose a model for.",
             where="llm.model",
             hint="Set `llm.model` to the name that this server knows.",
         )
@@ -94,13 +94,11 @@ def named_model(parts: Parts) -> str:
 
 def concierge_starts(llm: Llm) -> bool:
     """Tell whether concierge may fetch and start an engine of its own for this configuration."""
-    from concierge.server.look import http
-
     return (
-        llm.engine not in ("remote", "vllm")
+        not llm.never_started
         and llm.local_llm_ensure_available
         and not llm.local_llm_start_cmd
-        and http.loopback(llm.base_url) is not None
+        and llm.address.loopback
     )
 
 
@@ -113,14 +111,15 @@ def here(parts: Parts) -> Running:
 
 def _adoptable(parts: Parts) -> Endpoint | None:
     """Return the configured server on this machine when it is up and serves the model."""
-    from concierge.server.look import http, listing
+    from concierge.config.server import configured
+    from concierge.server.look import look
 
     llm = parts.config.llm
     wanted = reference.parse(llm.model)
-    if http.loopback(llm.base_url) is None or isinstance(wanted, reference.Hub | reference.Local):
+    if not llm.address.loopback or isinstance(wanted, reference.Hub | reference.Local):
         return None
     name = llm.model if llm.model != "auto" else parts.plan(parts.running()).model_name
-    sight = listing.look(listing.endpoint(llm, model=name, environ=parts.environ))
+    sight = look(configured(llm, model=name, environ=parts.environ))
     return sight.endpoint if sight.serves else None
 
 
