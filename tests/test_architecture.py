@@ -9,7 +9,19 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "concierge"
 
-COMMON = {"config", "endpoint", "errors", "files", "mutex", "net", "paths", "platforms", "processes", "units"}
+COMMON = {
+    "config",
+    "documents",
+    "endpoint",
+    "errors",
+    "files",
+    "mutex",
+    "net",
+    "paths",
+    "platforms",
+    "processes",
+    "units",
+}
 MAY_IMPORT = {
     "cli": {"river", "api", "agent", "chat", "server", "deploy", "store", "plan", "machine", "catalog"},
     "river": {"api", "agent", "chat", "server", "deploy", "store", "lock", "plan", "machine", "catalog"},
@@ -25,6 +37,7 @@ MAY_IMPORT = {
     "machine": set[str](),
     "catalog": set[str](),
     "config": set[str](),
+    "documents": set[str](),
     "endpoint": set[str](),
     "files": set[str](),
     "mutex": set[str](),
