@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from concierge import jsontext
 from concierge.agent import folder as folders
 from concierge.agent.events import Ended, Event, Started, from_dict
 from concierge.agent.loop import OUTCOMES
@@ -124,12 +124,9 @@ class _Lines:
 
     def _event(self, line: bytes, number: int) -> Event:
         where = f"{self._folder.events}:{number}"
-        try:
-            data = json.loads(line)
-        except ValueError:
-            raise RunError(f"Line {number} of the journal is not JSON.", where=where) from None
-        if not isinstance(data, dict):
-            raise RunError(f"Line {number} of the journal is not an object.", where=where)
+        data = jsontext.parse_object(line)
+        if data is None:
+            raise RunError(f"Line {number} of the journal is not a JSON object.", where=where)
         return from_dict(data)
 
 

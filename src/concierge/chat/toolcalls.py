@@ -8,6 +8,7 @@ import string
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from concierge import jsontext
 from concierge.chat.port import ToolCall
 
 # Nine letters and digits: the one form of id that every server accepts when it is sent back.
@@ -121,7 +122,7 @@ def _word(value: Any) -> str:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
+        jsontext.parse(text)
     except ValueError:
         return False
     return True

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from concierge.chat.failure import StreamFailure, load, parse_document
+from concierge import jsontext
+from concierge.chat.failure import StreamFailure, parse_document
 from concierge.chat.port import Message, Reply, ToolCall, Usage
 from concierge.chat.thinking import ThinkSplitter, reasoning_of, text_of
 from concierge.chat.toolcalls import NewId, new_id, whole_calls
@@ -64,7 +65,7 @@ def parse_reply(body: bytes, *, make_id: NewId = new_id) -> Reply:
     if not body.strip():
         raise ReplyError("The server answered with an empty body.")
     try:
-        document = load(body)
+        document = jsontext.parse(body)
     except ValueError:
         raise ReplyError(f"The server's answer is not JSON: {excerpt(body)}") from None
     if not isinstance(document, dict):
