@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from concierge import jsontext
 from concierge.chat.failure import StreamFailure, parse_document
-from concierge.chat.port import Message, Reply, ToolCall, Usage
+from concierge.chat.port import ChatOptions, Message, Reply, ToolCall, Usage, given
 from concierge.chat.thinking import ThinkSplitter, reasoning_of, text_of
 from concierge.chat.toolcalls import NewId, new_id, whole_calls
 from concierge.errors import ReplyError
@@ -19,30 +19,21 @@ if TYPE_CHECKING:
 def request_body(
     messages: Sequence[Message],
     model: str,
+    options: ChatOptions,
     *,
     limit_name: str,
-    stream: bool,
-    tools: Sequence[Mapping[str, Any]] | None = None,
-    tool_choice: str | Mapping[str, Any] | None = None,
-    temperature: float | None = None,
-    top_p: float | None = None,
-    max_tokens: int | None = None,
-    response_format: Mapping[str, Any] | None = None,
 ) -> dict[str, object]:
-    """Return the body of a request; what is None is left to the server."""
+    """Return the body of a request; an option that is None is left to the server."""
+    said = given(options)
+    stream = said.pop("on_delta", None) is not None
     body: dict[str, object] = {"model": model, "messages": messages, "stream": stream}
     if stream:
         body["stream_options"] = {"include_usage": True}
     # Some servers answer an empty list of tools with 400.
-    options = {
-        "tools": tools or None,
-        "tool_choice": tool_choice if tools else None,
-        "temperature": temperature,
-        "top_p": top_p,
-        limit_name: max_tokens,
-        "response_format": response_format,
-    }
-    body.update((name, value) for name, value in options.items() if value is not None)
+    idle = () if said.get("tools") else ("tools", "tool_choice")
+    for name, value in said.items():
+        if name not in idle:
+            body[limit_name if name == "max_tokens" else name] = value
     return body
 
 
