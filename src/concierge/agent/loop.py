@@ -30,10 +30,11 @@ from concierge.agent.events import (
     ToolsRefused,
 )
 from concierge.agent.task import Outcome, RunResult, Task
+from concierge.chat.toolcalls import identified
 from concierge.errors import ConciergeError, InterruptedByUser, RunError, RunStopped, StatusError, ToolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from concierge.agent.journal import Journal
     from concierge.chat.port import ChatClient, Delta, Message, Reply, ToolCall
@@ -171,7 +172,7 @@ class Runner:
             step=step,
             text=self._text,
             reasoning=transcript.utf8(reply.reasoning),
-            tool_calls=self._identified(reply.tool_calls, step),
+            tool_calls=tuple(_call(call) for call in identified(reply.tool_calls, self._call_ids)),
             finish_reason=reply.finish_reason,
             usage=asdict(took),
             model=reply.model,
@@ -180,16 +181,6 @@ class Runner:
         self._emit(replied)
         check_answer(reply, self._budget)
         return replied
-
-    def _identified(self, calls: Sequence[ToolCall], step: int) -> tuple[dict[str, str], ...]:
-        """Give every call an id of its own: some servers send none, some count from 0 in every answer."""
-        identified = []
-        for number, call in enumerate(calls, start=1):
-            # Nine letters and digits: the templates of one family of models accept nothing else.
-            own = call.id if call.id and call.id not in self._call_ids else f"call{step % 100:02}{number % 1000:03}"
-            self._call_ids.add(own)
-            identified.append(_call(call, own))
-        return tuple(identified)
 
     async def _chat_with_tools_if_taken(self, step: int, max_tokens: int | None) -> Reply:
         try:
@@ -272,8 +263,8 @@ class Runner:
         return round(self._clock() - self._began, 3)
 
 
-def _call(call: ToolCall, call_id: str) -> dict[str, str]:
-    return {"id": call_id, "name": transcript.utf8(call.name), "arguments": transcript.utf8(call.arguments)}
+def _call(call: ToolCall) -> dict[str, str]:
+    return {"id": call.id, "name": transcript.utf8(call.name), "arguments": transcript.utf8(call.arguments)}
 
 
 def _unheard(_: Delta) -> None:

@@ -9,7 +9,7 @@ from concierge import jsontext
 from concierge.chat.failure import StreamFailure, parse_document
 from concierge.chat.port import Delta, Reply
 from concierge.chat.thinking import ThinkSplitter, reasoning_of, text_of
-from concierge.chat.toolcalls import CallJoiner, NewId, new_id
+from concierge.chat.toolcalls import CallJoiner
 from concierge.chat.wire import build_reply, excerpt
 from concierge.errors import ReplyError
 
@@ -80,7 +80,7 @@ class ReplyStream:
             self._reasoning.append(thought)
         return Delta(content, thought) if content or thought else None
 
-    def reply(self, *, make_id: NewId = new_id) -> Reply:
+    def reply(self) -> Reply:
         """Return the whole reply.
 
         Raises:
@@ -92,7 +92,7 @@ class ReplyStream:
         return build_reply(
             "".join(self._content),
             reasoning="".join(self._reasoning),
-            tool_calls=self._calls.calls(make_id),
+            tool_calls=self._calls.calls(),
             finish_reason=self._finish_reason,
             usage=self._usage,
             model=self._model,

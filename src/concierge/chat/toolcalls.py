@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import secrets
-import string
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from concierge import jsontext
 from concierge.chat.port import ToolCall
 
-# Nine letters and digits: the one form of id that every server accepts when it is sent back.
-_ID_CHARACTERS: Final = string.ascii_letters + string.digits
-_ID_LENGTH: Final = 9
-
-NewId = Callable[[], str]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
-def new_id() -> str:
-    """Return an id that no server gave."""
-    return "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
+def identified(calls: Iterable[ToolCall], used: set[str]) -> tuple[ToolCall, ...]:
+    """Give every call an id of its own: some servers send none, some count from 0 in every answer.
+
+    Args:
+        calls: Their ids may be empty or repeated.
+        used: Ids that are taken already; the calls' own are added.
+    """
+    own: list[ToolCall] = []
+    for call in calls:
+        # Nine letters and digits: the templates of one family of models accept nothing else.
+        made = (f"call{number:05}" for number in itertools.count(1))
+        call_id = next(text for text in itertools.chain([call.id], made) if text and text not in used)
+        used.add(call_id)
+        own.append(replace(call, id=call_id))
+    return tuple(own)
 
 
 class _Call:
@@ -63,20 +71,12 @@ class CallJoiner:
         if arguments is not None:
             call.arguments.append(arguments if isinstance(arguments, str) else json.dumps(arguments))
 
-    def calls(self, make_id: NewId = new_id) -> tuple[ToolCall, ...]:
+    def calls(self) -> tuple[ToolCall, ...]:
         """Return the calls in the order in which they began, each with an id of its own.
 
         A call without arguments has the arguments ``{}``.
         """
-        seen: set[str] = set()
-        joined: list[ToolCall] = []
-        for call in self._calls:
-            call_id = call.id
-            while not call_id or call_id in seen:
-                call_id = make_id()
-            seen.add(call_id)
-            joined.append(ToolCall(call_id, call.name, call.text() or "{}"))
-        return tuple(joined)
+        return identified((ToolCall(call.id, call.name, call.text() or "{}") for call in self._calls), set())
 
     def _call_for(self, index: object, call_id: str, name: str) -> _Call:
         key = index if isinstance(index, int | str) else None
@@ -96,12 +96,12 @@ class CallJoiner:
         return self._calls[-1] if self._calls else None
 
 
-def whole_calls(entries: Any, make_id: NewId = new_id) -> tuple[ToolCall, ...]:
+def whole_calls(entries: Any) -> tuple[ToolCall, ...]:
     """Return the calls of a message that came in one piece: each entry is a call."""
     joiner = CallJoiner()
     for position, entry in enumerate(_objects(entries)):
         joiner.add({**entry, "index": position})
-    return joiner.calls(make_id)
+    return joiner.calls()
 
 
 def _begins_another(current: _Call, call_id: str, name: str) -> bool:

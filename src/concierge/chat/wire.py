@@ -9,7 +9,7 @@ from concierge import jsontext
 from concierge.chat.failure import StreamFailure, parse_document
 from concierge.chat.port import ChatOptions, Message, Reply, ToolCall, Usage, given
 from concierge.chat.thinking import ThinkSplitter, reasoning_of, text_of
-from concierge.chat.toolcalls import NewId, new_id, whole_calls
+from concierge.chat.toolcalls import whole_calls
 from concierge.errors import ReplyError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def encode(body: Mapping[str, object]) -> bytes:
         return mend(text).encode()
 
 
-def parse_reply(body: bytes, *, make_id: NewId = new_id) -> Reply:
+def parse_reply(body: bytes) -> Reply:
     """Read a reply that came in one piece.
 
     Raises:
@@ -72,7 +72,7 @@ def parse_reply(body: bytes, *, make_id: NewId = new_id) -> Reply:
     return build_reply(
         content,
         reasoning=reasoning_of(message) + thought,
-        tool_calls=whole_calls(message.get("tool_calls"), make_id),
+        tool_calls=whole_calls(message.get("tool_calls")),
         finish_reason=choice.get("finish_reason"),
         usage=document.get("usage"),
         model=document.get("model"),
