@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from concierge.chat.port import ToolCall
-from concierge.chat.toolcalls import CallJoiner, identified, whole_calls
+from concierge.chat.port import ToolCall, identified
+from concierge.chat.toolcalls import CallJoiner, whole_calls
 
 
 def joined(*pieces: Any) -> list[tuple[str, str, str]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self, TypedDict, Unpack
 
 Message = Mapping[str, Any]
@@ -105,6 +106,23 @@ def given(options: ChatOptions) -> dict[str, Any]:
     if unknown := sorted(options.keys() - ChatOptions.__optional_keys__):
         raise TypeError(f"chat() has no option {unknown[0]!r}")
     return {name: value for name, value in options.items() if value is not None}
+
+
+def identified(calls: Iterable[ToolCall], used: set[str]) -> tuple[ToolCall, ...]:
+    """Give every call an id of its own: some servers send none, some count from 0 in every answer.
+
+    Args:
+        calls: Their ids may be empty or repeated.
+        used: Ids that are taken already; the calls' own are added.
+    """
+    own: list[ToolCall] = []
+    for call in calls:
+        # Nine letters and digits: the templates of one family of models accept nothing else.
+        made = (f"call{number:05}" for number in itertools.count(1))
+        call_id = next(text for text in itertools.chain([call.id], made) if text and text not in used)
+        used.add(call_id)
+        own.append(replace(call, id=call_id))
+    return tuple(own)
 
 
 class ChatClient(Protocol):

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from concierge import jsontext
-from concierge.chat.port import ToolCall
+from concierge.chat.port import ToolCall, identified
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-
-def identified(calls: Iterable[ToolCall], used: set[str]) -> tuple[ToolCall, ...]:
-    """Give every call an id of its own: some servers send none, some count from 0 in every answer.
-
-    Args:
-        calls: Their ids may be empty or repeated.
-        used: Ids that are taken already; the calls' own are added.
-    """
-    own: list[ToolCall] = []
-    for call in calls:
-        # Nine letters and digits: the templates of one family of models accept nothing else.
-        made = (f"call{number:05}" for number in itertools.count(1))
-        call_id = next(text for text in itertools.chain([call.id], made) if text and text not in used)
-        used.add(call_id)
-        own.append(replace(call, id=call_id))
-    return tuple(own)
 
 
 class _Call:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from concierge.cli import options, output
+from concierge.documents import document
+from concierge.errors import told
 
 if TYPE_CHECKING:
-    from concierge.agent.events import Event
-    from concierge.agent.task import RunResult
+    from concierge.agent.events import Event, RunResult
     from concierge.river.stack import Stack
 
 group = typer.Typer(help="List and show the runs below workspace_root.", no_args_is_help=True, rich_markup_mode=None)
@@ -48,11 +49,11 @@ def run(
     live = output.Live(shown=not as_json and sys.stdout.isatty())
     result = _run(options.parts(config), _text(task), live)
     if as_json:
-        output.data(result.as_dict())
-    elif result.outcome == "done":
+        output.data(document(**result.as_dict()))
+    elif result.error is None:
         live.end(result.text)
-    elif result.cause is not None:
-        output.error(result.cause, as_json=False)
+    else:
+        output.error(told(result.error), as_json=False)
     return result.exit_code
 
 
@@ -103,7 +104,7 @@ class _Narrator:
 
     def event(self, event: Event) -> None:
         if event.kind == "run_started":
-            self._parts.say(f"Run {event.run} in {self._parts.config.workspace_root / 'runs' / event.run}")
+            self._parts.say(f"Run {event.id} in {self._parts.config.workspace_root / 'runs' / event.id}")
         elif event.kind == "tool_called":
             self._live.interrupt()
             self._parts.say(f"  {getattr(event, 'tool', '')} {getattr(event, 'arguments', '')}"[:200])
@@ -122,11 +123,11 @@ def list_runs(
 
     found = runs.list_runs(config.workspace_root, limit=limit)
     if as_json:
-        output.data([summary.as_dict() for summary in found])
+        output.data(document(runs=[summary.as_dict() for summary in found]))
         return
     for summary in found:
         first = summary.task.strip().splitlines()[0] if summary.task.strip() else ""
-        output.result(f"{summary.run_id}  {summary.outcome:<11}  {first[:80]}")
+        output.result(f"{summary.id}  {summary.result.status:<11}  {first[:80]}")
     if not found:
         output.narrate(f"No runs below {config.workspace_root / 'runs'}.")
 
@@ -144,17 +145,17 @@ def show(
 
     record = runs.read_run(config.workspace_root, run_id)
     if as_json:
-        output.data(record.as_dict())
+        output.data(document(**record.as_dict()))
         return
     summary = record.summary
-    output.result(f"run      {summary.run_id}")
+    output.result(f"run      {summary.id}")
     output.result(f"task     {summary.task}")
-    output.result(f"model    {summary.model}")
-    output.result(f"outcome  {summary.outcome} {summary.reason}".rstrip())
+    output.result(f"model    {summary.result.model}")
+    output.result(f"status   {summary.result.status} {summary.result.reason}".rstrip())
     for event in record.events:
         output.result(f"{event.seq:>4}  {event.ts}  {event.kind}")
-    if summary.text:
-        output.result(f"\n{summary.text}")
+    if summary.result.text:
+        output.result(f"\n{summary.result.text}")
 
 
 def serve(

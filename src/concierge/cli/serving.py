@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 from concierge.river import wiring
 
 if TYPE_CHECKING:
+    from concierge.agent.events import RunResult
     from concierge.agent.journal import Subscriber
-    from concierge.agent.task import RunResult, Task
+    from concierge.agent.runs import RunRecord, RunSummary
+    from concierge.agent.task import Limits
+    from concierge.config import Config
     from concierge.endpoint import Endpoint
     from concierge.river.stack import Stack
 
@@ -30,18 +33,9 @@ def serve(parts: Stack) -> None:
     server.refuse_exposure(config.api.host, token_chosen=chosen is not None)
     mouth = _Mouth(parts)
     if config.llm.local_llm_ensure_available:
-        mouth.ensure(None)
+        mouth.endpoint(None)
     token = chosen.get_secret_value() if chosen else secrets.token_urlsafe(24)
-    app = create_app(
-        run_task=mouth.run_task,
-        ensure=mouth.ensure,
-        connect=mouth.connect,
-        ensure_available=config.llm.local_llm_ensure_available,
-        token=token,
-        workspace_root=config.workspace_root,
-        limits=config.run,
-        hosts=(config.api.host,),
-    )
+    app = create_app(mouth, token=token, hosts=(config.api.host,))
 
     def ready(url: str) -> None:
         parts.say(f"Serving {url}")
@@ -58,24 +52,36 @@ class _Mouth:
         self._parts = parts
         self._tools: dict[str, bool] = {}
 
-    def ensure(self, model: str | None) -> Endpoint:
-        served = wiring.serve(self._for(model))
+    @property
+    def config(self) -> Config:
+        return self._parts.config
+
+    def endpoint(self, model: str | None) -> Endpoint:
+        parts = self._parts
+        if model is not None:
+            parts = replace(parts, config=replace(self.config, llm=replace(self.config.llm, model=model)))
+        if not self.config.llm.local_llm_ensure_available:
+            from concierge.server.look.listing import endpoint
+
+            return endpoint(parts.config.llm, model=wiring.named_model(parts), environ=os.environ)
+        served = wiring.serve(parts)
         self._tools[served.endpoint.model] = served.tools
         return served.endpoint
 
-    def connect(self, model: str | None) -> Endpoint:
-        from concierge.server.look.listing import endpoint
+    async def run(self, task: str, *, endpoint: Endpoint, limits: Limits, on_event: Subscriber) -> RunResult:
+        from concierge.agent.task import Task
 
-        parts = self._for(model)
-        return endpoint(parts.config.llm, model=wiring.named_model(parts), environ=os.environ)
+        tools = self._tools.get(endpoint.model, True)
+        temperature = self.config.llm.temperature
+        told = Task(task, endpoint.model, limits=limits, offer_tools=tools, temperature=temperature)
+        return await wiring.converse(self._parts, endpoint, told, on_event)
 
-    async def run_task(self, endpoint: Endpoint, task: Task, subscriber: Subscriber) -> RunResult:
-        llm = self._parts.config.llm
-        told = replace(task, offer_tools=self._tools.get(endpoint.model, True), temperature=llm.temperature)
-        return await wiring.converse(self._parts, endpoint, told, subscriber)
+    def runs(self, *, limit: int) -> list[RunSummary]:
+        from concierge.agent.runs import list_runs
 
-    def _for(self, model: str | None) -> Stack:
-        if model is None:
-            return self._parts
-        config = self._parts.config
-        return replace(self._parts, config=replace(config, llm=replace(config.llm, model=model)))
+        return list_runs(self.config.workspace_root, limit=limit)
+
+    def read_run(self, run_id: str) -> RunRecord:
+        from concierge.agent.runs import read_run
+
+        return read_run(self.config.workspace_root, run_id)

@@ -12,8 +12,9 @@ from concierge.errors import ConciergeError, ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from concierge.agent.events import RunResult
     from concierge.agent.journal import Subscriber
-    from concierge.agent.task import RunResult, Task
+    from concierge.agent.task import Task
     from concierge.chat.port import Delta
     from concierge.config import Llm
     from concierge.deploy.generation import Generation
@@ -139,16 +140,12 @@ def _tools(parts: Stack, endpoint: Endpoint, generations: tuple[Generation | Non
     return model is None or model.chat.tools
 
 
-def _unseen(_: Delta) -> None:
-    """Stream all the same: the server then sees at once when nobody listens any more."""
-
-
 async def converse(
     parts: Stack,
     endpoint: Endpoint,
     task: Task,
     *subscribers: Subscriber,
-    on_delta: Callable[[Delta], None] = _unseen,
+    on_delta: Callable[[Delta], None] | None = None,
 ) -> RunResult:
     """Run a task against an endpoint, in a run directory of its own.
 
