@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from concierge.catalog.types import digest
 from concierge.deploy.spec import ServerSpec
+from concierge.plan.words import build_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ def apply(
     engine_root = fetcher.fetch(build.artefact)
     model_root = fetcher.fetch(model.artefact)
     return ServerSpec(
+        build=build_name(build),
         engine=build.engine,
         launcher=build.launcher,
         accelerator=build.accelerator,

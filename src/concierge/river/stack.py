@@ -136,7 +136,7 @@ class Stack:
         current = self.generations.current()
         return Running(
             endpoint=endpoint,
-            current=current.deployed if current else None,
+            current=current.spec if current else None,
             serving=current is not None and self._serving(),
             stored=frozenset(digest(entry) for entry in entries if store.has(entry)),
             failed=failed,
@@ -191,7 +191,6 @@ class Stack:
     def _switch(self, plan: Plan) -> Generation:
         from concierge.deploy.apply import apply
         from concierge.deploy.generation import Generation
-        from concierge.plan.words import build_name
 
         assert plan.build is not None
         assert plan.model is not None
@@ -202,7 +201,6 @@ class Stack:
         made = Generation(
             number=0,
             asked=self.asked,
-            engine=build_name(plan.build),
             tools=plan.model.chat.tools,
             reasons=plan.reasons,
             spec=spec,
