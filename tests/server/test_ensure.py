@@ -139,12 +139,14 @@ def test_the_window_is_read_from_a_server_that_tells(place: Place) -> None:
 
 @pytest.mark.parametrize("llm", [{}, {"local_llm_start_cmd": ["false"]}, {"engine": "remote"}])
 def test_another_machines_server_is_used_as_it_is_and_starts_nothing(place: Place, llm: dict[str, Any]) -> None:
-    began = time.monotonic()
-    for url in ("http://192.0.2.1:9/v1", "https://api.openai.com/v1/", "http://127.0.0.1@192.0.2.1/v1"):
+    for url, shown in (
+        ("http://192.0.2.1:9/v1", "http://192.0.2.1:9/v1"),
+        ("https://api.openai.com/v1/", "https://api.openai.com/v1"),
+        ("http://127.0.0.1@192.0.2.1/v1", "http://192.0.2.1/v1"),
+    ):
         endpoint = ask(place, base_url=url, **llm)
-        assert endpoint.base_url == url.rstrip("/")
+        assert endpoint.base_url == shown
         assert not endpoint.owned
-    assert time.monotonic() - began < 1
     assert not place.home.root.exists()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from concierge.config import keys, sources
 from concierge.config.kinds import Key, Secret
+from concierge.endpoint import masked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,11 +82,13 @@ def _plain(value: object) -> Any:
         return "**********"
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, str):
+        return masked(value)
     return list(value) if isinstance(value, tuple) else value
 
 
 def _example(field: Key) -> str:
-    return '["ollama", "serve"]' if field.kind.name == "list of words" else '"…"'
+    return '["ollama", "serve"]' if field.kind.name == "list of words" else '"..."'
 
 
 if __name__ == "__main__":

@@ -6,11 +6,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from concierge import endpoint
 from concierge.config import kinds
 from concierge.config.kinds import Key, Secret, key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from concierge.endpoint import Address
 
 KeyPath = tuple[str, ...]
 """A key as its words from the top: ``("llm", "model")``."""
@@ -42,7 +45,9 @@ class Llm:
         "A chat-completions API to use when it answers and serves the model. "
         "Another machine's is used as it is: nothing is ever started for it.",
     )
-    api_key: Secret | None = key(kinds.secret(), None, "Key for `base_url`; `api_key_env` keeps it out of files.")
+    api_key: Secret | None = key(
+        kinds.secret(endpoint.clean), None, "Key for `base_url`; `api_key_env` keeps it out of files."
+    )
     api_key_env: str | None = key(kinds.text(), None, "Name of the variable that holds the key for `base_url`.")
     local_llm_ensure_available: bool = key(
         kinds.flag(), True, "Start the local LLM when nothing serves the model; off: only connect."
@@ -66,6 +71,16 @@ class Llm:
         "A Nix flake whose engines come first. Unset: the one that concierge itself was started from, if any.",
     )
     temperature: float = key(kinds.number(least=0, most=2), 0.2, "Sampling temperature, always sent.")
+
+    @property
+    def address(self) -> Address:
+        """What ``base_url`` says; its text is what may be shown of it."""
+        return endpoint.address(self.base_url)
+
+    @property
+    def never_started(self) -> bool:
+        """Whether the engine is one that concierge never starts, whatever else is set."""
+        return self.engine in ("remote", "vllm")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from concierge import paths
 from concierge.config.keys import SECTIONS, Config, known_keys
+from concierge.endpoint import masked
 from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def settings(overrides: Mapping[KeyPath, Any], *, environ: Mapping[str, str], fo
     for file in _files(environ, folder):
         found.update(_from_file(file))
     found.update(_from_environment(environ))
+    for key in overrides.keys() - known_keys().keys():
+        raise _unknown_key(key, known_keys(), "the settings")
     found.update({key: Setting(value, "command line") for key, value in overrides.items() if value is not None})
     return _checked(found)
 
@@ -206,5 +209,5 @@ def _wrong_value(dotted: str, setting: Setting, key: Key, why: str) -> ConfigErr
 
 
 def _shown(value: object) -> str:
-    words = repr(value)
+    words = masked(repr(value))
     return words if len(words) <= 60 else words[:57] + "..."

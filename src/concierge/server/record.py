@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from concierge import files
-from concierge.errors import ServerError
+from concierge.endpoint import Endpoint
+from concierge.errors import ConfigError, ServerError
 from concierge.server.processes import identity as identities
 from concierge.server.processes.identity import host
 
@@ -56,6 +57,11 @@ class Record:
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     context: int | None = None
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where it answers; the key of a command is not in the record, so such a server may refuse."""
+        return None if self.base_url is None else Endpoint(self.base_url, self.model, self.api_key, owned=True)
 
 
 class RecordFile:
@@ -112,13 +118,15 @@ class RecordFile:
             record = Record(**known)
             if record.state not in get_args(State) or not record.launch or type(record.generation) is not int:
                 raise self._damaged()
+            if record.endpoint is not None and not record.endpoint.address.loopback:
+                raise self._damaged()
             return replace(
                 record,
                 starter=identities.parse(record.starter),
                 identity=None if record.identity is None else identities.parse(record.identity),
                 waiters=tuple(identities.parse(waiter) for waiter in record.waiters),
             )
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, AttributeError, ConfigError):
             raise self._damaged() from None
 
     def _damaged(self) -> ServerError:
