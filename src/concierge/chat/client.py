@@ -115,7 +115,7 @@ class OpenAICompatibleChatClient:
         body = wire.request_body(
             messages,
             model,
-            limit_name=self._route.capabilities.limit_name,
+            limit_name=self._route.limit_name,
             stream=on_delta is not None,
             tools=tools,
             tool_choice=tool_choice,
