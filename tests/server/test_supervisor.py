@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import psutil
@@ -65,10 +64,8 @@ def test_the_key_is_in_no_command_line_and_no_file_that_others_can_read(place: P
 
 
 def test_a_child_that_dies_at_once_is_reported_at_once_with_the_end_of_its_log(place: Place, fake: Fake) -> None:
-    began = time.monotonic()
-    with pytest.raises(StartError, match="exit code 3") as caught:
-        place.ensure(fake("dies"))
-    assert time.monotonic() - began < 2
+    with pytest.raises(StartError, match="ended while it was starting, with exit code 3") as caught:
+        place.ensure(fake("dies"), local_llm_start_timeout_s=600.0)
     assert "cannot load, my key is ***" in caught.value.what
     assert RecordFile(place.home).read() is None
 
