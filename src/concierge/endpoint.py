@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from concierge.errors import ConfigError
 
 Dialect = Literal["llama-server", "ollama", "openai", "azure", "generic"]
-"""Which server speaks the chat-completions API: their differences are a capability record, not a class."""
+"""Which server speaks the chat-completions API: how they differ is data, not classes."""
 
 AZURE = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
 LISTENERS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # the addresses that nobody can be reached at

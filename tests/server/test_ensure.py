@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -228,11 +227,9 @@ def test_a_second_command_waits_for_the_users_server_too(place: Place, tmp_path:
 
 
 def test_a_users_command_that_dies_is_reported_at_once_with_its_words(place: Place) -> None:
-    began = time.monotonic()
     dying = [sys.executable, "-ISc", "raise SystemExit('no such model')"]
-    with pytest.raises(StartError, match="no such model"):
+    with pytest.raises(StartError, match=r"ended while it was starting, with exit code 1(?s:.*)no such model"):
         ask(place, base_url=f"http://127.0.0.1:{free_port()}/v1", local_llm_start_cmd=dying)
-    assert time.monotonic() - began < 2
 
 
 def test_a_users_command_that_ends_well_without_a_server_is_explained(place: Place) -> None:
