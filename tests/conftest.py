@@ -33,8 +33,12 @@ WHEELS = "CONCIERGE_TEST_WHEELS"
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the commands under test even where the suite itself was started in the background."""
+    """Let Ctrl-C reach the commands under test even where the suite itself was started in the background.
+
+    A suite that is told to end does so like after Ctrl-C: every fixture takes along what it started.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
