@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from concierge.errors import FetchError
 from concierge.store.sources import nix
+from tests.wait import gone, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -110,15 +111,13 @@ def test_a_real_process_gives_its_output_and_the_end_of_its_narration(tmp_path: 
 
 
 def test_a_process_that_does_not_finish_is_ended_with_its_children(tmp_path: Path) -> None:
-    started = threading.Event()
-    program = script(tmp_path, "echo started >&2; sleep 60 & wait")
-
-    def say(_: str) -> None:
-        started.set()
+    children: list[psutil.Process] = []
+    program = script(tmp_path, "sleep 60 & echo $! >&2; wait")
 
     with pytest.raises(subprocess.TimeoutExpired):
-        nix.start([program], say=say, timeout=0.5)
-    assert started.is_set()
+        nix.start([program], say=lambda line: children.append(psutil.Process(int(line))), timeout=1)
+    assert len(children) == 1
+    until(lambda: gone(children[0]))
 
 
 def test_a_program_that_is_not_there_cannot_be_started(tmp_path: Path) -> None:
