@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from concierge.errors import EndpointError, StartError
 from concierge.server.ensure import ensure
 from concierge.server.processes import table
 from concierge.server.record import RecordFile
+from tests.wait import in_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +54,22 @@ def ask(place: Place, model: str = "llama3", **llm: Any) -> Endpoint:
         say=place.said.append,
         environ=place.environ,
     )
+
+
+@pytest.fixture
+def connections() -> Iterator[list[object]]:
+    """Where this process looks up names or connects to while the test runs."""
+    asked: list[object] = []
+    watching = threading.Event()
+    watching.set()
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if watching.is_set() and event in ("socket.connect", "socket.getaddrinfo"):
+            asked.append(arguments)
+
+    sys.addaudithook(watch)
+    yield asked
+    watching.clear()
 
 
 class Foreign:
@@ -138,13 +154,14 @@ def test_the_window_is_read_from_a_server_that_tells(place: Place) -> None:
 
 
 @pytest.mark.parametrize("llm", [{}, {"local_llm_start_cmd": ["false"]}, {"engine": "remote"}])
-def test_another_machines_server_is_used_as_it_is_and_starts_nothing(place: Place, llm: dict[str, Any]) -> None:
-    began = time.monotonic()
+def test_another_machines_server_is_used_as_it_is_and_starts_nothing(
+    place: Place, llm: dict[str, Any], connections: list[object]
+) -> None:
     for url in ("http://192.0.2.1:9/v1", "https://api.openai.com/v1/", "http://127.0.0.1@192.0.2.1/v1"):
         endpoint = ask(place, base_url=url, **llm)
         assert endpoint.base_url == url.rstrip("/")
         assert not endpoint.owned
-    assert time.monotonic() - began < 1
+    assert connections == []
     assert not place.home.root.exists()
 
 
@@ -226,11 +243,16 @@ def test_a_second_command_waits_for_the_users_server_too(place: Place, tmp_path:
 
 
 def test_a_users_command_that_dies_is_reported_at_once_with_its_words(place: Place) -> None:
-    began = time.monotonic()
     dying = [sys.executable, "-ISc", "raise SystemExit('no such model')"]
     with pytest.raises(StartError, match="no such model"):
-        ask(place, base_url=f"http://127.0.0.1:{free_port()}/v1", local_llm_start_cmd=dying)
-    assert time.monotonic() - began < 2
+        in_time(
+            lambda: ask(
+                place,
+                base_url=f"http://127.0.0.1:{free_port()}/v1",
+                local_llm_start_cmd=dying,
+                local_llm_start_timeout_s=3600.0,
+            )
+        )
 
 
 def test_a_users_command_that_ends_well_without_a_server_is_explained(place: Place) -> None:
