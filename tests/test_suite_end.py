@@ -37,9 +37,9 @@ def test_a_suite_that_is_told_to_end_leaves_no_server_behind(tmp_path: Path) -> 
         servers = [psutil.Process(int(pid)) for pid in (tmp_path / "pids").read_text().split()]
         suite.send_signal(signal.SIGTERM)
         words, _ = suite.communicate(timeout=PATIENCE_S)
-    assert suite.returncode == pytest.ExitCode.INTERRUPTED, words
-    assert len(servers) == 1
     left = [server for server in servers if not gone(server)]
     for server in left:
         server.kill()
-    assert left == []
+    assert left == [], words
+    assert suite.returncode == pytest.ExitCode.INTERRUPTED, words
+    assert len(servers) == 1
