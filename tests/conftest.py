@@ -71,7 +71,11 @@ def _text(value: str) -> bytes:
 @pytest.fixture
 def gguf_bytes() -> bytes:
     """A file of one small tensor, with the keys that a converter writes."""
-    words = {"general.architecture": "llama", "tokenizer.chat_template": "{% if tools %}{% endif %}"}
+    return gguf({"tokenizer.chat_template": "{% if tools %}{% endif %}"})
+
+
+def gguf(said: dict[str, str]) -> bytes:
+    words = {"general.architecture": "llama", **said}
     numbers = {
         "llama.block_count": 2,
         "llama.context_length": 2048,
