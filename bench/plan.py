@@ -11,7 +11,7 @@ import time
 
 from concierge.catalog import loader
 from concierge.catalog.types import Artefact, Build, Catalog, Model
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.machine.types import Amount, Device, DeviceMemory, Driver, Libc, Machine, MemoryFacts, Os, Usable
 from concierge.plan.decide import plan
 

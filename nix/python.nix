@@ -2,7 +2,6 @@
 {
   runtime = ps: [
     ps.fastapi
-    ps.filelock
     ps.httpx
     ps.nvidia-ml-py
     ps.pip

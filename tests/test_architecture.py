@@ -1,66 +1,97 @@
-"""The rooms of the house and the direction in which they may look."""
+"""The rooms of the house: exactly these look into exactly those, and nothing looks in a circle."""
 
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "concierge"
 
-COMMON = {"config", "endpoint", "errors", "files", "mutex", "net", "paths", "platforms", "processes", "units"}
-MAY_IMPORT = {
-    "cli": {"river", "api", "agent", "chat", "server", "deploy", "store", "plan", "machine", "catalog"},
-    "river": {"api", "agent", "chat", "server", "deploy", "store", "lock", "plan", "machine", "catalog"},
-    "api": {"agent", "chat", "server", "deploy", "machine", "catalog"},
-    "agent": {"chat"},
-    "chat": set[str](),
-    "server": {"deploy"},
-    "deploy": {"plan", "store", "catalog"},
-    "lock": {"gguf", "catalog"},
-    "plan": {"fit", "machine", "catalog"},
-    "fit": {"catalog"},
-    "gguf": {"catalog"},
-    "machine": set[str](),
-    "catalog": set[str](),
-    "config": set[str](),
-    "endpoint": set[str](),
-    "files": set[str](),
-    "mutex": set[str](),
-    "net": set[str](),
-    "platforms": set[str](),
-    "processes": set[str](),
-    "units": set[str](),
-    "store": {"catalog"},
-    "errors": set[str](),
-    "paths": set[str](),
+ARROWS: dict[str, str] = {
+    "__main__": "cli",
+    "agent": "chat config errors",
+    "api": "agent endpoint errors",
+    "catalog": "errors platforms",
+    "chat": "endpoint errors net",
+    "cli": "agent api chat config documents endpoint errors machine plan river server units",
+    "config": "endpoint errors paths",
+    "deploy": "catalog config errors files paths plan platforms store",
+    "documents": "",
+    "endpoint": "errors",
+    "errors": "",
+    "files": "errors mutex",
+    "fit": "catalog units",
+    "gguf": "catalog errors",
+    "lock": "catalog config errors gguf net units",
+    "machine": "errors files platforms processes units",
+    "mutex": "errors paths",
+    "net": "endpoint errors",
+    "paths": "errors",
+    "plan": "catalog config endpoint errors fit machine platforms units",
+    "platforms": "",
+    "processes": "",
+    "river": "agent catalog chat config deploy endpoint errors files lock machine paths plan server store",
+    "server": "config deploy endpoint errors files mutex net paths processes",
+    "store": "catalog errors files mutex net platforms processes units",
+    "units": "",
 }
+"""What each room imports, and nothing else: an arrow that is not needed any more goes from here as well."""
 
 
-def rooms_imported_by(module: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: relative import"
-            names.add(node.module or "")
-            if node.module == "concierge":
-                names.update(f"concierge.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-    parts = (name.split(".") for name in names)
-    return {part[1] for part in parts if part[0] == "concierge" and len(part) > 1} - {"__version__"}
+def module_name(file: Path) -> str:
+    parts = file.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
 
 
-@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
-def test_imports_point_one_way(room: str) -> None:
-    folder = SOURCE / room
-    modules = sorted(folder.rglob("*.py")) if folder.is_dir() else [SOURCE / f"{room}.py"]
-    allowed = MAY_IMPORT[room] | COMMON | {room}
-    wrong = {str(m.relative_to(SOURCE)): sorted(rooms_imported_by(m) - allowed) for m in modules}
-    assert {module: rooms for module, rooms in wrong.items() if rooms} == {}
+MODULES = {module_name(file): file for file in SOURCE.rglob("*.py")}
 
 
-def test_every_room_is_named_in_the_rule() -> None:
-    rooms = {p.stem for p in SOURCE.iterdir() if not p.name.startswith(("_", ".")) and p.suffix in ("", ".py")}
-    assert rooms == set(MAY_IMPORT)
+def imports(name: str) -> set[str]:
+    """Return the modules of concierge that a module imports anywhere, for types only as well."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: relative import"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    ours = {dotted.removeprefix("concierge").removeprefix(".") for dotted in found if dotted.startswith("concierge")}
+    return {_module(dotted) for dotted in ours} - {""}
+
+
+def _module(dotted: str) -> str:
+    while dotted and dotted not in MODULES:
+        dotted = dotted.rpartition(".")[0]
+    return dotted
+
+
+def room(module: str) -> str:
+    return module.partition(".")[0]
+
+
+ROOMS = sorted({room(module) for module in MODULES} - {""})
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_looks_into_exactly_the_rooms_that_the_plan_of_the_house_shows(name: str) -> None:
+    seen = {room(found) for module in MODULES if room(module) == name for found in imports(module)} - {name}
+    assert sorted(seen) == sorted(ARROWS[name].split())
+
+
+def test_the_plan_of_the_house_shows_every_room_and_no_other() -> None:
+    assert sorted(ARROWS) == ROOMS
+
+
+def test_the_arrows_between_rooms_never_lead_back() -> None:
+    TopologicalSorter({name: looked_into.split() for name, looked_into in ARROWS.items()}).prepare()
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    with_rooms = {module: imports(module) - {module} for module in MODULES if module}
+    try:
+        TopologicalSorter(with_rooms).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from concierge import config
+from concierge.config.keys import Config, known_keys
+from concierge.config.sources import load
 from concierge.errors import ConfigError
 
 DOCS = Path(__file__).parent.parent / "docs"
+SOURCE = Path(__file__).parent.parent / "src" / "concierge"
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -26,20 +28,20 @@ def test_each_place_overrides_the_one_before(tmp_path: Path, environ: dict[str, 
     write(tmp_path / "etc/concierge/concierge.toml", '[llm]\nmodel = "user"\nengine = "ollama"\ncontext = 1024\n')
     write(tmp_path / "concierge.toml", '[llm]\nmodel = "project"\nengine = "llama-cpp"\n')
     environ["CONCIERGE_LLM_MODEL"] = "variable"
-    by_variable = config.load(environ=environ, folder=tmp_path).llm
-    by_flag = config.load({("llm", "model"): "flag"}, environ=environ, folder=tmp_path).llm
+    by_variable = load(environ=environ, folder=tmp_path).llm
+    by_flag = load({("llm", "model"): "flag"}, environ=environ, folder=tmp_path).llm
     assert (by_variable.context, by_variable.engine, by_variable.model) == (1024, "llama-cpp", "variable")
     assert by_flag.model == "flag"
 
 
 def test_flags_that_were_not_given_change_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
-    loaded = config.load({("llm", "model"): None}, environ=environ, folder=tmp_path)
-    assert loaded == config.Config()
+    loaded = load({("llm", "model"): None}, environ=environ, folder=tmp_path)
+    assert loaded == Config()
 
 
 def test_a_flat_json_file_says_where_the_server_is(tmp_path: Path, environ: dict[str, str]) -> None:
     environ["CONCIERGE_CONFIG_PATH"] = str(EXAMPLES / "ollama.json")
-    llm = config.load(environ=environ, folder=tmp_path).llm
+    llm = load(environ=environ, folder=tmp_path).llm
     assert llm.base_url == "http://127.0.0.1:11434/v1"
     assert llm.local_llm_start_cmd == ("ollama", "serve")
 
@@ -57,7 +59,7 @@ def test_an_unknown_key_is_named_with_its_file_and_the_nearest_name(
 ) -> None:
     file = write(tmp_path / "concierge.toml", text)
     with pytest.raises(ConfigError) as caught:
-        config.load(environ=environ, folder=tmp_path)
+        load(environ=environ, folder=tmp_path)
     assert caught.value.exit_code == 2
     assert f"`{key}`" in caught.value.what
     assert str(file) in caught.value.what
@@ -83,7 +85,7 @@ def test_a_wrong_value_is_named_with_its_key_and_file(
 ) -> None:
     file = write(tmp_path / "concierge.toml", text)
     with pytest.raises(ConfigError) as caught:
-        config.load(environ=environ, folder=tmp_path)
+        load(environ=environ, folder=tmp_path)
     assert f"`{key}`" in caught.value.what
     assert str(file) in caught.value.what
 
@@ -91,13 +93,13 @@ def test_a_wrong_value_is_named_with_its_key_and_file(
 def test_a_wrong_variable_is_named(tmp_path: Path, environ: dict[str, str]) -> None:
     environ["CONCIERGE_LLM_CONTEXT"] = "many"
     with pytest.raises(ConfigError, match=r"`llm\.context` in CONCIERGE_LLM_CONTEXT"):
-        config.load(environ=environ, folder=tmp_path)
+        load(environ=environ, folder=tmp_path)
 
 
 def test_an_unknown_variable_is_not_silently_ignored(tmp_path: Path, environ: dict[str, str]) -> None:
     environ["CONCIERGE_LLM_MODLE"] = "x"
     with pytest.raises(ConfigError, match="CONCIERGE_LLM_MODLE"):
-        config.load(environ=environ, folder=tmp_path)
+        load(environ=environ, folder=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -112,19 +114,19 @@ def test_a_file_that_cannot_be_read_is_a_sentence(
         file.write_text(text, encoding="utf-8", errors="surrogateescape")
     environ["CONCIERGE_CONFIG_PATH"] = str(file)
     with pytest.raises(ConfigError) as caught:
-        config.load(environ=environ, folder=tmp_path)
+        load(environ=environ, folder=tmp_path)
     assert str(file) in caught.value.what
 
 
 def test_a_secret_never_shows_in_a_repr(tmp_path: Path, environ: dict[str, str]) -> None:
     environ["CONCIERGE_LLM_API_KEY"] = "sk-secret"
-    loaded = config.load(environ=environ, folder=tmp_path)
+    loaded = load(environ=environ, folder=tmp_path)
     assert "sk-secret" not in repr(loaded)
     assert loaded.llm.api_key is not None
     assert loaded.llm.api_key.get_secret_value() == "sk-secret"
 
 
 def test_every_key_is_read_by_code() -> None:
-    source = Path(config.__file__).parents[1]
+    source = SOURCE
     code = "\n".join(p.read_text(encoding="utf-8") for p in source.rglob("*.py") if "config" not in p.parts)
-    assert [key for key in config.known_keys() if f".{key[-1]}" not in code] == []
+    assert [key for key in known_keys() if f".{key[-1]}" not in code] == []

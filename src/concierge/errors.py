@@ -20,6 +20,7 @@
     ├── RunError                       1    a run cannot be written, found or read
     │   └── UnknownRunError            1    no run has that id
     ├── RunStopped                     1    a run ended before its task was done (budget, loop, length)
+    ├── InternalError                  1    concierge has a bug
     └── InterruptedByUser              130  Ctrl-C or a termination signal
 
     ToolError                          what the model did wrong and may mend itself; never leaves the runner
@@ -161,6 +162,10 @@ class RunStopped(ConciergeError):  # noqa: N818  # it names an outcome, not a fa
     def __init__(self, what: str, *, reason: str, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what, where=where, hint=hint)
         self.reason = reason
+
+
+class InternalError(ConciergeError):
+    """concierge has a bug: what happened is nobody else's doing."""
 
 
 class InterruptedByUser(ConciergeError):  # noqa: N818  # it names an outcome, not a fault of the program

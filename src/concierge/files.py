@@ -5,19 +5,70 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
+import re
 import stat
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from concierge.errors import StoreError
+from concierge import mutex
+from concierge.errors import ConciergeError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+YOUNG_S = 10.0
+"""A draft that was touched so lately is never swept: its writer may be about to lock it, or to rename it."""
+
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.draft")
+
+
+def replace(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write a file whole: after a crash, the old bytes are there or the new ones, and they are on the disk.
+
+    Args:
+        path: The file; its folder must be there.
+        data: All of its bytes.
+        mode: Its permissions, before the umask.
+
+    Raises:
+        OSError: The system refused; what was there before is untouched.
+    """
+    sweep(path.parent)
+    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}.draft")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            with contextlib.suppress(OSError):
+                mutex.lock(handle)
+            file.write(data)
+            file.flush()
+            os.fsync(handle)
+            if os.name == "posix":
+                draft.replace(path)
+        if os.name != "posix":  # Windows renames no open file.
+            draft.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+    _sync(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the drafts that writers left in ``folder`` when they died; a living one holds a lock on its own."""
+    with contextlib.suppress(OSError):
+        for draft in [entry for entry in folder.iterdir() if _DRAFT.fullmatch(entry.name)]:
+            with contextlib.suppress(OSError):
+                if draft.stat().st_mtime < time.time() - YOUNG_S and not mutex.is_held(draft):
+                    draft.unlink()
+
 
 def remove(tree: Path) -> None:
     """Remove a file or a folder even if it is sealed; absence is fine."""
+    # Rarely wanted, and it brings every compression library.
+    import shutil
+
     if not tree.is_dir():
         tree.unlink(missing_ok=True)
         return
@@ -28,17 +79,33 @@ def remove(tree: Path) -> None:
 
 
 @contextlib.contextmanager
-def storing(place: Path) -> Iterator[None]:
+def storing(place: Path, kind: type[ConciergeError] = StoreError, *, hint: str | None = None) -> Iterator[None]:
     """Turn the operating system's refusals into a sentence that says what to do.
 
+    Args:
+        place: What is written.
+        kind: The error that is raised.
+        hint: What to do next, unless the disk is full.
+
     Raises:
-        StoreError: An ``OSError`` happened inside.
+        ConciergeError: Of that ``kind``: an ``OSError`` happened inside.
     """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = "Free some space, or put CONCIERGE_HOME on a larger disk."
-        else:
-            hint = "Set CONCIERGE_HOME to a folder that you can write to."
-        raise StoreError(f"Cannot write to {place}: {error.strerror}.", where=str(place), hint=hint) from error
+            hint = "Free some space there." if hint else "Free some space, or put CONCIERGE_HOME on a larger disk."
+        hint = hint or "Set CONCIERGE_HOME to a folder that you can write to."
+        raise kind(f"Cannot write to {place}: {error.strerror or error}.", where=str(place), hint=hint) from error
+
+
+def _sync(folder: Path) -> None:
+    """Put the rename on the disk, where a folder can be synced: the file itself is there already."""
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

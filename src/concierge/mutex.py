@@ -1,6 +1,6 @@
-"""One lock per user, machine and home: whoever holds it alone may change the server or its record.
+"""File locks: of one file, and the one per user, machine and home whose holder alone may change the server.
 
-The lock has up to two files. One lies in the user's runtime folder, which is always a local disk; the other in
+The latter has up to two files. One lies in the user's runtime folder, which is always a local disk; the other in
 the home, where every command finds it whatever its environment says, so that a command started by cron and
 one started in a session exclude each other. The files are never removed: a removed file could be locked by two.
 """
@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,29 +86,75 @@ def _take(file: Path, stack: ExitStack, deadline: float, say: Callable[[str], No
     """Take one file's lock until ``stack`` closes; False where the file system offers none."""
     handle = _open(file)
     stack.callback(os.close, handle)
-    told = False
-    pause = 0.005
-    while True:
-        try:
-            if _try(handle):
-                break
-        except OSError as error:
-            if error.errno in NOT_OFFERED:
-                return False
-            raise
+    try:
+        taken = lock(
+            handle,
+            wait_s=deadline - time.monotonic(),
+            waiting=lambda: say(f"Waiting for another command: {_holder(file)}."),
+        )
+    except OSError as error:
+        if error.errno in NOT_OFFERED:
+            return False
+        raise
+    if not taken:
+        raise ServerError(
+            f"Another command holds the lock: {_holder(file)}.",
+            where=str(file),
+            hint="Wait for it or end it, then try again.",
+        )
+    _sign(handle)
+    return True
+
+
+def lock(handle: int, *, wait_s: float = 1.0, waiting: Callable[[], None] = lambda: None) -> bool:
+    """Lock an open file until it is closed, its process's end included; return whether it was had in time.
+
+    Args:
+        handle: The open file.
+        wait_s: How long another holder is waited for; somebody who only looks holds it for a moment as well.
+        waiting: Called once, when that takes long enough that it should be said.
+
+    Raises:
+        OSError: The file system offers no locks.
+    """
+    deadline = time.monotonic() + wait_s
+    told, pause = False, 0.005
+    while not _try(handle):
         if time.monotonic() >= deadline:
-            raise ServerError(
-                f"Another command holds the lock: {_holder(file)}.",
-                where=str(file),
-                hint="Wait for it or end it, then try again.",
-            )
+            return False
         if not told and pause >= 0.1:
-            say(f"Waiting for another command: {_holder(file)}.")
+            waiting()
             told = True
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
-    _sign(handle)
     return True
+
+
+@contextmanager
+def held_file(path: Path, *, wait_s: float = 1.0, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
+    """Hold the lock of a file, which is made if need be; yield whether it was had, as ``lock`` does.
+
+    Raises:
+        OSError: The file cannot be made, or its file system offers no locks.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        yield lock(handle, wait_s=wait_s, waiting=waiting)
+    finally:
+        os.close(handle)
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether somebody has ``path`` locked: the system forgets a holder as soon as it is gone.
+
+    Raises:
+        OSError: There is no such file, it cannot be read, or its file system offers no locks.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        return not _try(handle, shared=True)
+    finally:
+        os.close(handle)
 
 
 def _open(file: Path) -> int:
@@ -126,21 +172,26 @@ def _open(file: Path) -> int:
 if sys.platform == "win32":
     import msvcrt
 
-    def _try(handle: int) -> bool:
+    # Such a lock also keeps others from reading: it lies where no content ever is.
+    _FAR = (1 << 31) - 2
+
+    def _try(handle: int, *, shared: bool = False) -> bool:  # noqa: ARG001  # Windows has one kind
         try:
-            os.lseek(handle, 1 << 20, os.SEEK_SET)
+            os.lseek(handle, _FAR, os.SEEK_SET)
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         except OSError:
             return False
+        finally:
+            os.lseek(handle, 0, os.SEEK_SET)
         return True
 
 else:
     import fcntl
 
-    def _try(handle: int) -> bool:
+    def _try(handle: int, *, shared: bool = False) -> bool:
         # flock, not fcntl locks: those vanish as soon as any other handle on the file is closed.
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
@@ -149,9 +200,10 @@ else:
 def _sign(handle: int) -> None:
     words = [Path(sys.argv[0]).name, *sys.argv[1:2]] if sys.argv else []
     holder = {"pid": os.getpid(), "command": " ".join(words), "since": time.strftime("%H:%M:%S")}
-    os.ftruncate(handle, 0)
-    os.lseek(handle, 0, os.SEEK_SET)
-    os.write(handle, json.dumps(holder).encode())
+    with suppress(OSError):  # on a full disk it is held all the same
+        os.ftruncate(handle, 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, json.dumps(holder).encode())
 
 
 def _holder(file: Path) -> str:

@@ -11,7 +11,7 @@ from concierge.agent.session import run_task
 from concierge.agent.task import Limits, RunResult, Task
 from concierge.api.app import create_app
 from concierge.chat.client import OpenAICompatibleChatClient
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.paths import Home
 from concierge.server.ensure import ensure
 from concierge.server.stop import down

@@ -115,11 +115,6 @@ def test_a_taken_port_is_one_sentence() -> None:
     assert caught.value.where == "api.port"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_loopback_is_loopback_in_every_spelling(host: str) -> None:
-    assert server.is_loopback(host)
-
-
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 def test_an_ipv6_url_has_brackets() -> None:
     try:

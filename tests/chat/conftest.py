@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.paths import Home
 from concierge.server.ensure import ensure
 from concierge.server.stop import down

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge import __version__
-from concierge.cli.main import app
+from concierge.cli.main import app, run
 from concierge.errors import ConciergeError
 
 if TYPE_CHECKING:
@@ -81,13 +81,39 @@ def test_an_error_is_an_object_on_stdout_for_programs(environ: dict[str, str], t
     assert "llm.modle" in error["what"]
 
 
+@pytest.mark.parametrize("arguments", [["rum", "x"], ["run", "--modle", "x", "y"], ["status", "extra"]], ids=" ".join)
+def test_a_wrong_command_line_is_an_object_as_well(
+    environ: dict[str, str], tmp_path: Path, arguments: list[str]
+) -> None:
+    done = concierge(*arguments, "--json", environ=environ, folder=tmp_path)
+    told = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert (told["schema"], told["error"], told["exit_code"]) == (1, "UsageError", 2)
+    assert "--help" in told["hint"]
+
+
+def test_a_word_of_the_task_asks_for_no_json(environ: dict[str, str], tmp_path: Path) -> None:
+    done = concierge("run", "--context", "1", "--", "--json", environ=environ, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_fault_of_ours_is_an_object_that_asks_to_be_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    def program(*_: object, **__: object) -> None:
+        raise KeyError("nothing")
+
+    assert run(["status", "--json"], program=program) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["schema"], told["error"], told["exit_code"]) == (1, "InternalError", 1)
+    assert "CONCIERGE_DEBUG" in told["hint"]
+
+
 def test_status_and_down_on_a_fresh_machine_create_nothing(environ: dict[str, str], tmp_path: Path) -> None:
     environ["CONCIERGE_LLM_BASE_URL"] = "http://127.0.0.1:9/v1"
     status = concierge("status", "--json", environ=environ, folder=tmp_path)
     down = concierge("down", "--json", environ=environ, folder=tmp_path)
     assert (status.returncode, down.returncode) == (0, 0)
     assert json.loads(status.stdout)["state"] == "absent"
-    assert json.loads(down.stdout) == {"stopped": None}
+    assert json.loads(down.stdout) == {"schema": 1, "stopped": None}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -111,7 +137,7 @@ def test_a_model_must_be_named_for_a_server_that_is_not_ours(environ: dict[str, 
 def test_runs_of_an_empty_folder_are_none_and_an_unknown_one_is_told(environ: dict[str, str], tmp_path: Path) -> None:
     listed = concierge("runs", "list", "--json", environ=environ, folder=tmp_path)
     shown = concierge("runs", "show", "nope", environ=environ, folder=tmp_path)
-    assert (listed.returncode, json.loads(listed.stdout)) == (0, [])
+    assert (listed.returncode, json.loads(listed.stdout)["runs"]) == (0, [])
     assert shown.returncode == 1
     assert "nope" in shown.stderr
 
@@ -121,7 +147,7 @@ def test_config_init_writes_a_file_that_holds_and_never_overwrites(environ: dict
     second = concierge("config", "init", environ=environ, folder=tmp_path)
     shown = concierge("config", "show", "--json", environ=environ, folder=tmp_path)
     assert (first.returncode, second.returncode, shown.returncode) == (0, 2, 0)
-    assert {row["place"] for row in json.loads(shown.stdout)} == {"default"}
+    assert {row["place"] for row in json.loads(shown.stdout)["keys"]} == {"default"}
 
 
 def test_a_reader_that_goes_away_is_no_traceback(environ: dict[str, str], tmp_path: Path) -> None:

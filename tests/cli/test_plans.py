@@ -93,7 +93,7 @@ def test_a_plan_for_a_server_that_is_used_as_it_is_changes_nothing(environ: dict
 
 def test_a_captured_machine_gets_the_same_plan_and_the_same_doctor(environ: dict[str, str], folder: Path) -> None:
     captured = concierge("doctor", "--capture", "m.json", "--json", environ=environ, folder=folder)
-    assert (captured.returncode, json.loads(captured.stdout)) == (0, {"written": "m.json"})
+    assert (captured.returncode, json.loads(captured.stdout)) == (0, {"schema": 1, "written": "m.json"})
     here, there = (
         json.loads(concierge("plan", "--json", *more, environ=environ, folder=folder).stdout)
         for more in ((), ("--machine", "m.json"))
@@ -162,20 +162,20 @@ def test_models_and_engines_list_the_whole_catalogue_whatever_is_configured(
 ) -> None:
     environ |= {"HF_ENDPOINT": "https://127.0.0.1:9"}
     concierge("lock", "--model", "smollm2-135m", environ=environ, folder=folder)
-    all_of_them = json.loads(concierge("models", "--json", environ=environ, folder=folder).stdout)
+    all_of_them = json.loads(concierge("models", "--json", environ=environ, folder=folder).stdout)["models"]
     assert len(all_of_them) > 10
     assert all(row["fits"] or row["reason"] for row in all_of_them)
     (folder / "concierge.toml").write_text(f'[llm]\nmodel = "hf:o/r/m.gguf@{COMMIT}"')
-    assert json.loads(concierge("models", "--json", environ=environ, folder=folder).stdout) == all_of_them
-    engines = json.loads(concierge("engines", "--json", environ=environ, folder=folder).stdout)
+    assert json.loads(concierge("models", "--json", environ=environ, folder=folder).stdout)["models"] == all_of_them
+    engines = json.loads(concierge("engines", "--json", environ=environ, folder=folder).stdout)["engines"]
     assert {"cpu", "vulkan"} <= {row["accelerator"] for row in engines}
 
 
 def test_with_locked_models_and_engines_are_the_lock_s(environ: dict[str, str], folder: Path) -> None:
     (folder / "concierge.toml").write_text('[llm]\nmodel = "smollm2-135m"\naccelerator = "cpu"\n')
     assert concierge("lock", environ=environ, folder=folder).returncode == 0
-    models = json.loads(concierge("models", "--locked", "--json", environ=environ, folder=folder).stdout)
-    engines = json.loads(concierge("engines", "--locked", "--json", environ=environ, folder=folder).stdout)
+    models = json.loads(concierge("models", "--locked", "--json", environ=environ, folder=folder).stdout)["models"]
+    engines = json.loads(concierge("engines", "--locked", "--json", environ=environ, folder=folder).stdout)["engines"]
     assert [row["name"] for row in models] == ["smollm2-135m"]
     assert {row["accelerator"] for row in engines} == {"cpu"}
 
@@ -318,8 +318,8 @@ def test_ctrl_c_while_a_tool_hangs_ends_with_130_and_takes_the_tool_along(
 
 def test_the_lists_and_the_plan_say_the_same_of_what_is_fetched(environ: dict[str, str], folder: Path) -> None:
     plan = json.loads(concierge("plan", "-m", "smollm2-135m", "--json", environ=environ, folder=folder).stdout)
-    models = json.loads(concierge("models", "--json", environ=environ, folder=folder).stdout)
-    engines = json.loads(concierge("engines", "--json", environ=environ, folder=folder).stdout)
+    models = json.loads(concierge("models", "--json", environ=environ, folder=folder).stdout)["models"]
+    engines = json.loads(concierge("engines", "--json", environ=environ, folder=folder).stdout)["engines"]
     listed = [row["size"] for row in engines if row["name"] == plan["build"]]
     listed += [row["size"] for row in models if row["name"] == plan["model"]]
     assert listed == [change["bytes"] for change in plan["changes"][:2]]

@@ -3,9 +3,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from concierge import config
 from concierge.cli import reference
-from concierge.config import sources
+from concierge.config import keys, sources
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -21,7 +20,7 @@ def test_the_template_sets_nothing_and_every_line_of_it_is_valid(tmp_path: Path)
     assignments = [line.removeprefix("# ") if " = " in line else line for line in text.splitlines()]
     file.write_text("\n".join(assignments), encoding="utf-8")
     found = sources.settings({}, environ={"HOME": str(tmp_path)}, folder=tmp_path)
-    assert {".".join(key) for key in found} == {".".join(key) for key in config.known_keys()}
+    assert {".".join(key) for key in found} == {".".join(key) for key in keys.known_keys()}
 
 
 def test_effective_settings_tell_who_set_them_and_mask_secrets(tmp_path: Path) -> None:

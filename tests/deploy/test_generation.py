@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.deploy.generation import asked_digest
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 
 from concierge.catalog.types import Gguf, Recurrent
 from concierge.errors import ArtefactError
-from concierge.gguf.facts import facts_of, weight_bytes
+from concierge.gguf.facts import facts_of
 from concierge.gguf.header import Header, Skipped, Tensor, Value
 
 LLAMA: dict[str, Value] = {
@@ -171,7 +171,3 @@ def test_facts_that_cannot_be_are_refused_in_a_sentence(changes: dict[str, Any],
 def test_a_file_without_an_architecture_is_refused() -> None:
     with pytest.raises(ArtefactError, match="does not name its architecture"):
         facts_of(Header(3, {}, (), 0), name="x")
-
-
-def test_the_weights_are_the_file_without_its_header() -> None:
-    assert weight_bytes(Header(3, {}, (), 1_785_664), file_size=98_362_432) == 96_576_768

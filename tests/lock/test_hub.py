@@ -7,7 +7,7 @@ import pytest
 
 from concierge.catalog import loader
 from concierge.catalog.reference import Hub, Local
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.errors import ConciergeError, ConfigError, FetchError
 from concierge.lock import foreign, resolve
 from concierge.lock import hub as hubs

@@ -23,7 +23,7 @@ from concierge.catalog.types import (
     PypiSource,
     Recurrent,
 )
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.errors import ConfigError
 from concierge.lock import resolve
 from concierge.lock.file import Asked, build_key, seal

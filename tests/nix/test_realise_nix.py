@@ -11,6 +11,7 @@ import pytest
 
 from concierge.catalog.loader import load
 from concierge.errors import FetchError
+from concierge.processes import Hear, Output, follow, unheard
 from concierge.store.fetch import Fetcher
 from concierge.store.progress import Silent
 from concierge.store.sources import nix as source
@@ -18,7 +19,7 @@ from concierge.store.sources.flake import FromFlake, with_engines
 from concierge.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tests.nix.nixlab import Nix
@@ -32,9 +33,9 @@ class Through:
     def __init__(self, lab: Nix) -> None:
         self.lab = lab
 
-    def __call__(self, words: Sequence[str], *, say: Callable[[str], None], timeout: float) -> source.Done:
+    def __call__(self, command: Sequence[str], *, seconds: float, err: Hear = unheard) -> Output:
         variables = [f"{name}={value}" for name, value in self.lab.environment.items()]
-        return source.start(["env", *variables, str(self.lab.executable), *words[1:]], say=say, timeout=timeout)
+        return follow(["env", *variables, str(self.lab.executable), *command[1:]], seconds=seconds, err=err)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog import loader
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.errors import NothingSuitableError
 from concierge.fit import speed
 from concierge.lock import resolve

@@ -6,11 +6,10 @@ import pytest
 
 from concierge.catalog.flags import parameters
 from concierge.catalog.types import Catalog, Needs, PathSource, PypiSource, digest
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, NothingSuitableError
 from concierge.machine.types import DeviceMemory, Libc, Os, Usable
-from concierge.plan.changes import is_loopback
 from concierge.plan.decide import Deployed, Failed, Plan, Running, build_name, plan
 
 if TYPE_CHECKING:
@@ -231,22 +230,6 @@ def test_a_card_is_taken_before_a_larger_device_that_borrows_the_cpu_s_memory(ma
     found = plan(make.machine(graphics, card), Llm(), catalog)
     assert (found.accelerator, found.device) == ("vulkan", "Arc A770")
     assert len({entry.name for entry in found.rejected}) == len(found.rejected)
-
-
-@pytest.mark.parametrize(
-    ("url", "ours"),
-    [
-        ("http://127.0.0.1:11434/v1", True),
-        ("http://localhost:8080", True),
-        ("http://[::1]:1/v1", True),
-        ("http://api.localhost/v1", True),
-        ("http://0.0.0.0:8080", False),
-        ("http://localhost.example.org/v1", False),
-        ("https://api.openai.com/v1", False),
-    ],
-)
-def test_only_a_loopback_url_leads_to_this_machine(url: str, ours: bool) -> None:
-    assert is_loopback(url) == ours
 
 
 def test_a_model_at_a_path_costs_no_fetching(make: Make, catalog: Catalog) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concierge.catalog import loader
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.errors import NothingSuitableError
 from concierge.fit import speed
 from concierge.machine.types import Device, DeviceMemory, Driver, Machine, Os, Usable

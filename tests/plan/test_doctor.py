@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from concierge.catalog.types import Catalog, Needs
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.endpoint import Endpoint
 from concierge.errors import NothingSuitableError
 from concierge.machine.types import Amount, Device, DeviceMemory, Driver, Finding, Libc, MemoryFacts, Usable

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from concierge.catalog import loader
 from concierge.catalog.types import Catalog, Needs
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.machine.types import Libc
 from concierge.plan import listing
 

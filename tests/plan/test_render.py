@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog.types import Catalog, Needs
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.endpoint import Endpoint
 from concierge.machine.types import Libc
 from concierge.plan import render

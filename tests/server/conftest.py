@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.deploy.spec import ServerSpec
 from concierge.paths import Home
 from concierge.server.ensure import ensure

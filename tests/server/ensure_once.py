@@ -12,7 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.deploy.spec import ServerSpec
 from concierge.paths import Home
 from concierge.server.ensure import ensure

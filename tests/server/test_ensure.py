@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.errors import EndpointError, StartError
 from concierge.server.ensure import ensure
 from concierge.server.processes import table
@@ -157,9 +157,13 @@ def test_the_window_is_read_from_a_server_that_tells(place: Place) -> None:
 def test_another_machines_server_is_used_as_it_is_and_starts_nothing(
     place: Place, llm: dict[str, Any], connections: list[object]
 ) -> None:
-    for url in ("http://192.0.2.1:9/v1", "https://api.openai.com/v1/", "http://127.0.0.1@192.0.2.1/v1"):
+    for url, shown in (
+        ("http://192.0.2.1:9/v1", "http://192.0.2.1:9/v1"),
+        ("https://api.openai.com/v1/", "https://api.openai.com/v1"),
+        ("http://127.0.0.1@192.0.2.1/v1", "http://192.0.2.1/v1"),
+    ):
         endpoint = ask(place, base_url=url, **llm)
-        assert endpoint.base_url == url.rstrip("/")
+        assert endpoint.base_url == shown
         assert not endpoint.owned
     assert connections == []
     assert not place.home.root.exists()

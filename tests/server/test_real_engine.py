@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.errors import StartError
-from concierge.server.look import http
+from concierge.net import near
 from concierge.server.processes import table
 from concierge.server.status import status
 
@@ -21,24 +21,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.real
 
 
-def address_of(base_url: str) -> http.Address:
-    address = http.loopback(base_url)
-    assert address is not None
-    return address
-
-
 def test_the_real_engine_answers_only_to_its_key_with_the_context_that_was_asked_for(
     place: Place, real_spec: ServerSpec
 ) -> None:
     endpoint = place.ensure(real_spec)
     assert endpoint.context == real_spec.context
     question = {"model": endpoint.model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
-    address = address_of(endpoint.base_url)
-    answer = http.post(address, "/chat/completions", question, key=endpoint.api_key, timeout=30)
-    assert isinstance(answer, http.Answer)
+    answer = near.post(endpoint, "/chat/completions", question, timeout=30)
+    assert isinstance(answer, near.Answer)
     assert answer.status == 200
-    stranger = http.post(address, "/chat/completions", question, key="wrong", timeout=30)
-    assert isinstance(stranger, http.Answer)
+    stranger = near.post(replace(endpoint, api_key="wrong"), "/chat/completions", question, timeout=30)
+    assert isinstance(stranger, near.Answer)
     assert stranger.status == 401
 
 
@@ -51,7 +44,7 @@ def test_the_real_engine_is_adopted_by_the_next_command_and_gone_after_down(
     assert (seen.state, seen.answers, seen.base_url) == ("ready", True, endpoint.base_url)
     assert place.down() is not None
     assert place.running() == []
-    assert http.get(address_of(endpoint.base_url), "/models") == "refused"
+    assert near.get(endpoint, "/models") == "refused"
 
 
 def test_two_commands_at_once_start_one_real_engine(place: Place, real_spec: ServerSpec) -> None:
@@ -80,14 +73,13 @@ def test_the_real_engine_leaves_its_read_only_store_as_it_was(place: Place, real
 
 def test_web_pages_of_other_origins_are_told_nothing(place: Place, real_spec: ServerSpec) -> None:
     endpoint = place.ensure(real_spec)
-    address = address_of(endpoint.base_url)
     script = (
         "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=5);"
         "c.request('GET', '/health', headers={'Origin': 'https://example.org'});"
         "print(repr(c.getresponse().headers.get('Access-Control-Allow-Origin')))"
     )
     shown = subprocess.run(
-        [sys.executable, "-IS", "-c", script, str(address.port)], capture_output=True, text=True, check=True
+        [sys.executable, "-IS", "-c", script, str(endpoint.address.port)], capture_output=True, text=True, check=True
     )
     assert shown.stdout.strip() in ("''", "None")
 

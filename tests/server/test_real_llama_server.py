@@ -20,12 +20,13 @@ import psutil
 import pytest
 
 from concierge.catalog.flags import PARAMETERS
+from concierge.endpoint import Endpoint
 from concierge.errors import StartError
 from concierge.fit import memory
-from concierge.gguf.facts import facts_of, weight_bytes
+from concierge.gguf.facts import facts_of
 from concierge.gguf.header import read_header
 from concierge.gguf.readers import FileReader
-from concierge.server.look import http
+from concierge.net import near
 from concierge.server.processes import table
 from concierge.server.stop import Stopped
 from concierge.units import MIB
@@ -59,29 +60,22 @@ def spec(real_spec: ServerSpec) -> ServerSpec:
     )
 
 
-def address_of(base_url: str, root: str = "") -> http.Address:
-    address = http.loopback(base_url)
-    assert address is not None
-    return replace(address, root=root)
-
-
-def status(address: http.Address, path: str, key: str | None) -> int:
-    answer = http.get(address, path, key=key)
-    assert isinstance(answer, http.Answer)
+def status(server: Endpoint, path: str, key: str | None) -> int:
+    answer = near.get(replace(server.root, api_key=key), path)
+    assert isinstance(answer, near.Answer)
     return answer.status
 
 
-def props(base_url: str, key: str | None) -> dict[str, object]:
-    answer = http.get(address_of(base_url), "/props", key=key)
-    assert isinstance(answer, http.Answer)
+def props(endpoint: Endpoint) -> dict[str, object]:
+    answer = near.get(endpoint.root, "/props")
+    assert isinstance(answer, near.Answer)
     return answer.json()
 
 
 def test_it_is_proven_by_its_key_and_adopted_by_the_next_command(place: Place, spec: ServerSpec) -> None:
     endpoint = place.ensure(spec)
-    bare = address_of(endpoint.base_url)
     assert (endpoint.dialect, endpoint.owned) == ("llama-server", True)
-    assert [status(bare, "/props", key) for key in (endpoint.api_key, "wrong", None)] == [200, 401, 401]
+    assert [status(endpoint, "/props", key) for key in (endpoint.api_key, "wrong", None)] == [200, 401, 401]
     [leader] = place.running()
     assert place.ensure(spec) == endpoint
     assert place.running() == [leader]
@@ -90,7 +84,7 @@ def test_it_is_proven_by_its_key_and_adopted_by_the_next_command(place: Place, s
 def test_its_port_is_the_one_that_its_own_socket_shows(place: Place, spec: ServerSpec) -> None:
     endpoint = place.ensure(spec)
     [listener] = table.listening(place.running())
-    assert (listener.host, listener.port) == ("127.0.0.1", address_of(endpoint.base_url).port)
+    assert (listener.host, listener.port) == ("127.0.0.1", endpoint.address.port)
     words = psutil.Process(place.running()[0].pid).cmdline()
     assert words[words.index("--port") + 1] == "0"
 
@@ -104,7 +98,7 @@ def test_each_request_gets_the_context_that_was_asked_for(
     parameters = (*CPU, ("parallel", str(parallel)))
     endpoint = place.ensure(replace(spec, context=context, parameters=parameters))
     assert endpoint.context == given
-    assert props(endpoint.base_url, endpoint.api_key)["total_slots"] == parallel
+    assert props(endpoint)["total_slots"] == parallel
 
 
 def test_a_context_beyond_the_models_own_is_reported_as_what_it_is(place: Place, spec: ServerSpec) -> None:
@@ -113,10 +107,9 @@ def test_a_context_beyond_the_models_own_is_reported_as_what_it_is(place: Place,
 
 def test_it_has_no_pages_and_tells_those_of_other_origins_nothing(place: Place, spec: ServerSpec) -> None:
     endpoint = place.ensure(spec)
-    bare = address_of(endpoint.base_url)
-    assert props(endpoint.base_url, endpoint.api_key).get("ui", False) is False
-    assert status(bare, "/", endpoint.api_key) == 404
-    with socket.create_connection((bare.host, bare.port), timeout=5) as connection:
+    assert props(endpoint).get("ui", False) is False
+    assert status(endpoint, "/", endpoint.api_key) == 404
+    with socket.create_connection((endpoint.address.host, endpoint.address.port), timeout=5) as connection:
         connection.sendall(b"GET /health HTTP/1.0\r\nOrigin: https://example.org\r\n\r\n")
         head = connection.makefile("rb").read().split(b"\r\n\r\n")[0].decode().splitlines()
     allowed = [line.partition(":")[2].strip() for line in head if line.lower().startswith("access-control-allow")]
@@ -139,9 +132,8 @@ def test_what_the_user_wants_of_other_servers_does_not_reach_it(place: Place, sp
     (folder / "config.ini").write_text("[*]\napi-key = theirs\ntools = all\nalias = other\nctx-size = 256\n")
     place.environ |= {"LLAMA_ARG_TOOLS": "all", "LLAMA_API_KEY": "theirs", "XDG_CONFIG_HOME": str(folder.parent)}
     endpoint = place.ensure(spec)
-    bare = address_of(endpoint.base_url)
-    assert (endpoint.context, status(bare, "/props", "theirs")) == (spec.context, 401)
-    assert status(bare, "/tools", endpoint.api_key) in (403, 404)
+    assert (endpoint.context, status(endpoint, "/props", "theirs")) == (spec.context, 401)
+    assert status(endpoint, "/tools", endpoint.api_key) in (403, 404)
 
 
 def test_it_leaves_nothing_behind_in_the_home_or_beside_the_program(place: Place, spec: ServerSpec) -> None:
@@ -162,7 +154,7 @@ def test_down_ends_it_politely_and_frees_its_port(place: Place, spec: ServerSpec
     assert isinstance(stopped, Stopped)
     assert not stopped.forced
     assert place.running() == []
-    assert http.get(address_of(endpoint.base_url), "/props") == "refused"
+    assert near.get(endpoint.root, "/props") == "refused"
 
 
 def test_an_answer_in_progress_is_seen_and_waited_for(place: Place, spec: ServerSpec) -> None:
@@ -171,11 +163,10 @@ def test_an_answer_in_progress_is_seen_and_waited_for(place: Place, spec: Server
     answers: list[object] = []
 
     def ask() -> None:
-        api = address_of(endpoint.base_url, "/v1")
-        answers.append(http.post(api, "/chat/completions", question, key=endpoint.api_key, timeout=60))
+        answers.append(near.post(endpoint, "/chat/completions", question, timeout=60))
 
     def busy() -> bool:
-        slots = http.get(address_of(endpoint.base_url), "/slots", key=endpoint.api_key)
+        slots = near.get(endpoint.root, "/slots")
         return not isinstance(slots, str) and b'"is_processing":true' in slots.body
 
     asking = threading.Thread(target=ask)
@@ -184,7 +175,7 @@ def test_an_answer_in_progress_is_seen_and_waited_for(place: Place, spec: Server
     place.down(drain_s=60)
     asking.join(timeout=60)
     [answer] = answers
-    assert isinstance(answer, http.Answer)
+    assert isinstance(answer, near.Answer)
     assert answer.json()["usage"]["completion_tokens"] == 150
     assert any("answer in progress" in line for line in place.said)
 
@@ -199,7 +190,7 @@ def test_one_that_is_still_loading_says_so_and_ends_at_the_polite_signal(
     starting = place.start(replace(spec, model_path=endless), local_llm_start_timeout_s=60)
     until(lambda: table.listening(place.running()))
     [listener] = table.listening(place.running())
-    assert status(http.Address("127.0.0.1", listener.port), "/props", None) == 503
+    assert status(Endpoint(f"http://127.0.0.1:{listener.port}", "m"), "/props", None) == 503
     assert starting.poll() is None
     stopped = place.down()
     assert isinstance(stopped, Stopped)
@@ -244,7 +235,7 @@ def test_its_own_estimate_of_memory_is_ours_but_for_the_logits_of_a_whole_batch(
     header = read_header(FileReader(spec.model_path), name=spec.model)
     facts = facts_of(header, name=spec.model)
     ours = memory.estimate(
-        facts, weight_bytes(header, file_size=spec.model_path.stat().st_size), context=context, gpu_layers=0
+        facts, spec.model_path.stat().st_size - header.data_offset, context=context, gpu_layers=0
     ).host
     assert theirs[:2] == (ours.weights // MIB, ours.kv // MIB)
     assert ours.compute // MIB <= theirs[2] <= (ours.compute + 512 * facts.vocab * 4) // MIB

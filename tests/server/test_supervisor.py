@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from concierge.endpoint import Endpoint
 from concierge.errors import ServerError, StartError
-from concierge.server.look import http
+from concierge.net import near
 from concierge.server.processes import table
 from concierge.server.record import RecordFile
 from tests.wait import in_time, until
@@ -24,9 +25,7 @@ STEPS = ("locked", "intent", "spawned", "recorded", "proved", "ready")
 
 
 def answers(url: str) -> bool:
-    address = http.loopback(url)
-    assert address is not None
-    answer = http.get(http.Address(address.host, address.port), "/health")
+    answer = near.get(Endpoint(url, "m").root, "/health")
     return not isinstance(answer, str) and answer.status == 200
 
 

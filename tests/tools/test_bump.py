@@ -15,7 +15,7 @@ import pytest
 
 from concierge.catalog.loader import load
 from concierge.catalog.types import Artefact, Catalog, HttpsSource
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.lock import resolve
 from tools.catalogue import bump
 from tools.catalogue.publishers import GITHUB, HUGGING_FACE, Publishers

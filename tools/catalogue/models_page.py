@@ -76,7 +76,8 @@ def _row(model: Model) -> tuple[str, ...]:
 def _memory(model: Model, context: int) -> str:
     if model.gguf is None or context > model.context_train:
         return "-"
-    return _gib(estimate(model.gguf, model.size, context=context).total)
+    need = estimate(model.gguf, model.size, context=context)
+    return _gib(need.device_total + need.host_total)
 
 
 def _file(model: Model) -> str:

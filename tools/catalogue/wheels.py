@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from concierge.processes import follow
 from concierge.store.sources.pypi import platform_options
 from tools.catalogue.publishers import Published
 
@@ -26,7 +26,7 @@ class PipIndex:
         with tempfile.TemporaryDirectory() as folder:
             command = [*self.pip, "download", "--quiet", "--no-deps", "--only-binary=:all:"]
             command += [*platform_options(wheel), "--dest", folder, f"{package}=={version}"]
-            subprocess.run(command, check=False, timeout=_TIMEOUT_S, capture_output=True)
+            follow(command, seconds=_TIMEOUT_S)
             path = Path(folder) / wheel
             if not path.is_file():
                 return None

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from concierge.config import Run
+from concierge.config.keys import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from concierge.endpoint import hosts, is_loopback
 from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def listen(host: str, port: int, *, token_chosen: bool) -> socket.socket:
     refuse_exposure(host, token_chosen=token_chosen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        return socket.create_server((hosts(host)[0], port), family=family)
     except OSError as error:
         raise ConfigError(
             f"The API cannot listen on {host}, port {port}: {error.strerror or error}.",
@@ -109,16 +109,6 @@ def refuse_exposure(host: str, *, token_chosen: bool) -> None:
             where="api.host",
             hint="Set api.token, or listen on 127.0.0.1.",
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach the address; a name other than localhost is not trusted to be so."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def url(listener: socket.socket) -> str:

@@ -50,7 +50,7 @@ class OpenAICompatibleChatClient:
         random: Dice in [0, 1) that spread the attempts.
 
     Raises:
-        ConfigError: The endpoint's URL or key cannot be used.
+        ConfigError: The endpoint's URL cannot be used, or the environment names certificates that cannot be read.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class OpenAICompatibleChatClient:
         random: Callable[[], float] = dice.random,
     ) -> None:
         self._route = route(endpoint)
-        self._key = (endpoint.api_key or "").strip()
+        self._key = endpoint.api_key or ""
         self._retry = retry or RetryPolicy()
         self._clock, self._now, self._sleep, self._random = clock, now, sleep, random
         self._spelling: Spelling = {}
         self._wire = http.Wire(
+            endpoint,
             self._route,
-            api_key=self._key,
             connect_timeout_s=connect_timeout_s,
             read_timeout_s=read_timeout_s,
             transport=transport,

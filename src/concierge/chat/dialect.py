@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import quote, urlsplit
-
-from concierge.errors import ConfigError
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from urllib.parse import SplitResult
 
     from concierge.endpoint import Dialect, Endpoint
 
@@ -26,13 +22,9 @@ class Capabilities:
 
     Attributes:
         limit_name: The parameter that bounds the answer; a server silently ignores the one it does not know.
-        key_header: The header that carries the key.
-        key_prefix: What stands before the key in that header.
     """
 
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    key_header: str = "Authorization"
-    key_prefix: str = "Bearer "
 
 
 CAPABILITIES: Final[Mapping[Dialect, Capabilities]] = {
@@ -40,13 +32,12 @@ CAPABILITIES: Final[Mapping[Dialect, Capabilities]] = {
     "ollama": Capabilities(),
     "generic": Capabilities(),
     "openai": Capabilities(limit_name="max_completion_tokens"),
-    "azure": Capabilities(limit_name="max_completion_tokens", key_header="api-key", key_prefix=""),
+    "azure": Capabilities(limit_name="max_completion_tokens"),
 }
-AZURE_LEGACY: Final = Capabilities(key_header="api-key", key_prefix="")
+AZURE_LEGACY: Final = Capabilities()
 
 # Old enough for every deployment, new enough for tools and structured output.
 AZURE_LEGACY_VERSION: Final = "2024-10-21"
-AZURE_HOSTS: Final = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
 
 OTHER_SPELLING: Final[Mapping[str, str | None]] = {
     "max_tokens": "max_completion_tokens",
@@ -86,15 +77,10 @@ class Route:
 
 
 def route(endpoint: Endpoint) -> Route:
-    """Work out where the endpoint's requests go and what its server wants.
-
-    Raises:
-        ConfigError: ``base_url`` is not an http or https URL.
-    """
-    parts, host, port = _split(endpoint.base_url)
-    path = parts.path.rstrip("/").removesuffix("/chat/completions")
-    dialect = recognise(host) if endpoint.dialect == "generic" else endpoint.dialect
-    capabilities, query, per_model = CAPABILITIES[dialect], parts.query, False
+    """Work out where the endpoint's requests go and what its server wants."""
+    address, dialect = endpoint.address, endpoint.dialect
+    path, query = address.path, address.query
+    capabilities, per_model = CAPABILITIES[dialect], False
     if dialect == "azure":
         if "/deployments/" in path or ("api-version=" in query and "/openai/v1" not in path):
             capabilities, per_model = AZURE_LEGACY, "/deployments/" not in path
@@ -102,37 +88,8 @@ def route(endpoint: Endpoint) -> Route:
             query = query or f"api-version={AZURE_LEGACY_VERSION}"
         elif path in ("", "/openai"):
             path = "/openai/v1"
-    address = f"[{host}]" if ":" in host else host
-    place = address if port is None else f"{address}:{port}"
-    # Credentials in the URL would overrule the key's header.
-    user = "" if endpoint.api_key or "@" not in parts.netloc else parts.netloc.rpartition("@")[0] + "@"
-    return Route(
-        base=f"{parts.scheme}://{user}{place}{path}",
-        query=query,
-        shown=f"{parts.scheme}://{place}{path}",
-        loopback=is_loopback(host),
-        dialect=dialect,
-        capabilities=capabilities,
-        per_model=per_model,
-    )
-
-
-def recognise(host: str) -> Dialect:
-    """Return the dialect that a host is known for, or ``generic``."""
-    if host.endswith(AZURE_HOSTS):
-        return "azure"
-    return "openai" if host == "api.openai.com" else "generic"
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
+    base = str(replace(address, path=path))
+    return Route(base, query, endpoint.base_url, address.loopback, dialect, capabilities, per_model)
 
 
 def other_spelling(refusal: str, sent: Mapping[str, object], known: Spelling) -> Spelling:
@@ -161,18 +118,3 @@ def spell(body: Mapping[str, object], spelling: Spelling) -> dict[str, object]:
         if new is not None:
             spelled[new] = value
     return spelled
-
-
-def _split(base_url: str) -> tuple[SplitResult, str, int | None]:
-    try:
-        parts = urlsplit(base_url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("http", "https"):
-        raise ConfigError(
-            "`base_url` is not an http or https URL.",
-            where="llm.base_url",
-            hint="Write it like http://127.0.0.1:11434/v1.",
-        )
-    return parts, host, port

@@ -1,8 +1,7 @@
-"""The one place that knows httpx: how requests leave, and what its errors mean to a person."""
+"""How requests leave for a model, and what the HTTP library's errors mean to a person."""
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -10,15 +9,23 @@ import httpx
 from concierge import __version__
 from concierge.chat.failure import one_line
 from concierge.errors import ConfigError, ReplyError, TransportError
+from concierge.net import web
 
 if TYPE_CHECKING:
     from concierge.chat.dialect import Route
+    from concierge.endpoint import Endpoint
 
 AsyncBaseTransport = httpx.AsyncBaseTransport
 HTTPError = httpx.HTTPError
 Request = httpx.Request
 Response = httpx.Response
 
+_HEADERS: Final = {
+    "content-type": "application/json",
+    "user-agent": f"concierge/{__version__}",
+    # Compression would hold tokens back.
+    "accept-encoding": "identity",
+}
 # Longer than a tool usually takes; a server that closes earlier is noticed before the next request is sent.
 _KEEPALIVE_S: Final = 60.0
 # No real reply comes near; a server that never stops must not fill the memory.
@@ -30,9 +37,9 @@ class Wire:
 
     def __init__(
         self,
+        endpoint: Endpoint,
         route: Route,
         *,
-        api_key: str | None,
         connect_timeout_s: float,
         read_timeout_s: float,
         transport: AsyncBaseTransport | None = None,
@@ -40,16 +47,11 @@ class Wire:
         self._route = route
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
-        self._http = httpx.AsyncClient(
-            headers=_headers(route, api_key),
+        self._http = web.conversation(
+            endpoint,
+            headers=_HEADERS,
             timeout=httpx.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None),
             limits=httpx.Limits(max_keepalive_connections=1, keepalive_expiry=_KEEPALIVE_S),
-            follow_redirects=False,
-            # A proxy never stands between this machine and itself.
-            trust_env=not route.loopback,
-            # Reading the certificate bundle takes longer than a local request; plain HTTP has no use for it, and
-            # a context without certificates would refuse every TLS peer.
-            verify=_no_certificates() if _plain_local(route) else True,
             transport=transport,
         )
         self._urls: dict[str, httpx.URL] = {}
@@ -147,33 +149,6 @@ async def read(response: Response, *, limit: int = MAX_BODY_BYTES, cut: bool = F
 def may_send_again(error: HTTPError) -> bool:
     """Tell whether a request that got no answer may be sent again: not after a wait that was already long."""
     return not isinstance(error, (httpx.ReadTimeout, httpx.WriteTimeout, httpx.LocalProtocolError))
-
-
-def _headers(route: Route, api_key: str | None) -> dict[str, str]:
-    headers = {
-        "content-type": "application/json",
-        "user-agent": f"concierge/{__version__}",
-        # Compression would hold tokens back.
-        "accept-encoding": "identity",
-    }
-    key = (api_key or "").strip()
-    if key:
-        if not (key.isascii() and key.isprintable()):
-            raise ConfigError(
-                f"The API key for {route.shown} holds a character that cannot be sent in a header.",
-                where="llm.api_key",
-                hint="Copy the key again, without line breaks.",
-            )
-        headers[route.capabilities.key_header] = route.capabilities.key_prefix + key
-    return headers
-
-
-def _plain_local(route: Route) -> bool:
-    return route.loopback and route.base.startswith("http://")
-
-
-def _no_certificates() -> ssl.SSLContext:
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _cause(error: BaseException) -> str:

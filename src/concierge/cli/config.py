@@ -22,7 +22,7 @@ def show(
 
     rows = reference.effective()
     if as_json:
-        output.data([row.as_dict() for row in rows])
+        output.data(keys=[row.as_dict() for row in rows])
         return
     width = max(len(row.key) for row in rows)
     for row in rows:
@@ -47,6 +47,6 @@ def init(
     except OSError as error:
         raise ConfigError(f"Cannot write {path}: {error.strerror}.", where=str(path)) from None
     if as_json:
-        output.data({"written": str(path)})
+        output.data(written=str(path))
     else:
         output.narrate(f"Wrote {path}.")

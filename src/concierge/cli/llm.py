@@ -14,44 +14,28 @@ if TYPE_CHECKING:
     from concierge.server.status import ServerStatus
 
 
-def up(
-    *,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    accelerator: options.Accelerator = None,
-    context: options.Context = None,
-    base_url: options.BaseUrl = None,
-    locked: options.Locked = None,
-    as_json: options.AsJson = False,
-) -> None:
+@options.settings(*options.LLM, "locked")
+def up(chosen: dict[str, Any], *, as_json: options.AsJson = False) -> None:
     """Bring this machine to the declared state: engine and model in the store, the server up."""
-    config = options.load({**options.llm(model, engine, accelerator, context, base_url), ("locked",): locked})
-    from concierge.river import locking, wiring
-
-    if not config.locked:
-        locking.write_first(options.load({}), output.narrate)
-    served = wiring.serve(options.parts(config))
+    river = options.river(chosen)
+    if not river.config.locked:
+        # What one command asks for beside the configuration is not the project's to pin.
+        options.river({}).lock_first()
+    endpoint = river.up()
     if as_json:
-        output.data({**_endpoint(served.endpoint), "started": served.started})
+        output.data(**_endpoint(endpoint), started=river.started)
         return
-    verb = "started" if served.started else "up already" if served.endpoint.owned else "adopted"
+    verb = "started" if river.started else "up already" if endpoint.owned else "adopted"
     output.narrate(f"The server is {verb}.")
-    output.result(f"{served.endpoint.base_url}  {served.endpoint.model}")
+    output.result(f"{endpoint.base_url}  {endpoint.model}")
 
 
-def status(
-    *,
-    base_url: options.BaseUrl = None,
-    as_json: options.AsJson = False,
-) -> None:
+@options.settings("base_url")
+def status(chosen: dict[str, Any], *, as_json: options.AsJson = False) -> None:
     """Say what serves the model now. Changes nothing."""
-    config = options.load({("llm", "base_url"): base_url})
-    from concierge import paths
-    from concierge.server.status import status as look
-
-    seen = look(paths.home(), config.llm)
+    seen = options.river(chosen).status()
     if as_json:
-        output.data(seen.as_dict())
+        output.data(**seen.as_dict())
         return
     for line in _told(seen):
         output.result(line)
@@ -63,12 +47,9 @@ def down(
     as_json: options.AsJson = False,
 ) -> None:
     """Stop the server that concierge started, and wait until it is gone. Touches no other process."""
-    from concierge import paths
-    from concierge.server import stop
-
-    stopped = stop.down(paths.home(), say=output.narrate, drain_s=stop.DRAIN_S if drain is None else drain)
+    stopped = options.river({}).down(drain_s=drain)
     if as_json:
-        output.data({"stopped": None if stopped is None else asdict(stopped)})
+        output.data(stopped=None if stopped is None else asdict(stopped))
     elif stopped is None:
         output.narrate("No server of ours runs.")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -11,9 +12,10 @@ import typer
 from typer import Abort, Exit
 
 from concierge.cli import config, llm, output, plans, runs
-from concierge.errors import ConciergeError, InterruptedByUser, StoreError, UsageError
+from concierge.errors import ConciergeError, InternalError, InterruptedByUser, StoreError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 app = typer.Typer(
@@ -59,29 +61,26 @@ def _root(
     """The same local LLM agent stack on every machine, with one command."""
 
 
-def run(arguments: list[str] | None = None) -> int:
+def run(arguments: list[str] | None = None, *, program: Callable[..., object] = app) -> int:
     """Run the command that ``arguments`` (or ``sys.argv``) name and return the exit code."""
     signal.signal(signal.SIGTERM, _terminate)
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        return _code(app(words, standalone_mode=False))
+        return _code(program(words, standalone_mode=False))
     except Exit as ended:
         return ended.exit_code
-    except ConciergeError as error:
-        output.error(error, as_json="--json" in words)
-        return error.exit_code
-    except (Abort, KeyboardInterrupt):
-        output.error(InterruptedByUser("Interrupted."), as_json="--json" in words)
-        return InterruptedByUser.exit_code
     except BrokenPipeError:
         # The reader of our stdout went away; nobody is left to tell, and Python's own flush must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        return _refused(error, as_json="--json" in words)
+    except (Abort, KeyboardInterrupt):
+        failure: ConciergeError = InterruptedByUser("Interrupted.")
+    except ConciergeError as error:
+        failure = error
     except Exception as error:  # noqa: BLE001  # the edge of the process: a bug is reported, never dumped
-        # typer's usage errors share no public name; this method is what makes one.
-        return _usage(error) if hasattr(error, "format_message") else _bug(error)
+        failure = _explained(error)
+    output.error(failure, as_json="--json" in itertools.takewhile(lambda word: word != "--", words))
+    return failure.exit_code
 
 
 def _code(value: object) -> int:
@@ -92,32 +91,31 @@ def _code(value: object) -> int:
     return code
 
 
-def _usage(error: Any) -> int:
+def _explained(error: Exception) -> ConciergeError:
+    # typer's usage errors share no public name; this method is what makes one.
+    if hasattr(error, "format_message"):
+        return _usage(error)
+    if os.environ.get("CONCIERGE_DEBUG"):
+        raise error
+    if isinstance(error, OSError):
+        return _refused(error)
+    return InternalError(
+        f"concierge has a bug: {type(error).__name__}: {error}",
+        hint="Run it again with CONCIERGE_DEBUG=1 for the details, and report them.",
+    )
+
+
+def _usage(error: Any) -> UsageError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "concierge"
-    output.narrate(f"{command}: {error.format_message()}")
-    output.narrate(f"  → {command} --help lists what it takes.")
-    return UsageError.exit_code
+    return UsageError(error.format_message(), where=command, hint=f"{command} --help lists what it takes.")
 
 
-def _refused(error: OSError, *, as_json: bool) -> int:
+def _refused(error: OSError) -> StoreError:
     """Say what the operating system refused: a full disk or a missing permission may meet any file operation."""
-    if os.environ.get("CONCIERGE_DEBUG"):
-        raise error
     place = str(error.filename) if error.filename else None
     what = f"Cannot use {place or 'a file'}: {error.strerror or error}."
-    output.error(
-        StoreError(what, where=place, hint="Check its permissions and the space on its disk."), as_json=as_json
-    )
-    return StoreError.exit_code
-
-
-def _bug(error: Exception) -> int:
-    if os.environ.get("CONCIERGE_DEBUG"):
-        raise error
-    output.narrate(f"concierge has a bug: {type(error).__name__}: {error}")
-    output.narrate("  → Run it again with CONCIERGE_DEBUG=1 for the details, and report them.")
-    return 1
+    return StoreError(what, where=place, hint="Check its permissions and the space on its disk.")
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

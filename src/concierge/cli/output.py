@@ -7,8 +7,10 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from concierge.documents import document
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from concierge.chat.port import Delta
     from concierge.errors import ConciergeError
@@ -20,9 +22,9 @@ def result(text: str) -> None:
     sys.stdout.flush()
 
 
-def data(value: Mapping[str, Any] | list[Any]) -> None:
-    """Print a result as JSON."""
-    result(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+def data(**fields: Any) -> None:
+    """Print a result as one JSON object that names its schema."""
+    result(json.dumps(document(**fields), indent=2, ensure_ascii=False, default=str))
 
 
 def narrate(text: str) -> None:
@@ -63,7 +65,7 @@ class Live:
 def error(failure: ConciergeError, *, as_json: bool) -> None:
     """Print an error: as an object on stdout for programs, as a sentence on stderr for people."""
     if as_json:
-        data(failure.as_dict())
+        data(**failure.as_dict())
     else:
         narrate(f"concierge: {failure}")
 

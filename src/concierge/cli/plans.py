@@ -10,75 +10,65 @@ import typer
 
 from concierge.cli import options, output
 from concierge.errors import UsageError
+from concierge.units import human
 
-Machine = Annotated[
-    Path | None, typer.Option("--machine", help="Decide for the computer of this bundle instead of this one.")
+Capture = Annotated[
+    Path | None, typer.Option("--capture", help="Write what the probe saw to this file, for a bug report.")
 ]
 
 
+@options.settings(*options.LLM, "locked")
 def plan(
+    chosen: dict[str, Any],
     *,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    accelerator: options.Accelerator = None,
-    context: options.Context = None,
-    base_url: options.BaseUrl = None,
-    locked: options.Locked = None,
-    machine: Machine = None,
+    machine: options.Machine = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--exit-code", help="End with 1 when something would change.")
     ] = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Show what `concierge up` would do, and why. Changes nothing."""
-    config = options.load({**options.llm(model, engine, accelerator, context, base_url), ("locked",): locked})
+    decided = options.river(chosen, machine=machine).plan()
     from concierge.plan import render
-    from concierge.river import wiring
 
-    parts = options.parts(config, bundle=machine)
-    decided = parts.plan(wiring.here(parts))
     if as_json:
-        output.data(render.as_dict(decided))
+        output.data(**render.as_dict(decided))
     else:
         output.result(render.text(decided))
     return render.exit_code(decided) if detailed_exitcode else 0
 
 
+@options.settings("model", "engine", "accelerator", "context")
 def lock(
+    chosen: dict[str, Any],
     *,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    accelerator: options.Accelerator = None,
-    context: options.Context = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; end with 1 when it is not current.")] = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Write concierge.lock: what the configuration resolves to, for every system and accelerator at once."""
-    config = options.load(options.llm(model, engine, accelerator, context, None))
-    from concierge.river import locking
-
-    if check:
-        differences = locking.check(config, output.narrate)
+    river = options.river(chosen)
+    if not check:
+        written = river.lock()
         if as_json:
-            output.data({"current": not differences, "differences": [asdict(d) for d in differences]})
-        for difference in () if as_json else differences:
-            output.result(str(difference))
-        if not differences and not as_json:
-            output.narrate("concierge.lock is current.")
-        return 1 if differences else 0
-    written = locking.write(config, output.narrate)
+            output.data(written=str(written))
+        return 0
+    differences = river.check_lock()
     if as_json:
-        output.data({"written": str(written)})
-    return 0
+        output.data(current=not differences, differences=[asdict(difference) for difference in differences])
+        return 1 if differences else 0
+    for difference in differences:
+        output.result(str(difference))
+    if not differences:
+        output.narrate("concierge.lock is current.")
+    return 1 if differences else 0
 
 
+@options.settings("locked")
 def doctor(
+    chosen: dict[str, Any],
     *,
-    capture: Annotated[
-        Path | None, typer.Option("--capture", help="Write what the probe saw to this file, for a bug report.")
-    ] = None,
-    machine: Machine = None,
-    locked: options.Locked = None,
+    capture: Capture = None,
+    machine: options.Machine = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Say what this machine is and what is wrong with it; end with 1 when the plan relies on something wrong."""
@@ -86,69 +76,49 @@ def doctor(
         if machine is not None:
             raise UsageError("--capture asks this machine, --machine another one: take one of them.")
         return _capture(capture, as_json=as_json)
-    config = options.load({("locked",): locked})
-    from concierge.plan import doctor as doctors
-    from concierge.river import wiring
-
-    parts = options.parts(config, bundle=machine)
-    findings = wiring.diagnose(parts)
-    if as_json:
-        output.data({"machine": parts.machine.as_dict(), "findings": [finding.as_dict() for finding in findings]})
-        return doctors.exit_code(findings)
+    river = options.river(chosen, machine=machine)
+    findings = river.diagnose()
     from concierge.machine import report
+    from concierge.plan.doctor import exit_code
 
-    for line in report.describe(parts.machine):
+    if as_json:
+        output.data(machine=river.machine.as_dict(), findings=[finding.as_dict() for finding in findings])
+        return exit_code(findings)
+    for line in (*report.describe(river.machine), *(line for f in findings for line in report.describe_finding(f))):
         output.result(line)
-    for finding in findings:
-        for line in report.describe_finding(finding):
-            output.result(line)
     if not findings:
         output.result("No findings.")
-    return doctors.exit_code(findings)
+    return exit_code(findings)
 
 
-def models(
-    *,
-    machine: Machine = None,
-    context: options.Context = None,
-    locked: options.Locked = None,
-    as_json: options.AsJson = False,
-) -> None:
+@options.settings("context", "locked")
+def models(chosen: dict[str, Any], *, machine: options.Machine = None, as_json: options.AsJson = False) -> None:
     """List the models of the catalogue: what fits here, how fast it would be, and why not."""
-    config = options.load({("llm", "context"): context, ("locked",): locked})
-    from concierge.plan import listing
-    from concierge.units import human
-
-    parts = options.parts(config, bundle=machine)
-    rows = listing.models(parts.machine, parts.offered, config.llm)
+    rows = options.river(chosen, machine=machine).models()
     if as_json:
-        output.data([asdict(row) for row in rows])
+        output.data(models=[asdict(row) for row in rows])
         return
     table = [("", "MODEL", "DOWNLOAD", "MEMORY", "TOKENS/S", "LICENCE", "")]
     for row in rows:
         speed = "unknown" if row.slow is None or row.fast is None else f"{row.slow:.0f}-{row.fast:.0f}"
         memory = "unknown" if row.memory is None else human(row.memory)
-        table.append(("✓" if row.fits else "✗", row.name, human(row.size), memory, speed, row.licence, row.reason))
+        table.append((_mark(fits=row.fits), row.name, human(row.size), memory, speed, row.licence, row.reason))
     _print(table)
 
 
-def engines(*, machine: Machine = None, locked: options.Locked = None, as_json: options.AsJson = False) -> None:
+@options.settings("locked")
+def engines(chosen: dict[str, Any], *, machine: options.Machine = None, as_json: options.AsJson = False) -> None:
     """List the engine builds for this system: which run here, and why the others do not."""
-    config = options.load({("locked",): locked})
-    from concierge.plan import listing
-    from concierge.units import human
-
-    parts = options.parts(config, bundle=machine)
-    rows = listing.engines(parts.machine, parts.offered)
+    rows = options.river(chosen, machine=machine).engines()
     if as_json:
-        output.data([asdict(row) for row in rows])
+        output.data(engines=[asdict(row) for row in rows])
         return
     if not rows:
         output.narrate("The catalogue has no engine for this system.")
         return
     table = [("", "ENGINE", "ACCELERATOR", "DOWNLOAD", "LICENCE", "")]
     table += [
-        ("✓" if row.fits else "✗", row.name, row.accelerator, human(row.size), row.licence, row.reason) for row in rows
+        (_mark(fits=row.fits), row.name, row.accelerator, human(row.size), row.licence, row.reason) for row in rows
     ]
     _print(table)
 
@@ -163,7 +133,7 @@ def _capture(file: Path, *, as_json: bool) -> int:
         raise UsageError(f"Cannot write {file}: {error.strerror}.", where="--capture", hint=hint) from None
     output.narrate(f"Wrote {file}. It holds no user, host or serial names; have a look before you attach it.")
     if as_json:
-        output.data({"written": str(file)})
+        output.data(written=str(file))
     return 0
 
 
@@ -172,3 +142,7 @@ def _print(table: list[tuple[Any, ...]]) -> None:
     for row in table:
         cells = (f"{cell!s:<{width}}" for cell, width in zip(row, widths, strict=True))
         output.result("  ".join(cells).rstrip())
+
+
+def _mark(*, fits: bool) -> str:
+    return "✓" if fits else "✗"

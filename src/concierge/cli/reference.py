@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concierge import config
-from concierge.config import sources
+from concierge.config import keys, sources
 from concierge.config.kinds import Key, Secret
+from concierge.endpoint import masked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,10 +39,10 @@ def effective(*, environ: Mapping[str, str] = os.environ, folder: Path | None = 
         ConfigError: A file cannot be read, a key is unknown, or a value has the wrong type.
     """
     found = sources.settings({}, environ=environ, folder=folder or Path())
-    whole = config.build(found)
+    whole = sources.build(found)
     return [
         Row(".".join(key), _plain(_at(whole, key)), found[key].place if key in found else "default")
-        for key in config.known_keys()
+        for key in keys.known_keys()
     ]
 
 
@@ -50,7 +50,7 @@ def template() -> str:
     """Return a concierge.toml in which every key stands with its meaning and default, commented out."""
     lines = ["# concierge.toml: what this project wants of its local LLM. docs/configuration.md explains each key.", ""]
     sections: dict[str, list[str]] = {}
-    for key, field in config.known_keys().items():
+    for key, field in keys.known_keys().items():
         default = _plain(field.default)
         value = _example(field) if default is None else json.dumps(default)
         sections.setdefault(".".join(key[:-1]), []).append(f"# {field.description}\n# {key[-1]} = {value}\n")
@@ -63,7 +63,7 @@ def template() -> str:
 def markdown() -> str:
     """Return the table of docs/configuration.md."""
     lines = ["| Key | Type | Default | Variable | Meaning |", "|---|---|---|---|---|"]
-    for key, field in config.known_keys().items():
+    for key, field in keys.known_keys().items():
         default = _plain(field.default)
         shown = "unset" if default is None else f"`{json.dumps(default)}`"
         kind = field.kind.name.replace("|", "\\|")
@@ -71,7 +71,7 @@ def markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _at(section: object, key: config.KeyPath) -> object:
+def _at(section: object, key: keys.KeyPath) -> object:
     for word in key:
         section = getattr(section, word)
     return section
@@ -82,11 +82,13 @@ def _plain(value: object) -> Any:
         return "**********"
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, str):
+        return masked(value)
     return list(value) if isinstance(value, tuple) else value
 
 
 def _example(field: Key) -> str:
-    return '["ollama", "serve"]' if field.kind.name == "list of words" else '"…"'
+    return '["ollama", "serve"]' if field.kind.name == "list of words" else '"..."'
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,43 +12,24 @@ from concierge.cli import options, output
 if TYPE_CHECKING:
     from concierge.agent.events import Event
     from concierge.agent.task import RunResult
-    from concierge.river.stack import Stack
+    from concierge.river.river import River
 
 group = typer.Typer(help="List and show the runs below workspace_root.", no_args_is_help=True, rich_markup_mode=None)
 
 
+@options.settings(*options.LLM, "locked", "workspace", "temperature", "max_steps", "max_tokens", "max_seconds")
 def run(
+    chosen: dict[str, Any],
     task: Annotated[str, typer.Argument(help="What to do, in your words; `-` reads it from standard input.")],
     *,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    accelerator: options.Accelerator = None,
-    context: options.Context = None,
-    base_url: options.BaseUrl = None,
-    locked: options.Locked = None,
-    workspace: options.Workspace = None,
-    temperature: Annotated[float | None, typer.Option(help="Sampling temperature, 0 to 2.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Answers that the model may give.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens, read and written, that the run may use.")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="Wall time that the run may take.")] = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Make sure that a local LLM answers, then let it do TASK and print the result."""
-    config = options.load(
-        {
-            **options.llm(model, engine, accelerator, context, base_url),
-            ("llm", "temperature"): temperature,
-            ("run", "max_steps"): max_steps,
-            ("run", "max_tokens"): max_tokens,
-            ("run", "max_seconds"): max_seconds,
-            ("workspace_root",): workspace,
-            ("locked",): locked,
-        }
-    )
+    river = options.river(chosen)
     live = output.Live(shown=not as_json and sys.stdout.isatty())
-    result = _run(options.parts(config), _text(task), live)
+    result = _run(river, _text(task), live)
     if as_json:
-        output.data(result.as_dict())
+        output.data(**result.as_dict())
     elif result.outcome == "done":
         live.end(result.text)
     elif result.cause is not None:
@@ -65,86 +46,69 @@ def _text(task: str) -> str:
     return text
 
 
-def _run(parts: Stack, text: str, live: output.Live) -> RunResult:
+def _run(river: River, text: str, live: output.Live) -> RunResult:
+    endpoint = river.endpoint()
     import asyncio
 
-    from concierge.river import wiring
-
-    served = wiring.serve(parts)
-    from concierge.agent.task import Task
-
-    config = parts.config
-    task = Task(
-        text,
-        served.endpoint.model,
-        limits=config.run,
-        offer_tools=served.tools,
-        temperature=config.llm.temperature,
-    )
     try:
         return asyncio.run(
-            wiring.converse(parts, served.endpoint, task, _Narrator(parts, live).event, on_delta=live.piece)
+            river.run(text, endpoint=endpoint, on_event=_Narrator(river, live).event, on_delta=live.piece)
         )
     except KeyboardInterrupt:
         # What this command started for itself goes with it; a server that was there before stays.
-        if served.started:
-            from concierge.server.stop import down
-
-            down(parts.home, say=parts.say, drain_s=0)
+        if river.started:
+            river.down(drain_s=0)
         raise
 
 
 class _Narrator:
     """Tells the person who waits what the run does."""
 
-    def __init__(self, parts: Stack, live: output.Live) -> None:
-        self._parts = parts
+    def __init__(self, river: River, live: output.Live) -> None:
+        self._river = river
         self._live = live
 
     def event(self, event: Event) -> None:
         if event.kind == "run_started":
-            self._parts.say(f"Run {event.run} in {self._parts.config.workspace_root / 'runs' / event.run}")
+            self._river.say(f"Run {event.run} in {self._river.config.workspace_root / 'runs' / event.run}")
         elif event.kind == "tool_called":
             self._live.interrupt()
-            self._parts.say(f"  {getattr(event, 'tool', '')} {getattr(event, 'arguments', '')}"[:200])
+            self._river.say(f"  {getattr(event, 'tool', '')} {getattr(event, 'arguments', '')}"[:200])
 
 
 @group.command("list")
+@options.settings("workspace")
 def list_runs(
+    chosen: dict[str, Any],
     *,
-    workspace: options.Workspace = None,
     limit: Annotated[int | None, typer.Option("-n", "--limit", min=1, help="The newest N only.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """List the runs, newest first."""
-    config = options.load({("workspace_root",): workspace})
-    from concierge.agent import runs
-
-    found = runs.list_runs(config.workspace_root, limit=limit)
+    river = options.river(chosen)
+    found = river.runs(limit=limit)
     if as_json:
-        output.data([summary.as_dict() for summary in found])
+        output.data(runs=[summary.as_dict() for summary in found])
         return
     for summary in found:
         first = summary.task.strip().splitlines()[0] if summary.task.strip() else ""
         output.result(f"{summary.run_id}  {summary.outcome:<11}  {first[:80]}")
     if not found:
-        output.narrate(f"No runs below {config.workspace_root / 'runs'}.")
+        output.narrate(f"No runs below {river.config.workspace_root / 'runs'}.")
 
 
 @group.command("show")
+@options.settings("workspace")
 def show(
+    chosen: dict[str, Any],
     run_id: Annotated[str, typer.Argument(help="The run's name, as `runs list` prints it.")],
     *,
-    workspace: options.Workspace = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Show one run: its task, its result and everything that happened in it."""
-    config = options.load({("workspace_root",): workspace})
-    from concierge.agent import runs
-
-    record = runs.read_run(config.workspace_root, run_id)
+    record = options.river(chosen).read_run(run_id)
     if as_json:
-        output.data(record.as_dict())
+        output.data(**record.as_dict())
         return
     summary = record.summary
     output.result(f"run      {summary.run_id}")
@@ -157,28 +121,9 @@ def show(
         output.result(f"\n{summary.text}")
 
 
-def serve(
-    *,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    accelerator: options.Accelerator = None,
-    context: options.Context = None,
-    base_url: options.BaseUrl = None,
-    locked: options.Locked = None,
-    workspace: options.Workspace = None,
-) -> None:
+@options.settings("host", "port", *options.LLM, "locked", "workspace")
+def serve(chosen: dict[str, Any]) -> None:
     """Serve the HTTP API: make sure that a local LLM answers, then take tasks."""
-    config = options.load(
-        {
-            **options.llm(model, engine, accelerator, context, base_url),
-            ("api", "host"): host,
-            ("api", "port"): port,
-            ("workspace_root",): workspace,
-            ("locked",): locked,
-        }
-    )
     from concierge.cli import serving
 
-    serving.serve(options.parts(config))
+    serving.serve(options.river(chosen))

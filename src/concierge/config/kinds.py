@@ -6,10 +6,11 @@ A validation library costs four times what the whole of ``concierge status`` may
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from concierge import endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,10 +78,9 @@ def url() -> Kind:
     """An http or https address without a trailing slash."""
 
     def read(value: Any) -> str:
-        address = _text(value)
-        if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", address):
-            raise ValueError("is not an address that begins with http:// or https://")
-        return address.rstrip("/")
+        text = _text(value).strip()
+        endpoint.read(text)
+        return text.rstrip("/")
 
     return Kind("address", read, is_text=True)
 
@@ -144,9 +144,13 @@ def words() -> Kind:
     return Kind("list of words", read)
 
 
-def secret() -> Kind:
-    """A text that is never shown."""
-    return Kind("secret text", lambda value: value if isinstance(value, Secret) else Secret(_text(value)), is_text=True)
+def secret(clean: Callable[[str], str] = str) -> Kind:
+    """A text that is never shown; ``clean`` makes it what is kept."""
+
+    def read(value: Any) -> Secret:
+        return value if isinstance(value, Secret) else Secret(clean(_text(value)))
+
+    return Kind("secret text", read, is_text=True)
 
 
 def folder() -> Kind:

@@ -1,21 +1,28 @@
-"""The places where settings are read, and which of them wins."""
+"""The places where settings are read, and which of them wins.
+
+Order, last wins: defaults, the user's own ``concierge.toml``, the project's ``concierge.toml`` (or the
+file that ``CONCIERGE_CONFIG_PATH`` names, TOML or JSON), ``CONCIERGE_*`` variables, command line flags.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concierge import paths
-from concierge.config import SECTIONS, KeyPath, known_keys
+from concierge.config.keys import SECTIONS, Config, known_keys
+from concierge.endpoint import masked
 from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from concierge.config.keys import KeyPath
     from concierge.config.kinds import Key
 
 PROJECT_FILE = "concierge.toml"
@@ -35,6 +42,35 @@ class Setting:
     place: str
 
 
+def load(
+    overrides: Mapping[KeyPath, Any] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    folder: Path | None = None,
+) -> Config:
+    """Return the configuration that holds in ``folder``.
+
+    Args:
+        overrides: Command line flags, as key path → value; None values are ignored.
+        environ: Environment variables.
+        folder: Where the project's file is looked for; the current folder when None.
+
+    Raises:
+        ConfigError: A file cannot be read, a key is unknown, or a value has the wrong type.
+    """
+    return build(settings(overrides or {}, environ=environ, folder=folder or Path()))
+
+
+def build(found: Mapping[KeyPath, Setting]) -> Config:
+    """Return the configuration of these settings, which are checked already, with the defaults filled in."""
+    tops: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for path, setting in found.items():
+        (inner[path[0]] if len(path) > 1 else tops)[path[-1]] = setting.value
+    sections: dict[str, Any] = {name: section(**inner[name]) for name, section in SECTIONS.items()}
+    return Config(**tops, **sections)
+
+
 def settings(overrides: Mapping[KeyPath, Any], *, environ: Mapping[str, str], folder: Path) -> dict[KeyPath, Setting]:
     """Collect every setting that somebody made, checked, with the place that won.
 
@@ -45,6 +81,8 @@ def settings(overrides: Mapping[KeyPath, Any], *, environ: Mapping[str, str], fo
     for file in _files(environ, folder):
         found.update(_from_file(file))
     found.update(_from_environment(environ))
+    for key in overrides.keys() - known_keys().keys():
+        raise _unknown_key(key, known_keys(), "the settings")
     found.update({key: Setting(value, "command line") for key, value in overrides.items() if value is not None})
     return _checked(found)
 
@@ -171,5 +209,5 @@ def _wrong_value(dotted: str, setting: Setting, key: Key, why: str) -> ConfigErr
 
 
 def _shown(value: object) -> str:
-    words = repr(value)
+    words = masked(repr(value))
     return words if len(words) <= 60 else words[:57] + "..."

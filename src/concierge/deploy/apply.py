@@ -1,20 +1,84 @@
-"""Carry out a choice: bring its bytes and say how to run them."""
+"""Carry out a plan: bring its bytes, and say how to run them. What cannot be had gives way to the next rung."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concierge.catalog.types import digest
+from concierge.deploy.generation import Generation
 from concierge.deploy.spec import ServerSpec
+from concierge.errors import FetchError
+from concierge.plan.words import Failed, build_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from concierge.catalog.types import Build, Model
+    from concierge.deploy.generation import Generations
+    from concierge.plan.words import Plan
     from concierge.store.fetch import Fetcher
 
+RUNGS = 4
+"""Engine builds that are tried before giving up: CUDA, Vulkan, CPU, and one more route to the last."""
 
-def apply(
+FIRST_LOOK = "smollm2-135m"
+"""The model for a first look: it comes from where concierge's own packages come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applier:
+    """Makes a generation of what is decided.
+
+    Attributes:
+        decide: Returns the plan for this machine, given the builds that failed so far.
+        asked: Digest of what was asked for.
+        say: Takes one line of narration.
+    """
+
+    decide: Callable[[tuple[Failed, ...]], Plan]
+    asked: str
+    fetcher: Fetcher
+    generations: Generations
+    say: Callable[[str], None]
+
+    def apply(self) -> Generation:
+        """Plan and carry it out; an engine that cannot be had gives way to the next one, and it is said.
+
+        Raises:
+            NothingSuitableError: No engine or no model suits this machine.
+            ArtefactError: The bytes could not be had, are the wrong ones, or do not fit.
+        """
+        failed: tuple[Failed, ...] = ()
+        for _ in range(RUNGS):
+            plan = self.decide(failed)
+            assert plan.build is not None
+            name = build_name(plan.build)
+            self.say(f"Using {name} with {plan.model_name}: {plan.reasons[0]}")
+            try:
+                self.fetcher.fetch(plan.build.artefact)
+            except FetchError as error:
+                self.say(f"{name} cannot be had: {error.what}")
+                failed = (*failed, Failed(name, error.what))
+                last = error
+                continue
+            return self._switch(plan, name)
+        raise last
+
+    def _switch(self, plan: Plan, engine: str) -> Generation:
+        build, model = plan.build, plan.model
+        assert build is not None
+        assert model is not None
+        try:
+            spec = bring(build, model, context=plan.context, parameters=plan.parameters, fetcher=self.fetcher)
+        except FetchError as error:
+            raise _with_way_out(plan, error) from None
+        tools, reasons = model.chat.tools, plan.reasons
+        made = Generation(number=0, asked=self.asked, engine=engine, tools=tools, reasons=reasons, spec=spec)
+        return self.generations.switch(made)
+
+
+def bring(
     build: Build, model: Model, *, context: int, parameters: Sequence[tuple[str, str]], fetcher: Fetcher
 ) -> ServerSpec:
     """Put the engine and the model into the store and return the server that they make.
@@ -37,3 +101,11 @@ def apply(
         context=context,
         parameters=tuple(sorted(parameters)),
     )
+
+
+def _with_way_out(plan: Plan, error: FetchError) -> FetchError:
+    """Name a model that comes from elsewhere: the choice itself never depends on what the network reaches."""
+    hint = error.hint or ""
+    if plan.choice != "asked":
+        hint += f" Or take {FIRST_LOOK}, which comes from the package index: --model {FIRST_LOOK}"
+    return FetchError(error.what, where=error.where, hint=hint.strip())

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from concierge import files
 from concierge.catalog import reference
 from concierge.deploy.spec import ServerSpec
-from concierge.files import storing
 from concierge.plan.words import Deployed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.paths import Home
 
 SCHEMA = 1
@@ -106,17 +105,15 @@ class Generations:
         if known is None or replace(known, number=0) != replace(generation, number=0):
             number = max(self._numbers(), default=0) + 1
             known = replace(generation, number=number)
-            with storing(self.home.generations):
-                self.home.generations.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._replace(self._file(number), json.dumps(self._document(known), indent=2) + "\n")
+            self._write(self._file(number), json.dumps(self._document(known), indent=2))
         if self.current() != known:
-            self._replace(self.home.current, f"{known.number}\n")
+            self._write(self.home.current, str(known.number))
         return known
 
     def _numbers(self) -> list[int]:
-        with storing(self.home.generations):
-            files = list(self.home.generations.iterdir()) if self.home.generations.is_dir() else []
-        return sorted(int(file.stem) for file in files if file.suffix == ".json" and file.stem.isdigit())
+        with files.storing(self.home.generations):
+            there = list(self.home.generations.iterdir()) if self.home.generations.is_dir() else []
+        return sorted(int(file.stem) for file in there if file.suffix == ".json" and file.stem.isdigit())
 
     def _file(self, number: int) -> Path:
         return self.home.generations / f"{number}.json"
@@ -143,14 +140,7 @@ class Generations:
         whole = generation.spec.engine_root.is_dir() and generation.spec.model_path.is_file()
         return generation if whole else None
 
-    def _replace(self, file: Path, text: str) -> None:
-        with storing(file):
-            draft = file.with_name(f".{file.name}.{os.getpid()}")
-            try:
-                with draft.open("w", encoding="utf-8") as out:
-                    out.write(text)
-                    out.flush()
-                    os.fsync(out.fileno())
-                draft.replace(file)
-            finally:
-                draft.unlink(missing_ok=True)
+    def _write(self, file: Path, text: str) -> None:
+        with files.storing(file):
+            self.home.generations.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.replace(file, f"{text}\n".encode())

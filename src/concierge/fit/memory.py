@@ -6,7 +6,7 @@ Everything is in bytes. Nothing here reads a file or a machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from concierge.units import GIB, MIB
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from concierge.catalog.types import Gguf
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
-KV_TYPES: tuple[KvType, ...] = get_args(KvType)
 
 # Bytes of 32 cached elements: a quantised block carries its scale (and minimum) with it.
 _BLOCK: dict[KvType, int] = {
@@ -78,11 +77,6 @@ class MemoryEstimate:
         """Bytes that main memory must have free."""
         return self.host.total if self.device.total else self.host.total + self.margin
 
-    @property
-    def total(self) -> int:
-        """Both together: what a machine with one memory for everything must have free."""
-        return self.device.total + self.host.total + self.margin
-
 
 def estimate(
     facts: Gguf,
@@ -93,8 +87,6 @@ def estimate(
     kv_type_k: KvType = "f16",
     kv_type_v: KvType = "f16",
     ubatch: int = 512,
-    unified: bool = False,
-    flash_attention: bool = True,
     gpu_layers: int | None = None,
     margin: int = MARGIN,
 ) -> MemoryEstimate:
@@ -108,24 +100,12 @@ def estimate(
         kv_type_k: How keys are cached; ``kv_type_v`` the same of values.
         kv_type_v: See ``kv_type_k``.
         ubatch: Tokens that are computed at once while a prompt is read.
-        unified: The requests share one cache of ``context`` tokens, instead of one each.
-        flash_attention: The engine does not keep the scores of a whole batch; its default.
         gpu_layers: Layers on the accelerator; None puts all of them there, 0 none.
         margin: Bytes to leave free; ``margin_for`` knows what suits a device.
     """
-    kv = kv_bytes(
-        facts,
-        context=context,
-        parallel=parallel,
-        kv_type_k=kv_type_k,
-        kv_type_v=kv_type_v,
-        ubatch=ubatch,
-        unified=unified,
-    )
+    kv = kv_bytes(facts, context=context, parallel=parallel, kv_type_k=kv_type_k, kv_type_v=kv_type_v, ubatch=ubatch)
     state = state_bytes(facts) * parallel
-    compute = compute_bytes(
-        facts, context=context, parallel=parallel, ubatch=ubatch, unified=unified, flash_attention=flash_attention
-    )
+    compute = compute_bytes(facts, context=context, parallel=parallel, ubatch=ubatch)
     on_device = facts.layers if gpu_layers is None else min(max(gpu_layers, 0), facts.layers)
     # Rows of the input table are looked up, not multiplied: the engine leaves the table in main memory.
     movable = max(0, weights - facts.input_bytes)
@@ -156,18 +136,12 @@ def kv_bytes(
     kv_type_k: KvType = "f16",
     kv_type_v: KvType = "f16",
     ubatch: int = 512,
-    unified: bool = False,
 ) -> int:
     """Return the size of the cache of keys and values, exactly as llama.cpp allocates it."""
-    full, window = _cells(facts, context=context, parallel=parallel, ubatch=ubatch, unified=unified)
-    cells = {"f": full, "w": window}
+    full, window = _cells(facts, context=context, ubatch=ubatch)
+    cells = {"f": full * parallel, "w": window * parallel}
     blocks = _cell_blocks(facts, kv_type_k, kv_type_v)
     return sum(cells.get(kind, 0) * size for kind, size in blocks.items()) // 32
-
-
-def kv_bytes_per_token(facts: Gguf, *, kv_type_k: KvType = "f16", kv_type_v: KvType = "f16") -> float:
-    """Return what one more token of context costs: layers with a window or a state cost nothing more."""
-    return _cell_blocks(facts, kv_type_k, kv_type_v).get("f", 0) / 32
 
 
 def kv_read_bytes(facts: Gguf, *, depth: int, kv_type_k: KvType = "f16", kv_type_v: KvType = "f16") -> int:
@@ -189,71 +163,23 @@ def state_bytes(facts: Gguf) -> int:
     return layers * 4 * (convolution + state.state_size * state.inner_size)
 
 
-def compute_bytes(
-    facts: Gguf,
-    *,
-    context: int,
-    parallel: int = 1,
-    ubatch: int = 512,
-    unified: bool = False,
-    flash_attention: bool = True,
-) -> int:
-    """Return the size of the buffers that one batch is computed in."""
-    full, window = _cells(facts, context=context, parallel=1, ubatch=ubatch, unified=unified)
+def compute_bytes(facts: Gguf, *, context: int, parallel: int = 1, ubatch: int = 512) -> int:
+    """Return the size of the buffers that one batch is computed in, with flash attention."""
+    full, window = _cells(facts, context=context, ubatch=ubatch)
     width = facts.feed_forward or facts.embedding * _USUAL_WIDTH
     floats = max(_EMBEDDINGS * facts.embedding + _FEED_FORWARDS * width, _ATTENTION * facts.embedding)
     activations = ubatch * floats * 4
     # The mask says for each token of the batch which cells it may see, in half precision, once for each kind of cache.
     mask = ubatch * 2 * (full + (window if "w" in facts.pattern else 0))
-    scores = 0 if flash_attention else ubatch * full * facts.heads * 4
     logits = parallel * facts.vocab * 4
-    return activations + mask + scores + logits
+    return activations + mask + logits
 
 
-def largest_context(
-    facts: Gguf,
-    weights: int,
-    *,
-    free: int,
-    most: int,
-    least: int = _CELLS,
-    kv_type_k: KvType = "f16",
-    kv_type_v: KvType = "f16",
-    parallel: int = 1,
-    margin: int = MARGIN,
-) -> int:
-    """Return the longest context up to ``most`` that fits into ``free`` bytes; 0 when ``least`` does not."""
-
-    def fits(context: int) -> bool:
-        needed = estimate(
-            facts,
-            weights,
-            context=context,
-            parallel=parallel,
-            kv_type_k=kv_type_k,
-            kv_type_v=kv_type_v,
-            margin=margin,
-        )
-        return needed.total <= free
-
-    if not fits(least):
-        return 0
-    low, high = least // _CELLS, most // _CELLS
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle * _CELLS) else (low, middle - 1)
-    return max(low * _CELLS, least)
-
-
-def _cells(facts: Gguf, *, context: int, parallel: int, ubatch: int, unified: bool) -> tuple[int, int]:
-    """The cells of a layer that attends to everything, and of one that keeps a window."""
-    sequences = 1 if unified else parallel
+def _cells(facts: Gguf, *, context: int, ubatch: int) -> tuple[int, int]:
+    """The cells of one request in a layer that attends to everything, and in one that keeps a window."""
     full = _padded(context)
-    if facts.window is None:
-        return full * sequences, 0
-    # The window of every request must survive while a batch of new tokens is written behind it.
-    windows = facts.window * (parallel if unified else 1)
-    return full * sequences, min(full, _padded(windows + ubatch)) * sequences
+    # The window must survive while a batch of new tokens is written behind it.
+    return full, 0 if facts.window is None else min(full, _padded(facts.window + ubatch))
 
 
 def _padded(cells: int) -> int:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from concierge.catalog.types import Gguf
 
-Source = Literal["measured", "table", "class", "unknown"]
-"""Best first: this machine's own run, the vendor's figure for the device, the usual figures for its kind, nothing."""
+Source = Literal["table", "class", "unknown"]
+"""Best first: the vendor's figure for the device, the usual figures for its kind, nothing."""
 
 MemoryKind = Literal["discrete", "integrated", "unified", "host", "unknown"]
 
-_ORDER: tuple[Source, ...] = ("measured", "table", "class", "unknown")
+_ORDER: tuple[Source, ...] = ("table", "class", "unknown")
 
 # Share of the stated bandwidth that a run of a quantised model reaches: 0.60 to 0.68 is reported for NVIDIA, 0.70 for
 # Apple, 0.50 for CPUs, and 0.5 to 0.7 over all devices, which is what the others take the lower half of.
@@ -40,8 +40,8 @@ _KINDS: Mapping[MemoryKind, tuple[float, float, float]] = {
     "host": (20, 50, 100),
 }
 
-# How far a real run lies from the prediction, around a figure of that source.
-_SPREAD: Mapping[Source, float] = {"measured": 0.15, "table": 0.30, "class": 0.30}
+# How far a real run lies from the prediction.
+_SPREAD = 0.30
 
 # Words that make another product of the name before them.
 _VARIANTS = frozenset(("ti", "super", "xt", "xtx", "gre", "pro", "max", "ultra", "ada"))
@@ -70,10 +70,6 @@ class Speed:
     high: float | None
     source: Source
 
-    def at_least(self, floor: float) -> bool:
-        """Return whether even the low end reaches ``floor``; an unknown speed never does."""
-        return self.low is not None and self.low >= floor
-
 
 def bandwidth_of(name: str, *, vendor: str, kind: MemoryKind, chips: Sequence[str] = ()) -> Bandwidth:
     """Return the bandwidth of a device by its name, else by its chip, else by its kind.
@@ -88,19 +84,11 @@ def bandwidth_of(name: str, *, vendor: str, kind: MemoryKind, chips: Sequence[st
     names = [name, *(product for chip in chips if (product := _chips().get(chip)))] if kind != "host" else []
     stated = next((figure for each in names if (figure := _stated(each, vendor))), None)
     if stated is not None:
-        return _around(stated * efficiency, "table")
+        return _around((stated, stated, stated), efficiency, "table")
     usual = _KINDS.get(kind)
     if usual is None:
         return UNKNOWN
-    spread = _SPREAD["class"]
-    low, likely, high = (figure * efficiency for figure in usual)
-    return Bandwidth(low * (1 - spread), likely, high * (1 + spread), "class")
-
-
-def measured(facts: Gguf, weights: int, *, tokens_per_second: float, depth: int = 0) -> Bandwidth:
-    """Return the bandwidth that a real run of a model on one memory has shown."""
-    read = bytes_per_token(facts, weights, depth=depth)
-    return _around(read * tokens_per_second / 1e9, "measured")
+    return _around(usual, efficiency, "class")
 
 
 def bytes_per_token(
@@ -147,9 +135,9 @@ def predict(
     return Speed(low, likely, high, source)
 
 
-def _around(figure: float, source: Source) -> Bandwidth:
-    spread = _SPREAD[source]
-    return Bandwidth(figure * (1 - spread), figure, figure * (1 + spread), source)
+def _around(figures: tuple[float, float, float], efficiency: float, source: Source) -> Bandwidth:
+    low, likely, high = (figure * efficiency for figure in figures)
+    return Bandwidth(low * (1 - _SPREAD), likely, high * (1 + _SPREAD), source)
 
 
 # A plan asks for the same device once for every model.

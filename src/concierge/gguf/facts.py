@@ -66,11 +66,6 @@ def facts_of(header: Header, *, name: str) -> Gguf:
         raise keys.wrong("its facts contradict each other") from error
 
 
-def weight_bytes(header: Header, *, file_size: int) -> int:
-    """Return what the tensors weigh: the file without its header."""
-    return max(0, file_size - header.data_offset)
-
-
 class _Keys:
     """The metadata of one architecture, with its prefix taken off."""
 

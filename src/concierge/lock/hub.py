@@ -137,11 +137,11 @@ def describer(environ: Mapping[str, str], say: Callable[[str], None] = silence) 
     """Return what describes a model with a client of its own, for the hub and the token that ``environ`` names."""
 
     def describe(wanted: Hub | Local) -> Model:
-        import httpx
+        from concierge.net import web
 
         # A local file needs no hub, so a wrong address of one is no error for it.
         base = net.base(environ) if isinstance(wanted, Hub) else net.BASE
-        with httpx.Client(auth=net.auth(environ), timeout=httpx.Timeout(30.0, connect=15.0)) as client:
+        with web.downloads(environ, follow_redirects=False) as client:
             return Describer(HttpHub(client, base=base), say)(wanted)
 
     return describe

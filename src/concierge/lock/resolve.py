@@ -17,13 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from concierge.catalog.types import Artefact, Build, Frozen, Model
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.lock.foreign import Describe
 
 __all__ = ["FILE", "Difference", "Lock", "check", "dump", "load", "parse", "resolve"]
-
-STARTED = ("auto", "llama-cpp", "ollama")
-"""Engines that concierge starts; for the others there is nothing to pin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ def resolve(llm: Llm, catalog: Catalog, describe: Describe | None = None, *, fol
         ConfigError: The model reference can move, is malformed, or cannot be described.
         FetchError: The model repository did not answer.
     """
-    models = _models(llm, catalog, describe, folder) if llm.engine in STARTED else ()
+    models = _models(llm, catalog, describe, folder) if not llm.never_started else ()
     builds = _builds(llm, catalog) if models else ()
     return seal(__version__, _asked(llm), Catalog(builds=builds, models=models), dict(PARAMETERS))
 

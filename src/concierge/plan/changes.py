@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -43,15 +42,6 @@ def needed(build: Build, model: Model, running: Running) -> int:
     """Return the bytes that must be free on the store's disk, what is there only while unpacking included."""
     missing = (entry.artefact for entry in (build, model) if digest(entry.artefact) not in running.stored)
     return sum(room(artefacts) for artefacts in missing)
-
-
-def is_loopback(base_url: str) -> bool:
-    """Tell whether a URL leads to this very machine."""
-    host = urlsplit(base_url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _entry(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from concierge.catalog.types import Build, Catalog, Model
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.machine.types import Machine
     from concierge.plan.constraints import Candidate
     from concierge.plan.rank import Pick
@@ -65,18 +65,18 @@ def _elsewhere(llm: Llm, running: Running) -> Plan | None:
         return replace(adopted, endpoint=running.endpoint, model_name=running.endpoint.model)
     connect = _connect_only(llm)
     if connect is not None:
-        keep = Change("=", "endpoint", f"{llm.base_url} is used as it is; nothing is started for it")
+        keep = Change("=", "endpoint", f"{llm.address} is used as it is; nothing is started for it")
         return _remote(llm, "configured", connect, [keep])
     if llm.local_llm_start_cmd is not None:
-        start = Change("+", "server", f"`{' '.join(llm.local_llm_start_cmd)}` starts yours at {llm.base_url}")
+        start = Change("+", "server", f"`{' '.join(llm.local_llm_start_cmd)}` starts yours at {llm.address}")
         return _remote(llm, "configured", "local_llm_start_cmd says how the server is started", [start])
     return None
 
 
 def _connect_only(llm: Llm) -> str | None:
-    if llm.engine in ("remote", "vllm"):
+    if llm.never_started:
         return f"llm.engine is {llm.engine}, which concierge never starts"
-    if not changes.is_loopback(llm.base_url):
+    if not llm.address.loopback:
         return "llm.base_url is another machine's, where concierge never starts anything"
     return None if llm.local_llm_ensure_available else "llm.local_llm_ensure_available is off"
 
@@ -122,7 +122,7 @@ def _models(llm: Llm, catalog: Catalog) -> list[Model]:
 def _unknown_model(llm: Llm, catalog: Catalog, name: str) -> NothingSuitableError:
     close = difflib.get_close_matches(name, [model.name for model in catalog.models], n=1)
     return NothingSuitableError(
-        f"No server at {llm.base_url} serves `{name}`, and the catalogue has no model of that name.",
+        f"No server at {llm.address} serves `{name}`, and the catalogue has no model of that name.",
         where="llm.model",
         hint=f"Did you mean `{close[0]}`?" if close else "`concierge models` lists the catalogue.",
     )

@@ -15,7 +15,7 @@ from concierge.units import human
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.errors import ConciergeError
     from concierge.machine.types import Device, Machine
     from concierge.plan.words import Cause, Rejected

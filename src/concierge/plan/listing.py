@@ -14,7 +14,7 @@ from concierge.plan.words import Rejected, build_name
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Build, Catalog, Model
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.machine.types import Machine
     from concierge.plan.constraints import Candidate
     from concierge.plan.rank import Judged, Weigh

@@ -11,14 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from concierge.catalog.types import Model
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.machine.types import Machine
     from concierge.plan.constraints import Candidate
     from concierge.plan.rank import Judged, Weigh
     from concierge.plan.words import Rejected, Running
-
-STEP = 256
-"""The least context that the configuration accepts."""
 
 
 def no_engine(machine: Machine, rejected: Sequence[Rejected]) -> NothingSuitableError:

@@ -110,7 +110,7 @@ class Estimate:
         memory: Bytes that the model with its context needs; None without the facts to compute it.
         budget: Bytes that there are; None when unknown.
         slow: Fewest tokens per second to expect, ``likely`` the best guess, ``fast`` the most; None when unknown.
-        source: Where the speed comes from: ``measured``, ``table``, ``class`` or ``unknown``.
+        source: Where the speed comes from: ``table``, ``class`` or ``unknown``.
     """
 
     memory: int | None

@@ -9,9 +9,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from concierge.config.server import configured
 from concierge.errors import EndpointError, ServerError
 from concierge.server import proof
-from concierge.server.look import http, listing
+from concierge.server.look import look
 from concierge.server.processes import table
 from concierge.server.record import RecordFile
 from concierge.server.supervisor import obtain
@@ -20,16 +21,14 @@ from concierge.server.wanted import Ground, Wanted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
     from concierge.paths import Home
     from concierge.server.engines.command import Command
-    from concierge.server.look.listing import Sight
+    from concierge.server.look import Sight
     from concierge.server.processes.identity import Identity
     from concierge.server.record import Record
-
-NEVER_STARTED = ("remote", "vllm")
 
 
 def _unwatched(step: str) -> None:
@@ -66,16 +65,16 @@ def ensure(
         StartError: The server that was started died, stalled or cannot be trusted.
         ServerError: The record or the lock cannot be used.
     """
-    named = listing.endpoint(llm, model=model, environ=environ)
-    if not llm.local_llm_ensure_available or http.loopback(named.base_url) is None:
+    named = configured(llm, model=model, environ=environ)
+    if not llm.local_llm_ensure_available or not named.address.loopback:
         return named
     ground = Ground(home, say, environ, checkpoint)
-    waits = llm.engine in NEVER_STARTED or bool(llm.local_llm_start_cmd)
+    waits = llm.never_started or bool(llm.local_llm_start_cmd)
     sight = _look(named, ground, patience_s=llm.local_llm_start_timeout_s if waits else 0)
     ours = _record_of(named, home)
     if sight.serves and (ours is None or ours.state == "ready"):
         return replace(sight.endpoint, owned=ours is not None)
-    if llm.engine in NEVER_STARTED:
+    if llm.never_started:
         return _as_it_is(sight)
     if not llm.local_llm_start_cmd:
         return obtain(_engine(prepare(), llm, environ), ground)
@@ -86,11 +85,11 @@ def ensure(
 
 def _look(named: Endpoint, ground: Ground, *, patience_s: float) -> Sight:
     """Look at the configured server; one that loads is given time, unless it is our own start that goes on."""
-    sight = listing.look(named)
+    sight = look(named)
     deadline = time.monotonic() + patience_s
     while sight.presence == "loading" and time.monotonic() < deadline and _record_of(named, ground.home) is None:
         time.sleep(0.25)
-        sight = listing.look(named)
+        sight = look(named)
     return sight
 
 
@@ -144,7 +143,7 @@ def _lacks(sight: Sight) -> EndpointError:
 
 
 def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> Wanted:
-    def look(record: Record, leader: Identity | None) -> Endpoint | None:
+    def prove(record: Record, leader: Identity | None) -> Endpoint | None:
         if leader is None:
             return None
         return proof.engine_endpoint(record, leader, patience_s=llm.local_llm_start_timeout_s)
@@ -155,7 +154,7 @@ def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> Wanted:
         model=spec.model,
         title=f"{spec.engine} ({spec.accelerator}) with {spec.model}",
         command=partial(_engine_command, spec, environ),
-        look=look,
+        look=prove,
         limit_s=llm.local_llm_start_timeout_s,
     )
 
@@ -188,7 +187,7 @@ def _user_command(words: tuple[str, ...], environ: Mapping[str, str], _key: str)
 
 
 def _look_at_command(named: Endpoint, _record: Record, _leader: Identity | None) -> Endpoint | None:
-    sight = listing.look(named)
+    sight = look(named)
     if sight.serves:
         return replace(sight.endpoint, owned=True)
     if sight.presence == "denied":

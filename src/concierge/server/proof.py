@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from concierge.endpoint import Endpoint
 from concierge.errors import StartError
-from concierge.server.look import http
-from concierge.server.look.listing import props_context, same_model
+from concierge.net import near
+from concierge.server.look import props_context, same_model
 from concierge.server.processes import table
 
 if TYPE_CHECKING:
@@ -30,34 +30,29 @@ def engine_endpoint(record: Record, leader: Identity, *, patience_s: float) -> E
     port = _port(leader)
     if port is None:
         return None
-    address = http.Address("127.0.0.1", port)
-    props = http.get(address, "/props", key=record.api_key)
+    url = f"http://127.0.0.1:{port}/v1"
+    server = Endpoint(url, record.model, record.api_key, dialect="llama-server", owned=True)
+    props = near.get(server.root, "/props")
     if isinstance(props, str) or props.status == 503:
         return None
-    if not _owner_proven(record, leader, address, props):
+    if not _owner_proven(record, leader, server, props):
         return None
     if record.state != "ready":
-        _prove_generation(record, address, patience_s)
-    return Endpoint(
-        f"http://127.0.0.1:{port}/v1",
-        record.model,
-        api_key=record.api_key,
-        dialect="llama-server",
-        owned=True,
-        context=props_context(props),
-    )
+        _prove_generation(record, server, patience_s)
+    return replace(server, context=props_context(props))
 
 
 def _port(leader: Identity) -> int | None:
     return next((socket.port for socket in table.listening([leader]) if socket.host == "127.0.0.1"), None)
 
 
-def _owner_proven(record: Record, leader: Identity, address: http.Address, props: http.Answer) -> bool:
-    if not table.sole_listener(address.port, [leader]):
-        raise _unproven(record, f"another process listens on port {address.port} too")
+def _owner_proven(record: Record, leader: Identity, server: Endpoint, props: near.Answer) -> bool:
+    port = server.address.port
+    if not table.sole_listener(port, [leader]):
+        raise _unproven(record, f"another process listens on port {port} too")
     if props.status != 200:
         raise _unproven(record, f"it answers our key with {props.status}")
-    stranger = http.get(address, "/props", key=secrets.token_hex(16))
+    stranger = near.get(replace(server.root, api_key=secrets.token_hex(16)), "/props")
     if isinstance(stranger, str):
         return False
     if stranger.status not in (401, 403):
@@ -68,16 +63,11 @@ def _owner_proven(record: Record, leader: Identity, address: http.Address, props
     return True
 
 
-def _prove_generation(record: Record, address: http.Address, patience_s: float) -> None:
+def _prove_generation(record: Record, server: Endpoint, patience_s: float) -> None:
     said = "nothing"
     for _ in range(2):
-        answer = http.post(
-            replace(address, root="/v1"),
-            "/chat/completions",
-            {"model": record.model, **QUESTION},
-            key=record.api_key,
-            timeout=patience_s,
-        )
+        asked = {"model": record.model, **QUESTION}
+        answer = near.post(server, "/chat/completions", asked, timeout=patience_s)
         if not isinstance(answer, str):
             if answer.status == 200 and _generated(answer):
                 return
@@ -85,7 +75,7 @@ def _prove_generation(record: Record, address: http.Address, patience_s: float) 
     raise _unproven(record, f"it loads but does not generate (it said {said})")
 
 
-def _generated(answer: http.Answer) -> bool:
+def _generated(answer: near.Answer) -> bool:
     document = answer.json()
     usage = document.get("usage")
     counted = usage.get("completion_tokens") if isinstance(usage, dict) else None

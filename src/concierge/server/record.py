@@ -7,11 +7,12 @@ write is complete or absent after a crash. Whoever changes it holds the lock and
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from concierge.errors import ServerError
+from concierge import files
+from concierge.endpoint import Endpoint
+from concierge.errors import ConfigError, ServerError
 from concierge.server.processes import identity as identities
 from concierge.server.processes.identity import host
 
@@ -56,6 +57,11 @@ class Record:
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     context: int | None = None
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where it answers; the key of a command is not in the record, so such a server may refuse."""
+        return None if self.base_url is None else Endpoint(self.base_url, self.model, self.api_key, owned=True)
 
 
 class RecordFile:
@@ -112,13 +118,15 @@ class RecordFile:
             record = Record(**known)
             if record.state not in get_args(State) or not record.launch or type(record.generation) is not int:
                 raise self._damaged()
+            if record.endpoint is not None and not record.endpoint.address.loopback:
+                raise self._damaged()
             return replace(
                 record,
                 starter=identities.parse(record.starter),
                 identity=None if record.identity is None else identities.parse(record.identity),
                 waiters=tuple(identities.parse(waiter) for waiter in record.waiters),
             )
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, AttributeError, ConfigError):
             raise self._damaged() from None
 
     def _damaged(self) -> ServerError:
@@ -129,30 +137,6 @@ class RecordFile:
         )
 
     def _replace(self, document: dict[str, Any]) -> None:
-        # One name is enough: only the holder of the lock writes, and a left-over is overwritten.
-        draft = self.path.with_suffix(".json.new")
-        try:
+        with files.storing(self.path, ServerError, hint="Make that folder writable."):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(json.dumps(document, indent=1).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.path)
-            _sync(self.path.parent)
-        except OSError as error:
-            raise ServerError(
-                f"Cannot write {self.path}: {error.strerror}.",
-                where=str(self.path),
-                hint="Make that folder writable and leave some room on its disk.",
-            ) from None
-
-
-def _sync(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            files.replace(self.path, json.dumps(document, indent=1).encode(), mode=0o600)

@@ -6,16 +6,18 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from concierge.server.look import http, listing
+from concierge.config.server import configured
+from concierge.net import near
+from concierge.server.look import look
 from concierge.server.processes import table
 from concierge.server.record import RecordFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from concierge.config import Llm
+    from concierge.config.keys import Llm
     from concierge.paths import Home
-    from concierge.server.look.listing import Presence
+    from concierge.server.look import Presence
     from concierge.server.record import Record
 
 Ownership = Literal["absent", "starting", "ready", "stopping", "dead", "elsewhere"]
@@ -92,20 +94,18 @@ def _ours(record: Record, beside: Configured | None) -> ServerStatus:
 
 
 def _answers(record: Record) -> bool:
-    address = http.loopback(record.base_url or "")
-    if address is None:
+    server = record.endpoint
+    if server is None:
         return False
-    if record.kind == "engine":
-        answer = http.get(http.Address(address.host, address.port), "/health", timeout=2.0)
-    else:
-        answer = http.get(address, "/models", timeout=2.0)
+    asked, page = (server.root, "/health") if record.kind == "engine" else (server, "/models")
+    answer = near.get(asked, page, timeout=2.0)
     # A server of the user may want a key that is not ours to know here; it answers all the same.
     return not isinstance(answer, str) and answer.status in (200, 401, 403)
 
 
 def _configured(llm: Llm, environ: Mapping[str, str]) -> Configured:
-    named = listing.endpoint(llm, model=llm.model, environ=environ)
-    if http.loopback(named.base_url) is None:
+    named = configured(llm, model=llm.model, environ=environ)
+    if not named.address.loopback:
         return Configured(named.base_url, None)
-    sight = listing.look(named)
+    sight = look(named)
     return Configured(named.base_url, sight.presence, sight.models)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from concierge import mutex
 from concierge.errors import ServerError
-from concierge.server.look import http
+from concierge.net import near
 from concierge.server.processes import table
 from concierge.server.record import RecordFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from concierge.endpoint import Endpoint
     from concierge.paths import Home
     from concierge.server.processes.identity import Identity
     from concierge.server.record import Record
@@ -103,21 +104,20 @@ def _forget(record: Record, file: RecordFile) -> None:
 
 def _drain(record: Record, leader: Identity | None, drain_s: float, say: Callable[[str], None]) -> None:
     """Let an answer in progress end, where the server tells."""
-    address = http.loopback(record.base_url or "")
-    if leader is None or address is None or record.kind != "engine":
+    server = record.endpoint
+    if leader is None or server is None or record.kind != "engine":
         return
-    slots = http.Address(address.host, address.port)
     deadline = time.monotonic() + drain_s
     told = False
-    while time.monotonic() < deadline and _busy(slots, record.api_key):
+    while time.monotonic() < deadline and _busy(server.root):
         if not told:
             say(f"Waiting up to {drain_s:g} s for the answer in progress.")
             told = True
         time.sleep(0.1)
 
 
-def _busy(address: http.Address, key: str | None) -> bool:
-    answer = http.get(address, "/slots", key=key, timeout=1.0)
+def _busy(server: Endpoint) -> bool:
+    answer = near.get(server, "/slots", timeout=1.0)
     # A server that is too busy to say so is busy; one that does not listen is not.
     return answer == "silent" if isinstance(answer, str) else b'"is_processing":true' in answer.body.replace(b" ", b"")
 

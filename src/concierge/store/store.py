@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from concierge import mutex
 from concierge.catalog.types import digest
 from concierge.errors import StoreError
 from concierge.files import remove, storing
@@ -55,21 +56,19 @@ class Store:
         Raises:
             StoreError: The store cannot be written to.
         """
-        from filelock import FileLock, Timeout
-
         with storing(self.root):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(self.root / f".{digest(artefacts)[:32]}.lock")
+        file = self.root / f".{digest(artefacts)[:32]}.lock"
+        waiting = f"Waiting for another concierge that fetches {artefacts[0].name}."
         with contextlib.ExitStack() as stack:
-            with contextlib.suppress(Timeout, OSError, NotImplementedError):
-                try:
-                    stack.enter_context(lock.acquire(timeout=0))
-                except Timeout:
-                    say(f"Waiting for another concierge that fetches {artefacts[0].name}.")
-                    stack.enter_context(lock.acquire(timeout=TURN_S))
-            # Whoever waits for this file looks whether the entry is there; who comes later makes a file of their own.
-            stack.callback(Path(lock.lock_file).unlink, missing_ok=True)
-            yield
+            with contextlib.suppress(OSError):
+                stack.enter_context(mutex.held_file(file, wait_s=TURN_S, waiting=lambda: say(waiting)))
+            try:
+                yield
+            finally:
+                # Whoever waits for this file looks whether the entry is there; who comes later makes one of their own.
+                with contextlib.suppress(OSError):
+                    file.unlink()
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:

@@ -152,7 +152,6 @@ let
 
   pythonPackages = lib.genAttrs [
     "fastapi"
-    "filelock"
     "hatchling"
     "httpx"
     "hypothesis"

@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog.loader import load
-from concierge.config import Llm
+from concierge.config.keys import Llm
 from concierge.errors import FetchError
 from concierge.plan.decide import plan
 from concierge.plan.words import Failed, Running, build_name
+from concierge.processes import Hear, Output, unheard
 from concierge.store.fetch import Fetcher
 from concierge.store.progress import Silent
-from concierge.store.sources import nix
 from concierge.store.sources.flake import OFFERED, FromFlake, with_engines
 from concierge.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from concierge.catalog.types import Build
     from concierge.platforms import System
+    from concierge.processes import Follow
     from tests.make import Make
 
 FLAKE = "/nix/store/abc-source"
@@ -36,16 +37,17 @@ class FakeNix:
         self.folder = folder
         self.code = code
 
-    def __call__(self, words: Sequence[str], *, say: Callable[[str], None], timeout: float) -> nix.Done:
+    def __call__(self, command: Sequence[str], *, seconds: float, err: Hear = unheard) -> Output:
         if self.code:
-            return nix.Done(self.code, "", ("error: no such attribute",))
+            err("error: no such attribute")
+            return Output(self.code)
         server = self.folder / "bin" / "llama-server"
         server.parent.mkdir(parents=True, exist_ok=True)
         server.write_text('#!/bin/sh\necho "started with $*"\n', encoding="utf-8")
         server.chmod(0o755)
-        link = self.folder.parent / words[words.index("--out-link") + 1]
+        link = self.folder.parent / command[command.index("--out-link") + 1]
         link.symlink_to(self.folder)
-        return nix.Done(0, f"{self.folder}\n", ())
+        return Output(0, f"{self.folder}\n")
 
 
 def flake_build(system: System = "x86_64-linux", accelerator: str = "cpu") -> Build:
@@ -93,7 +95,7 @@ def test_the_plan_falls_back_to_the_catalogue_when_nix_could_not(make: Make) -> 
     assert decided.build.accelerator == "cpu"
 
 
-def fetcher(home: Path, run: nix.Run) -> Fetcher:
+def fetcher(home: Path, run: Follow) -> Fetcher:
     source = FromFlake(FLAKE, home, lambda _: None, run)
     return Fetcher(Store(home / "store"), {"nix": source}, Silent(), lambda _: None)
 

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from concierge.errors import FetchError
+from concierge.processes import Hear, Output, unheard
 from concierge.store.sources import nix
-from tests.wait import gone, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Nix does not run on Windows")
@@ -21,25 +19,21 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Nix does not ru
 class FakeRun:
     """Answers like Nix, and remembers what it was asked."""
 
-    def __init__(self, code: int = 0, output: str = "", *, tail: tuple[str, ...] = (), raises: Exception | None = None):
-        self.done = nix.Done(code, output, tail)
+    def __init__(
+        self, code: int | None = 0, output: str = "", *, tail: tuple[str, ...] = (), raises: Exception | None = None
+    ):
+        self.done = Output(code, output)
+        self.tail = tail
         self.raises = raises
         self.words: Sequence[str] = ()
 
-    def __call__(self, words: Sequence[str], *, say: Callable[[str], None], timeout: float) -> nix.Done:
-        self.words = words
-        for line in self.done.tail:
-            say(line)
+    def __call__(self, command: Sequence[str], *, seconds: float, err: Hear = unheard) -> Output:
+        self.words = command
+        for line in self.tail:
+            err(line)
         if self.raises is not None:
             raise self.raises
         return self.done
-
-
-def script(folder: Path, text: str) -> str:
-    file = folder / "program"
-    file.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
-    file.chmod(0o755)
-    return str(file)
 
 
 def test_exactly_one_attribute_of_the_flake_is_asked_for(tmp_path: Path) -> None:
@@ -63,9 +57,12 @@ def test_names_with_dots_are_quoted() -> None:
 
 
 def test_a_failed_build_says_what_nix_said_last() -> None:
-    run = FakeRun(1, tail=("building", "error: no space left on device"))
+    said = [f"building {number}" for number in range(nix.TAIL)]
+    run = FakeRun(1, tail=(*said, "error: no space left on device"))
     with pytest.raises(FetchError, match="no space left on device") as raised:
         nix.realise("/src", "engines.ollama.cuda", run=run)
+    assert "building 0\n" not in raised.value.what
+    assert "building 1\n" in raised.value.what
     assert raised.value.hint is not None
     assert "nix build '/src#engines.ollama.cuda'" in raised.value.hint
 
@@ -82,12 +79,16 @@ def test_narration_reaches_the_caller_line_by_line(tmp_path: Path) -> None:
     [
         (FileNotFoundError(2, "No such file or directory"), "There is no `nix` on PATH"),
         (PermissionError(13, "Permission denied"), "cannot be started: Permission denied"),
-        (subprocess.TimeoutExpired("nix", 5), "did not finish in 5 s"),
     ],
 )
-def test_a_nix_that_does_not_answer_is_a_failed_fetch(error: Exception, sentence: str) -> None:
+def test_a_nix_that_does_not_start_is_a_failed_fetch(error: Exception, sentence: str) -> None:
     with pytest.raises(FetchError, match=sentence):
-        nix.realise("/src", "a", run=FakeRun(raises=error), timeout=5)
+        nix.realise("/src", "a", run=FakeRun(raises=error))
+
+
+def test_a_nix_that_does_not_finish_is_a_failed_fetch() -> None:
+    with pytest.raises(FetchError, match="did not finish in 5 s"):
+        nix.realise("/src", "a", run=FakeRun(None), timeout=5)
 
 
 @pytest.mark.parametrize("output", ["", "/a\n/b\n", "not a path\n"])
@@ -99,27 +100,3 @@ def test_anything_but_one_path_is_refused(output: str) -> None:
 def test_a_result_in_another_machines_store_is_refused() -> None:
     with pytest.raises(FetchError, match="not on this machine"):
         nix.realise("/src", "a", run=FakeRun(output="/nix/store/nowhere\n"))
-
-
-def test_a_real_process_gives_its_output_and_the_end_of_its_narration(tmp_path: Path) -> None:
-    program = script(tmp_path, "for n in $(seq 1 100); do echo line $n >&2; done; echo result; exit 3")
-    said: list[str] = []
-    done = nix.start([program], say=said.append, timeout=10)
-    assert (done.code, done.output) == (3, "result\n")
-    assert len(said) == 100
-    assert done.tail == tuple(said[-nix.TAIL :])
-
-
-def test_a_process_that_does_not_finish_is_ended_with_its_children(tmp_path: Path) -> None:
-    children: list[psutil.Process] = []
-    program = script(tmp_path, "sleep 60 & echo $! >&2; wait")
-
-    with pytest.raises(subprocess.TimeoutExpired):
-        nix.start([program], say=lambda line: children.append(psutil.Process(int(line))), timeout=1)
-    assert len(children) == 1
-    until(lambda: gone(children[0]))
-
-
-def test_a_program_that_is_not_there_cannot_be_started(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        nix.start([str(tmp_path / "nix")], say=lambda _: None, timeout=5)

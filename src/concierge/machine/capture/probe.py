@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from concierge.files import replace
 from concierge.machine.bundle import Bundle, dumps
 from concierge.machine.capture.gather import Host, Part, joined
 from concierge.machine.read.machine import read
@@ -58,7 +59,11 @@ def save(bundle: Bundle, path: Path) -> None:
     names = [platform.node(), platform.node().split(".", 1)[0], Path.home().name]
     with contextlib.suppress(OSError, KeyError, ImportError):
         names.append(getpass.getuser())
-    path.write_text(dumps(redacted(bundle, names=tuple(dict.fromkeys(names)))), encoding="utf-8")
+    data = dumps(redacted(bundle, names=tuple(dict.fromkeys(names)))).encode()
+    if path.exists() and not path.is_file():  # a pipe or a terminal is written to, never replaced
+        path.write_bytes(data)
+    else:
+        replace(path.resolve(), data)
 
 
 def _started(part: Part, host: Host, results: dict[str, Bundle]) -> threading.Thread:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.errors import StartError
+from concierge.processes import follow
 from concierge.server.engines.command import Command, translate
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ WANTED = (
     ("--fit", "off"),
 )
 """Given where this build has them. Flags come and go between builds, and an unknown one ends the server."""
+
+HELP_S = 60.0
+"""A program that is read from a slow disk for the first time answers late."""
 
 NO_CONFIGURATION = os.devnull
 """Newer builds read ``llama.cpp/config.ini`` below ``XDG_CONFIG_HOME`` or ``~/.config``, and with it tools for the
@@ -88,22 +91,15 @@ def _no_ui(flags: frozenset[str]) -> tuple[str, ...]:
 
 def _flags(program: Path, environ: Mapping[str, str]) -> frozenset[str]:
     try:
-        run = subprocess.run(
-            [str(program), "--help"],
-            env=dict(environ),
-            cwd=_nowhere(program),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=60,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        said = follow([str(program), "--help"], seconds=HELP_S, environ=environ, cwd=_nowhere(program))
+    except OSError as error:
         raise StartError(f"{program} does not run: {error}", where=str(program)) from None
-    text = run.stdout.decode("utf-8", errors="replace")
-    if run.returncode != 0:
+    text = said.stdout + said.stderr
+    if said.exit is None:
+        raise StartError(f"{program} does not run: --help took longer than {HELP_S:g} s", where=str(program))
+    if said.exit != 0:
         raise StartError(
-            f"{program} --help ended with {run.returncode}: {text.strip()[-400:]}",
+            f"{program} --help ended with {said.exit}: {text.strip()[-400:]}",
             where=str(program),
             hint="The build does not suit this machine, or a shared library is missing.",
         )

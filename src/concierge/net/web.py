@@ -1,0 +1,115 @@
+"""The HTTP library's clients: for downloads, and for a model. Importing it takes longer than a whole status."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from concierge import net
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from concierge.endpoint import Address, Endpoint
+
+_NEAR: Final = ("localhost", "127.0.0.1", "[::1]")
+
+
+def downloads(environ: Mapping[str, str], *, follow_redirects: bool) -> httpx.Client:
+    """Return a client for files and for the hub: the environment's proxies, certificates and token hold.
+
+    Raises:
+        ConfigError: The environment names certificates that cannot be read.
+    """
+    return httpx.Client(
+        auth=net.auth(environ),
+        follow_redirects=follow_redirects,
+        timeout=httpx.Timeout(30.0, connect=15.0),
+        verify=net.certificates(environ),
+        mounts={f"all://{host}": None for host in _NEAR},
+    )
+
+
+def conversation(
+    endpoint: Endpoint,
+    *,
+    headers: Mapping[str, str],
+    timeout: httpx.Timeout,
+    limits: httpx.Limits,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> httpx.AsyncClient:
+    """Return a client for one endpoint, which sends its key along and follows no redirect.
+
+    Args:
+        endpoint: Whom it is for.
+        headers: Sent with every request, beside the key's.
+        timeout: How long to wait for what.
+        limits: How many connections to keep.
+        transport: Carries the requests instead of the network.
+
+    Raises:
+        ConfigError: The environment names certificates that cannot be read.
+    """
+    signed = [endpoint.authorization] if endpoint.authorization else []
+    verify = _certificates(endpoint.address)
+    if transport is None and endpoint.address.loopback:
+        transport = _Near(httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False), endpoint.address)
+    return httpx.AsyncClient(
+        headers=dict([*headers.items(), *signed]),
+        timeout=timeout,
+        limits=limits,
+        follow_redirects=False,
+        # A proxy never stands between this machine and itself.
+        trust_env=not endpoint.address.loopback,
+        verify=verify,
+        transport=transport,
+    )
+
+
+def _certificates(address: Address) -> ssl.SSLContext:
+    # Reading the certificates takes longer than a local request; plain HTTP has no use for them, and a context
+    # without any would refuse every TLS peer.
+    if address.loopback and address.scheme == "http":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return net.certificates(os.environ)
+
+
+class _Near(httpx.AsyncBaseTransport):
+    """Connects to this machine as ``near`` does: to the same addresses in the same order, asking no resolver."""
+
+    def __init__(self, carrier: httpx.AsyncBaseTransport, address: Address) -> None:
+        self._carrier = carrier
+        self._address = address
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        refusals: list[httpx.TransportError] = []
+        for host in self._address.hosts:
+            try:
+                return await self._carrier.handle_async_request(self._sent_to(host, request))
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                refusals.append(error)
+                if _was_heard(error):
+                    break
+        raise refusals[-1]
+
+    def _sent_to(self, host: str, request: httpx.Request) -> httpx.Request:
+        return httpx.Request(
+            request.method,
+            request.url.copy_with(host=host),
+            headers=request.headers,
+            stream=request.stream,
+            extensions={**request.extensions, "sni_hostname": self._address.host},
+        )
+
+    async def aclose(self) -> None:
+        await self._carrier.aclose()
+
+
+def _was_heard(error: BaseException | None) -> bool:
+    """Tell whether somebody listened, who was then not trusted."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error is not None

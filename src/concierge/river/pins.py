@@ -1,0 +1,67 @@
+"""What may be chosen from, because of the lock or without one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from concierge.catalog.loader import load
+from concierge.errors import ConfigError
+from concierge.lock import resolve as locks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from concierge.catalog.reference import Hub, Local
+    from concierge.catalog.types import Catalog, Model
+    from concierge.config.keys import Config
+    from concierge.lock.file import Lock
+    from concierge.lock.foreign import Describe
+
+
+def pinned(config: Config, folder: Path, describe: Describe, say: Callable[[str], None]) -> Catalog:
+    """Return what may be chosen from: ``concierge.lock`` where it holds, else what it would be written from.
+
+    Raises:
+        ConfigError: ``locked`` is set and the lock is missing or answers another configuration.
+        FetchError: The model is a repository's, and it did not answer.
+    """
+    file, llm = folder / locks.FILE, config.llm
+    if config.locked:
+        return locks.confine(read(folder), llm)
+    catalog = load()
+    if file.exists():
+        lock = locks.load(file)
+        stale = [difference for difference in locks.check(lock, llm, catalog) if difference.kind == "config"]
+        if not stale:
+            return lock.catalog if lock.model else catalog
+        say(f"{file} is for another configuration and is left aside: {stale[0]}. `concierge lock` renews it.")
+    if not llm.never_started:
+        found = locks.resolve(llm, catalog, describe, folder=folder).catalog
+        # A name that only a server may know pins nothing; the plan can still say what it is close to.
+        return found if found.models else catalog
+    return catalog
+
+
+def describer(environ: Mapping[str, str], say: Callable[[str], None]) -> Describe:
+    """Return what finds out size, hash and header of a model that is not in the catalogue."""
+
+    def describe(wanted: Hub | Local) -> Model:
+        # Most configurations name no such model, and this imports an HTTP client.
+        from concierge.lock import hub
+
+        return hub.describer(environ, say)(wanted)
+
+    return describe
+
+
+def read(folder: Path) -> Lock:
+    """Return the lock of the project in ``folder``.
+
+    Raises:
+        ConfigError: There is none, or it cannot be read.
+    """
+    file = folder / locks.FILE
+    if not file.exists():
+        raise ConfigError(f"There is no {file.absolute()}.", where=str(file), hint="Run `concierge lock`.")
+    return locks.load(file)

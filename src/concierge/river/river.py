@@ -1,0 +1,300 @@
+"""The application: what the command line, the HTTP API and a Python program call."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from concierge import paths
+from concierge.config import sources
+from concierge.river.parts import Parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from concierge.agent.journal import Subscriber
+    from concierge.agent.runs import RunRecord, RunSummary
+    from concierge.agent.task import Limits, RunResult
+    from concierge.chat.client import OpenAICompatibleChatClient
+    from concierge.chat.port import Delta
+    from concierge.config.keys import Config
+    from concierge.endpoint import Endpoint
+    from concierge.lock.resolve import Difference
+    from concierge.machine.types import Finding, Machine
+    from concierge.plan.listing import EngineRow, ModelRow
+    from concierge.plan.words import Plan
+    from concierge.server.status import ServerStatus
+    from concierge.server.stop import Stopped
+    from concierge.store.progress import Progress
+
+
+class River:
+    """Everything that concierge does for one configuration, from a bare machine to an answer.
+
+    Nothing is read, asked or started before a method needs it. Make one with ``River.open``.
+
+    Attributes:
+        started: True once this river has started the server that it uses: whoever started it may stop it.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._endpoint: Endpoint | None = None
+        self._tools: dict[str, bool] = {}
+        self.started = False
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path | str = ".",
+        settings: Mapping[str, Any] | None = None,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        say: Callable[[str], None] | None = None,
+        progress: Progress | None = None,
+        machine: Path | None = None,
+    ) -> Self:
+        """Read the configuration that holds in ``folder``.
+
+        Args:
+            folder: The project: where ``concierge.toml`` and ``concierge.lock`` lie.
+            settings: Keys of docs/configuration.md with their values, such as ``{"llm.model": "smollm2-135m"}``;
+                they overrule files and variables, and None leaves a key alone.
+            environ: The variables that hold.
+            say: Takes one line of narration at a time; the logger ``concierge`` when None.
+            progress: Draws downloads; nobody when None.
+            machine: Another computer's probe bundle, to decide for it instead of this one.
+
+        Raises:
+            ConfigError: A file, a variable or a setting is wrong.
+        """
+        from concierge.store.progress import Silent
+
+        place = Path(folder)
+        overrides = {tuple(name.split(".")): value for name, value in (settings or {}).items()}
+        wanted = sources.load(overrides, environ=environ, folder=place)
+        return cls(
+            Parts(wanted, paths.home(environ), place, environ, say or _log(), progress or Silent(), bundle=machine)
+        )
+
+    @property
+    def config(self) -> Config:
+        """What holds."""
+        return self._parts.config
+
+    @property
+    def machine(self) -> Machine:
+        """This computer, or the one whose bundle was given; probed once."""
+        return self._parts.machine
+
+    def say(self, line: str) -> None:
+        """Tell whoever listens to this river."""
+        self._parts.say(line)
+
+    def plan(self) -> Plan:
+        """Decide what should be here, and why. Changes nothing.
+
+        Raises:
+            NothingSuitableError: No engine or no model suits the machine.
+        """
+        from concierge.river.up import here
+
+        return self._parts.plan(here(self._parts))
+
+    def up(self) -> Endpoint:
+        """Make sure that a server serves what is asked for, and return where it answers and with which key.
+
+        Raises:
+            NothingSuitableError: No engine or no model suits this machine.
+            ArtefactError: Bytes could not be had, are the wrong ones, or do not fit.
+            ServerError: The server did not come up, or the configured one serves something else.
+        """
+        from concierge.river.up import serve
+
+        served = serve(self._parts)
+        self.started = self.started or served.started
+        self._tools[served.endpoint.model] = served.tools
+        self._endpoint = served.endpoint
+        return served.endpoint
+
+    def endpoint(self, model: str | None = None) -> Endpoint:
+        """Return where ``model`` (the configured one when None) answers, as the configuration wants it.
+
+        With ``local_llm_ensure_available`` as ``up``; without it the configured server, which nobody asks.
+
+        Raises:
+            ConciergeError: As ``up``.
+        """
+        river = self if model is None else self._for(model)
+        if river.config.llm.local_llm_ensure_available:
+            return river.up()
+        from concierge.river.up import named
+
+        return named(river._parts)  # noqa: SLF001  # one of us
+
+    def chat(self, endpoint: Endpoint) -> OpenAICompatibleChatClient:
+        """Return a ``ChatClient`` for an endpoint; close it, or use it in ``async with``."""
+        from concierge.river.converse import client
+
+        return client(self._parts, endpoint)
+
+    async def run(
+        self,
+        task: str,
+        *,
+        endpoint: Endpoint | None = None,
+        limits: Limits | None = None,
+        on_event: Subscriber | None = None,
+        on_delta: Callable[[Delta], None] | None = None,
+    ) -> RunResult:
+        """Let the model do a task, in a run directory of its own below ``workspace_root``.
+
+        Args:
+            task: What to do, in a person's words.
+            endpoint: Who answers; when None, what the last ``up`` returned, else what ``up`` returns now.
+            limits: What the run may spend; what is configured when None.
+            on_event: Called with each event after it is journalled.
+            on_delta: Called with each piece of an answer as it arrives.
+
+        Returns:
+            The result, whatever its outcome: only ``done`` is a success.
+
+        Raises:
+            ConciergeError: As ``up``; and ``RunError`` when the run's directory cannot be written.
+        """
+        from concierge.agent.task import Task
+        from concierge.river.converse import converse
+
+        there = endpoint or self._endpoint or await _in_thread(self.endpoint)
+        asked = Task(
+            task,
+            there.model,
+            limits=limits or self.config.run,
+            offer_tools=self._tools.get(there.model, True),
+            temperature=self.config.llm.temperature,
+        )
+        subscribers = () if on_event is None else (on_event,)
+        return await converse(self._parts, there, asked, subscribers=subscribers, on_delta=on_delta)
+
+    def runs(self, *, limit: int | None = None) -> list[RunSummary]:
+        """Return the runs below ``workspace_root``, newest first.
+
+        Raises:
+            RunError: The folder is there but cannot be read.
+        """
+        from concierge.agent.runs import list_runs
+
+        return list_runs(self.config.workspace_root, limit=limit)
+
+    def read_run(self, run_id: str) -> RunRecord:
+        """Return one run with all its events.
+
+        Raises:
+            UnknownRunError: There is none of that name.
+            RunError: Its journal is damaged, or another release wrote it.
+        """
+        from concierge.agent.runs import read_run
+
+        return read_run(self.config.workspace_root, run_id)
+
+    def status(self) -> ServerStatus:
+        """Return what serves the model now. Changes nothing.
+
+        Raises:
+            ServerError: The record is damaged or unreadable.
+        """
+        from concierge.server.status import status
+
+        return status(self._parts.home, self.config.llm, environ=self._parts.environ)
+
+    def down(self, *, drain_s: float | None = None) -> Stopped | None:
+        """Stop the server that concierge started and wait until it is gone; None when none of ours runs.
+
+        Args:
+            drain_s: Seconds that an answer in progress may take.
+
+        Raises:
+            ServerError: The lock cannot be had, the record is damaged, or the server survives being killed.
+        """
+        from concierge.server import stop
+
+        drain = stop.DRAIN_S if drain_s is None else drain_s
+        self._endpoint, self.started = None, False
+        return stop.down(self._parts.home, say=self._parts.say, drain_s=drain, environ=self._parts.environ)
+
+    def diagnose(self) -> tuple[Finding, ...]:
+        """Return what is wrong with the machine, or with what the plan relies on.
+
+        Why there is no plan is a finding too.
+        """
+        from concierge.errors import ConciergeError
+        from concierge.plan.doctor import diagnose
+        from concierge.plan.words import Running
+        from concierge.river.up import here
+
+        running = Running()
+        try:
+            running = here(self._parts)
+            decided: Plan | ConciergeError = self._parts.plan(running)
+        except ConciergeError as error:
+            decided = error
+        return diagnose(self.machine, self.config.llm, decided, running)
+
+    def models(self) -> list[ModelRow]:
+        """Return the models that may be chosen, with what each would do on this machine."""
+        from concierge.plan.listing import models
+
+        return models(self.machine, self._parts.offered, self.config.llm)
+
+    def engines(self) -> list[EngineRow]:
+        """Return the engine builds for this system: which run here, and why the others do not."""
+        from concierge.plan.listing import engines
+
+        return engines(self.machine, self._parts.offered)
+
+    def lock(self) -> Path:
+        """Write ``concierge.lock``: what the configuration resolves to, for every system and accelerator at once.
+
+        Raises:
+            ConfigError: The model reference can move, or cannot be described, or the file cannot be written.
+            FetchError: The model is a repository's, and it did not answer.
+        """
+        from concierge.river.lock import write
+
+        return write(self._parts)
+
+    def lock_first(self) -> None:
+        """Write the lock of a project that has a ``concierge.toml`` and no lock yet; raises as ``lock``."""
+        from concierge.river.lock import write_first
+
+        write_first(self._parts)
+
+    def check_lock(self) -> list[Difference]:
+        """Return why ``concierge.lock`` is not what ``lock`` would write now; empty when it is current.
+
+        Raises:
+            ConfigError: There is no lock.
+        """
+        from concierge.river.lock import check
+
+        return check(self._parts)
+
+    def _for(self, model: str) -> River:
+        wanted = replace(self.config, llm=replace(self.config.llm, model=model))
+        other = River(replace(self._parts, config=wanted))
+        other._tools = self._tools  # one of us
+        return other
+
+
+async def _in_thread(find: Callable[[], Endpoint]) -> Endpoint:
+    import asyncio
+
+    return await asyncio.to_thread(find)
+
+
+def _log() -> Callable[[str], None]:
+    import logging
+
+    return logging.getLogger("concierge").info

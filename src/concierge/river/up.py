@@ -1,0 +1,132 @@
+"""A server that serves what is asked for: found, adopted or started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from concierge.catalog import reference
+from concierge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from concierge.config.keys import Llm
+    from concierge.deploy.generation import Generation
+    from concierge.deploy.spec import ServerSpec
+    from concierge.endpoint import Endpoint
+    from concierge.plan.words import Running
+    from concierge.river.parts import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An endpoint, and what is known of the model behind it.
+
+    Attributes:
+        tools: Whether to offer tools to it.
+        started: Whether its server was started for this call, by us.
+    """
+
+    endpoint: Endpoint
+    tools: bool
+    started: bool
+
+
+def serve(parts: Parts) -> Served:
+    """Make sure that a server serves what is asked for.
+
+    Raises:
+        ConciergeError: Any error of planning, fetching or starting.
+    """
+    from concierge.server.ensure import ensure
+    from concierge.server.record import RecordFile
+
+    known = parts.known()
+    made: list[Generation] = []
+
+    def prepare() -> ServerSpec:
+        made.append(parts.generations.switch(known) if known else parts.applier.apply())
+        return made[-1].spec
+
+    record = RecordFile(parts.home)
+    before = record.read()
+    endpoint = ensure(
+        parts.config.llm,
+        model=known.spec.model if known else named_model(parts),
+        prepare=prepare,
+        home=parts.home,
+        say=parts.say,
+        environ=parts.environ,
+    )
+    after = record.read() if endpoint.owned else None
+    started = after is not None and (before is None or before.launch != after.launch)
+    return Served(endpoint, _tools(parts, endpoint, (*made, known)), started)
+
+
+def named(parts: Parts) -> Endpoint:
+    """Return the configured endpoint as it is, without asking or starting anybody.
+
+    Raises:
+        ConfigError: No model is named, and the server is not ours to choose one for.
+    """
+    from concierge.config.server import configured
+
+    return configured(parts.config.llm, model=named_model(parts), environ=parts.environ)
+
+
+def named_model(parts: Parts) -> str:
+    """Return the name to look for on servers that run already, planning only when nothing else can tell.
+
+    Raises:
+        ConfigError: Somebody else's server is configured, and no name that it knows.
+        NothingSuitableError: No model suits this machine.
+    """
+    llm = parts.config.llm
+    if isinstance(reference.parse(llm.model), reference.Named):
+        return llm.model
+    if not concierge_starts(llm):
+        raise ConfigError(
+            f"`llm.model` is {llm.model}, and the server at {llm.address} is not ours to choose a model for.",
+            where="llm.model",
+            hint="Set `llm.model` to the name that this server knows.",
+        )
+    return parts.plan(parts.running()).model_name
+
+
+def concierge_starts(llm: Llm) -> bool:
+    """Tell whether concierge may fetch and start an engine of its own for this configuration."""
+    return (
+        not llm.never_started
+        and llm.local_llm_ensure_available
+        and not llm.local_llm_start_cmd
+        and llm.address.loopback
+    )
+
+
+def here(parts: Parts) -> Running:
+    """Return what is here already; on another computer, which only its bundle tells of, nothing is."""
+    from concierge.plan.words import Running
+
+    return parts.running(endpoint=_adoptable(parts)) if parts.bundle is None else Running()
+
+
+def _adoptable(parts: Parts) -> Endpoint | None:
+    """Return the configured server on this machine when it is up and serves the model."""
+    from concierge.config.server import configured
+    from concierge.server.look import look
+
+    llm = parts.config.llm
+    wanted = reference.parse(llm.model)
+    if not llm.address.loopback or isinstance(wanted, reference.Hub | reference.Local):
+        return None
+    name = llm.model if llm.model != "auto" else parts.plan(parts.running()).model_name
+    sight = look(configured(llm, model=name, environ=parts.environ))
+    return sight.endpoint if sight.serves else None
+
+
+def _tools(parts: Parts, endpoint: Endpoint, generations: tuple[Generation | None, ...]) -> bool:
+    """Return whether to offer tools: what the catalogue knows of the model, else yes."""
+    for generation in generations:
+        if generation is not None and endpoint.owned and generation.spec.model == endpoint.model:
+            return generation.tools
+    model = parts.catalog.model(endpoint.model) if endpoint.owned else None
+    return model is None or model.chat.tools
