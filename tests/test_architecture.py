@@ -12,10 +12,10 @@ SOURCE = Path(__file__).parent.parent / "src" / "concierge"
 
 ARROWS: dict[str, str] = {
     "__main__": "cli",
-    "agent": "chat config errors",
-    "api": "agent endpoint errors",
+    "agent": "chat config documents errors files jsontext mutex",
+    "api": "agent config documents endpoint errors",
     "catalog": "errors platforms",
-    "chat": "endpoint errors net",
+    "chat": "endpoint errors jsontext net",
     "cli": "agent api chat config documents endpoint errors machine plan river server units",
     "config": "endpoint errors paths",
     "deploy": "catalog config errors files paths plan platforms store",
@@ -25,6 +25,7 @@ ARROWS: dict[str, str] = {
     "files": "errors mutex",
     "fit": "catalog units",
     "gguf": "catalog errors",
+    "jsontext": "",
     "lock": "catalog config errors gguf net units",
     "machine": "errors files platforms processes units",
     "mutex": "errors paths",

@@ -13,20 +13,17 @@ import pytest
 
 import concierge
 from concierge.agent.session import run_task
-from concierge.agent.task import RunResult, Task
-from concierge.api.app import create_app
+from concierge.agent.task import Task
 from concierge.chat.client import OllamaChatClient, OpenAICompatibleChatClient
 from concierge.chat.fake import FakeChat
 from concierge.chat.port import ChatClient, Reply
-from concierge.config.keys import Config, Llm, known_keys
+from concierge.config.keys import Config, known_keys
 from concierge.config.server import configured
 from concierge.config.sources import load
-from concierge.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from concierge.agent.journal import Subscriber
 
 SOURCE = Path(concierge.__file__).parent
 AGENT = sorted((SOURCE / "agent").rglob("*.py"))
@@ -71,7 +68,7 @@ def test_a_client_that_has_only_chat_runs_a_task(tmp_path: Path) -> None:
     client = OnlyChat()
     chat: ChatClient = client
     result = asyncio.run(run_task(chat, Task("Capital of France?", "any name"), workspace_root=tmp_path))
-    assert (result.outcome, result.text) == ("done", "Paris.")
+    assert (result.status, result.text) == ("done", "Paris.")
     ((messages, model),) = client.calls
     assert {"role": "user", "content": "Capital of France?"} in messages
     assert model == "any name"
@@ -118,38 +115,6 @@ def test_no_key_of_the_configuration_belongs_to_one_backend() -> None:
     keys = [key[-1] for key in known_keys()]
     assert "base_url" in keys
     assert [key for key in keys if any(backend in key for backend in BACKENDS)] == []
-
-
-@pytest.mark.parametrize("available", [True, False])
-def test_the_api_ensures_the_llm_when_that_is_enabled_and_only_then(tmp_path: Path, available: bool) -> None:
-    config = Config(llm=Llm(local_llm_ensure_available=available))
-    called: list[str] = []
-
-    def find(name: str) -> Endpoint:
-        called.append(name)
-        return Endpoint("http://127.0.0.1:1/v1", "tiny")
-
-    async def run(endpoint: Endpoint, task: Task, subscriber: Subscriber) -> RunResult:
-        called.append("run")
-        return await run_task(FakeChat(["Yes."]), task, workspace_root=tmp_path, subscribers=[subscriber])
-
-    app = create_app(
-        run_task=run,
-        ensure=lambda _: find("ensure"),
-        connect=lambda _: find("connect"),
-        ensure_available=config.llm.local_llm_ensure_available,
-        token="a token",
-        workspace_root=tmp_path,
-    )
-
-    async def ask() -> int:
-        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
-        async with app.router.lifespan_context(app), client:
-            headers = {"Authorization": "Bearer a token"}
-            return (await client.post("/runs?wait=true", json={"task": "t"}, headers=headers)).status_code
-
-    assert asyncio.run(asyncio.wait_for(ask(), 5)) == 200
-    assert called == (["ensure", "run"] if available else ["connect", "run"])
 
 
 @pytest.mark.parametrize("script", [["Yes."], [""], [OSError("gone")]], ids=["done", "stopped", "crashed"])

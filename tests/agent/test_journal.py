@@ -5,14 +5,14 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from concierge.agent import folder as folders
-from concierge.agent.events import Asked, Done, Event, ToolCalled
+from concierge.agent.events import Asked, Event, RunResult, ToolCalled
 from concierge.agent.journal import Journal
-from concierge.agent.task import RunResult, Spent
 from concierge.errors import RunError
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 ASKED = Asked(step=1, messages=1, max_tokens=None)
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "estimated": False}
-DONE = Done(reason="answered", text="Yes.", steps=1, usage=USAGE, seconds=0.1)
-RESULT = RunResult("id", "done", "answered", "Yes.", 1, Spent(1, 1), 0.1, "tiny")
+DONE = RunResult(
+    status="done", reason="answered", text="Yes.", steps=1, usage=USAGE, seconds=0.1, model="tiny", error=None
+)
 
 
 def lines(folder: folders.RunFolder) -> list[dict[str, object]]:
@@ -35,7 +36,7 @@ def test_each_event_is_a_line_on_disk_before_anybody_hears_of_it(tmp_path: Path)
         journal.emit(ASKED)
         journal.emit(ASKED)
     assert on_disk == [1, 2]
-    assert [(line["seq"], line["kind"], line["run"]) for line in lines(folder)] == [
+    assert [(line["seq"], line["kind"], line["id"]) for line in lines(folder)] == [
         (0, "model_asked", folder.id),
         (1, "model_asked", folder.id),
     ]
@@ -44,10 +45,10 @@ def test_each_event_is_a_line_on_disk_before_anybody_hears_of_it(tmp_path: Path)
 def test_nothing_follows_the_terminal_event(tmp_path: Path) -> None:
     folder = folders.create(tmp_path)
     with Journal(folder) as journal:
-        journal.end(DONE, RESULT)
+        journal.end(DONE)
         with pytest.raises(RuntimeError, match="after the run's end"):
             journal.emit(ASKED)
-    assert [line["kind"] for line in lines(folder)] == ["run_done"]
+    assert [line["kind"] for line in lines(folder)] == ["run_ended"]
     assert json.loads(folder.result.read_text())["text"] == "Yes."
 
 
@@ -64,8 +65,7 @@ def test_secrets_are_replaced_wherever_they_appear(tmp_path: Path) -> None:
     secrets = {"sk-123456789", "sk-123456789-long", "none", ""}
     with Journal(folder, subscribers=[heard.append], secrets=secrets) as journal:
         journal.emit(called)
-        leaky = RunResult("id", "failed", "x", "sk-123456789", 1, Spent(), 0.1, "none", error={"a": ["sk-123456789"]})
-        written = journal.end(DONE, leaky)
+        written = journal.end(replace(DONE, text="sk-123456789", model="none", error={"a": ["sk-123456789"]}))
     assert "sk-1234" not in folder.events.read_text() + folder.result.read_text() + repr(heard) + repr(written)
     assert json.loads(folder.result.read_text())["error"] == {"a": ["[redacted]"]}
     assert written.model == "none"
@@ -80,8 +80,8 @@ def test_a_subscriber_that_fails_is_dropped_and_ends_nothing(tmp_path: Path, cap
 
     with caplog.at_level(logging.ERROR), Journal(folder, subscribers=[broken, heard.append]) as journal:
         journal.emit(ASKED)
-        journal.end(DONE, RESULT)
-    assert [event.kind for event in heard] == ["model_asked", "run_done"]
+        journal.end(DONE)
+    assert [event.kind for event in heard] == ["model_asked", "run_ended"]
     assert len(caplog.records) == 1
 
 
@@ -110,6 +110,6 @@ def test_a_record_that_cannot_grow_is_one_sentence_and_still_has_its_end(tmp_pat
     assert json.loads(child.stdout)["what"].startswith("The run's record cannot be written: ")
     (run,) = (tmp_path / "runs").iterdir()
     kinds = [json.loads(line)["kind"] for line in (run / "events.jsonl").read_bytes().split(b"\n")[:-1]]
-    assert kinds == ["run_started", "model_asked", "run_failed"]
-    assert json.loads((run / "result.json").read_text())["outcome"] == "failed"
+    assert kinds == ["run_started", "model_asked", "run_ended"]
+    assert json.loads((run / "result.json").read_text())["status"] == "failed"
     assert list(run.glob(".*")) == []

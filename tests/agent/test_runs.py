@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.agent import folder as folders
+from concierge.agent.events import RunResult
 from concierge.agent.runs import list_runs, read_run
-from concierge.agent.task import RunResult
 from concierge.chat.fake import FakeChat
 from concierge.errors import RunError, UnknownRunError
 
@@ -23,11 +23,11 @@ def test_runs_are_listed_newest_first_with_how_they_ended(play: Play, tmp_path: 
     first = play(FakeChat(["One."]))
     second = play(FakeChat([""]))
     listed = list_runs(tmp_path)
-    assert [(run.run_id, run.outcome, run.reason, run.text) for run in listed] == [
-        (second.run_id, "stopped", "empty", ""),
-        (first.run_id, "done", "answered", "One."),
+    assert [(run.id, run.result.status, run.result.reason, run.result.text) for run in listed] == [
+        (second.id, "stopped", "empty", ""),
+        (first.id, "done", "answered", "One."),
     ]
-    assert [run.run_id for run in list_runs(tmp_path, limit=1)] == [second.run_id]
+    assert [run.id for run in list_runs(tmp_path, limit=1)] == [second.id]
     assert json.loads(json.dumps(listed[1].as_dict()))["task"] == "Do it."
 
 
@@ -37,40 +37,53 @@ def test_a_folder_without_runs_has_none(tmp_path: Path) -> None:
 
 def test_a_run_is_read_back_whole(play: Play, tmp_path: Path) -> None:
     result = play(FakeChat(["One."]))
-    run = read_run(tmp_path, result.run_id)
-    assert [event.kind for event in run.events] == ["run_started", "model_asked", "model_replied", "run_done"]
-    assert (run.summary.model, run.summary.steps, run.summary.seconds) == ("tiny", 1, result.seconds)
+    run = read_run(tmp_path, result.id)
+    assert [event.kind for event in run.events] == ["run_started", "model_asked", "model_replied", "run_ended"]
+    assert (run.summary.result, run.summary.id) == (result, result.id)
     assert run.summary.started == run.events[0].ts
-    assert [event["kind"] for event in json.loads(json.dumps(run.as_dict()))["events"]][-1] == "run_done"
+    assert [event["kind"] for event in json.loads(json.dumps(run.as_dict()))["events"]][-1] == "run_ended"
     assert not run.torn
 
 
-def test_a_journal_that_ends_in_half_a_line_is_an_unfinished_run(play: Play, tmp_path: Path) -> None:
+def test_a_journal_that_ends_in_half_a_line_is_a_run_that_was_killed(play: Play, tmp_path: Path) -> None:
     result = play(FakeChat(["One."]))
-    journal = tmp_path / "runs" / result.run_id / "events.jsonl"
+    journal = tmp_path / "runs" / result.id / "events.jsonl"
     os.truncate(journal, journal.stat().st_size - 20)
-    run = read_run(tmp_path, result.run_id)
-    assert (run.summary.outcome, run.torn, len(run.events)) == ("unfinished", True, 3)
+    run = read_run(tmp_path, result.id)
+    assert (run.summary.result.reason, run.torn, len(run.events)) == ("killed", True, 3)
     assert run.summary.task == "Do it."
 
 
-def test_a_run_that_was_killed_before_its_first_event_is_unfinished(tmp_path: Path) -> None:
+def test_a_run_that_was_killed_before_its_first_event_is_still_a_run(tmp_path: Path) -> None:
     folder = folders.create(tmp_path)
-    assert read_run(tmp_path, folder.id).summary.outcome == "unfinished"
-    assert list_runs(tmp_path)[0].outcome == "unfinished"
+    (run,) = list_runs(tmp_path)
+    assert run == read_run(tmp_path, folder.id).summary
+    assert (run.id, run.started, run.task, run.result.status, run.result.reason) == (
+        folder.id,
+        "",
+        "",
+        "interrupted",
+        "killed",
+    )
 
 
-@pytest.mark.parametrize("line", [b"not json\n", b"[]\n", b'{"kind": "other"}\n', b'{"kind": "run_done"}\n', b"\xff\n"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"not json\n", b"[]\n", b"[" * 100_000 + b"\n", b'{"kind": "other"}\n', b'{"kind": []}\n',
+        b'{"kind": "run_ended"}\n', b'{"kind": "run_started", "schema": 2}\n', b"\xff\n", b"\n",
+    ],
+)  # fmt: skip
 def test_a_damaged_journal_is_an_error_and_hides_no_other_run(play: Play, tmp_path: Path, line: bytes) -> None:
     good = play(FakeChat(["One."]))
     bad = play(FakeChat(["Two."]))
-    journal = tmp_path / "runs" / bad.run_id / "events.jsonl"
+    journal = tmp_path / "runs" / bad.id / "events.jsonl"
     journal.write_bytes(line + journal.read_bytes())
     with pytest.raises(RunError):
-        read_run(tmp_path, bad.run_id)
-    assert [(run.run_id, run.outcome) for run in list_runs(tmp_path)] == [
-        (bad.run_id, "unreadable"),
-        (good.run_id, "done"),
+        read_run(tmp_path, bad.id)
+    assert [(run.id, run.result.status) for run in list_runs(tmp_path)] == [
+        (bad.id, "unreadable"),
+        (good.id, "done"),
     ]
 
 
@@ -86,8 +99,8 @@ def test_a_text_that_is_no_id_finds_nothing(play: Play, tmp_path: Path, run_id: 
 def test_an_unknown_id_names_the_nearest_one(play: Play, tmp_path: Path) -> None:
     result = play(FakeChat(["One."]))
     with pytest.raises(UnknownRunError) as caught:
-        read_run(tmp_path, result.run_id[:-2])
-    assert caught.value.hint == f"Did you mean {result.run_id}?"
+        read_run(tmp_path, result.id[:-2])
+    assert caught.value.hint == f"Did you mean {result.id}?"
 
 
 def test_ids_sort_by_time_and_never_collide(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_body_of_another_type_is_refused(api: Api, kind: str | None) -> None:
         assert (await client.post("/runs", content=b'{"task": "t"}', headers=headers)).status_code == 415
 
     api.play(scenario)
-    assert api.ran == []
+    assert api.river.ran == []
 
 
 def test_a_body_must_have_a_length_and_a_small_one(api: Api) -> None:

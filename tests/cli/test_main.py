@@ -137,7 +137,7 @@ def test_a_model_must_be_named_for_a_server_that_is_not_ours(environ: dict[str, 
 def test_runs_of_an_empty_folder_are_none_and_an_unknown_one_is_told(environ: dict[str, str], tmp_path: Path) -> None:
     listed = concierge("runs", "list", "--json", environ=environ, folder=tmp_path)
     shown = concierge("runs", "show", "nope", environ=environ, folder=tmp_path)
-    assert (listed.returncode, json.loads(listed.stdout)["runs"]) == (0, [])
+    assert (listed.returncode, json.loads(listed.stdout)) == (0, {"schema": 1, "runs": []})
     assert shown.returncode == 1
     assert "nope" in shown.stderr
 

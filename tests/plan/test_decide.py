@@ -41,11 +41,9 @@ def changes(found: Plan) -> list[tuple[str, str]]:
 def deployed(found: Plan, **other: object) -> Deployed:
     assert found.build is not None
     assert found.model is not None
-    assert found.accelerator is not None
     facts = {
-        "engine": build_name(found.build),
+        "build": build_name(found.build),
         "engine_sha256": digest(found.build.artefact),
-        "accelerator": found.accelerator,
         "model": found.model.name,
         "model_sha256": digest(found.model.artefact),
         "context": found.context,
@@ -97,7 +95,7 @@ def test_a_stopped_server_is_only_started(make: Make, catalog: Catalog) -> None:
 def test_what_differs_from_the_current_generation_is_a_change_that_names_both(make: Make, catalog: Catalog) -> None:
     machine = make.machine(make.gpu())
     first = plan(machine, Llm(), catalog)
-    now = deployed(first, engine="llama-cpp b0 cuda (old)", engine_sha256="0" * 64, context=4096)
+    now = deployed(first, build="llama-cpp b0 cuda (old)", engine_sha256="0" * 64, context=4096)
     stored = frozenset([now.model_sha256])
     again = plan(machine, Llm(), catalog, Running(current=now, serving=True, stored=stored))
     assert changes(again) == [("~", "engine"), ("=", "model"), ("~", "server")]

@@ -113,6 +113,7 @@ def fake(tmp_path: Path) -> Fake:
         model = tmp_path / f"{name}.gguf"
         model.write_text(json.dumps({"fault": fault, **plan}), encoding="utf-8")
         return ServerSpec(
+            build="llama-cpp fake",
             engine="llama-cpp",
             launcher="llama-server",
             accelerator="cpu",

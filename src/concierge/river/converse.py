@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from concierge.agent.events import RunResult
     from concierge.agent.journal import Subscriber
-    from concierge.agent.task import RunResult, Task
+    from concierge.agent.task import Task
     from concierge.chat.client import OpenAICompatibleChatClient
     from concierge.chat.port import Delta
     from concierge.endpoint import Endpoint
@@ -58,4 +59,4 @@ def _versions(parts: Parts, endpoint: Endpoint) -> dict[str, str]:
     current = parts.generations.current() if endpoint.owned else None
     if current is None or current.spec.model != endpoint.model:
         return {}
-    return {"engine": current.engine, "model_sha256": current.spec.model_sha256}
+    return {"engine": current.spec.build, "model_sha256": current.spec.model_sha256}

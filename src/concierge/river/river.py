@@ -14,9 +14,10 @@ from concierge.river.parts import Parts
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from concierge.agent.events import RunResult
     from concierge.agent.journal import Subscriber
     from concierge.agent.runs import RunRecord, RunSummary
-    from concierge.agent.task import Limits, RunResult
+    from concierge.agent.task import Limits
     from concierge.chat.client import OpenAICompatibleChatClient
     from concierge.chat.port import Delta
     from concierge.config.keys import Config

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concierge.agent.arguments import is_object
+from concierge import jsontext
 from concierge.agent.events import Event, Replied, Started, ToolReturned
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _assistant(event: Replied) -> Message:
             # Servers parse the arguments of past calls; what the model got wrong stays in the journal.
             "function": {
                 "name": call["name"],
-                "arguments": call["arguments"] if is_object(call["arguments"]) else "{}",
+                "arguments": call["arguments"] if jsontext.parse_object(call["arguments"]) is not None else "{}",
             },
         }
         for call in event.tool_calls
