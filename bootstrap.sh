@@ -124,6 +124,7 @@ if [ "${1-}" = test ]; then
         export CONCIERGE_NIX CONCIERGE_NIX_REQUIRED=1
     fi
     cd "$here"
+    if [ "${1-}" = --mutate ]; then shift; exec "$venv/bin/python" -m tools.mutation "$@"; fi
     exec "$venv/bin/python" -m pytest --cov=concierge "$@"
 fi
 [ $# -gt 0 ] || set -- up

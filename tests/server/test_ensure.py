@@ -55,6 +55,22 @@ def ask(place: Place, model: str = "llama3", **llm: Any) -> Endpoint:
     )
 
 
+@pytest.fixture
+def connections() -> Iterator[list[object]]:
+    """Where this process looks up names or connects to while the test runs."""
+    asked: list[object] = []
+    watching = threading.Event()
+    watching.set()
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if watching.is_set() and event in ("socket.connect", "socket.getaddrinfo"):
+            asked.append(arguments)
+
+    sys.addaudithook(watch)
+    yield asked
+    watching.clear()
+
+
 class Foreign:
     """A server that is none of ours, as its answer to ``GET /v1/models`` and the requests that it saw."""
 
@@ -137,7 +153,9 @@ def test_the_window_is_read_from_a_server_that_tells(place: Place) -> None:
 
 
 @pytest.mark.parametrize("llm", [{}, {"local_llm_start_cmd": ["false"]}, {"engine": "remote"}])
-def test_another_machines_server_is_used_as_it_is_and_starts_nothing(place: Place, llm: dict[str, Any]) -> None:
+def test_another_machines_server_is_used_as_it_is_and_starts_nothing(
+    place: Place, llm: dict[str, Any], connections: list[object]
+) -> None:
     for url, shown in (
         ("http://192.0.2.1:9/v1", "http://192.0.2.1:9/v1"),
         ("https://api.openai.com/v1/", "https://api.openai.com/v1"),
@@ -146,6 +164,7 @@ def test_another_machines_server_is_used_as_it_is_and_starts_nothing(place: Plac
         endpoint = ask(place, base_url=url, **llm)
         assert endpoint.base_url == shown
         assert not endpoint.owned
+    assert connections == []
     assert not place.home.root.exists()
 
 

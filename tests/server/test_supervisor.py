@@ -14,6 +14,7 @@ from concierge.errors import ServerError, StartError
 from concierge.net import near
 from concierge.server.processes import table
 from concierge.server.record import RecordFile
+from tests.wait import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,11 +28,6 @@ MOMENTS = [f"{when} {state}" for state in ("intent", "starting", "ready") for wh
 def answers(url: str) -> bool:
     answer = near.get(Endpoint(url, "m").root, "/health")
     return not isinstance(answer, str) and answer.status == 200
-
-
-def until(holds: bool | object) -> None:
-    assert callable(holds)
-    assert table.wait_until(holds, within_s=10)
 
 
 def test_an_engine_is_started_proved_and_described_by_itself(place: Place, fake: Fake) -> None:
