@@ -1,7 +1,7 @@
 #!/bin/sh
 # From a fresh clone to a running concierge: makes .venv from hash-pinned wheels, then hands over.
 #   ./bootstrap.sh [COMMAND …]    concierge COMMAND … (without arguments: concierge up)
-#   ./bootstrap.sh test […]       every test, the ones with the real engine and model included; `test --nix` adds
+#   ./bootstrap.sh test […]       every test but the slow ones, the real engine and model included; `test --nix` adds
 #                                 the ones with a real Nix, which it unpacks beside the system from Debian's packages
 set -eu
 
@@ -58,13 +58,15 @@ leave() {
 with_uv() {
     command -v uv >/dev/null 2>&1 || return 1
     uv venv --quiet --no-project --no-python-downloads --python "$python" "$venv" &&
-        uv pip install --quiet --python "$venv/bin/python" --no-cache --compile-bytecode --require-hashes -r "$here/$lock" &&
+        uv pip install --quiet --python "$venv/bin/python" --no-cache --compile-bytecode --no-deps --require-hashes \
+            -r "$here/$lock" &&
         uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --offline -e "$here" && return 0
     say "uv could not do it; trying pip."
     rm -rf "$venv"
     return 1
 }
 
+# The lock is complete, so nothing is resolved: what is installed never depends on what the index holds today.
 with_pip() {
     if "$python" -c 'import ensurepip' >/dev/null 2>&1; then
         "$python" -m venv "$venv" >&2 || fail "$python could not make $venv: see the lines above."
@@ -76,7 +78,7 @@ with_pip() {
         say "$python has no venv module. Install it (Debian: apt install python3-venv), install uv, or set CONCIERGE_PYTHON."
         exit 3
     fi
-    words=$("$@" --quiet --disable-pip-version-check --no-input install --no-cache-dir --require-hashes \
+    words=$("$@" --quiet --disable-pip-version-check --no-input install --no-cache-dir --no-deps --require-hashes \
         -r "$here/$lock" 2>&1) || explain "$words"
     words=$("$venv/bin/python" -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation \
         --no-index -e "$here" 2>&1) || fail "concierge itself could not be installed into $venv: $words"
