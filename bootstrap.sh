@@ -5,6 +5,9 @@
 #                                 the ones with a real Nix, which it unpacks beside the system from Debian's packages
 set -eu
 
+# What the caller's shell says about another Python is not for this one.
+unset PYTHONHOME PYTHONPATH
+
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 venv=$here/.venv
 lock=requirements.lock
@@ -55,12 +58,23 @@ leave() {
     exit "$code"
 }
 
+forget_other_pythons() {
+    for name in $(env | sed -n 's/^\(PYTHON[A-Z_]*\)=.*/\1/p'); do unset "$name"; done
+}
+
+# Takes the user's settings away from the installer, all but those that say how to reach the package index.
+reach_only() {
+    settings=$("$python" -I "$here/scripts/index_settings.py" "$@") || return
+    eval "$settings"
+}
+
 with_uv() {
     command -v uv >/dev/null 2>&1 || return 1
-    uv venv --quiet --no-project --no-python-downloads --python "$python" "$venv" &&
+    reach_only uv "$venv.lock/uv.toml" &&
+        uv venv --quiet --no-project --no-python-downloads --python "$python" "$venv" &&
         uv pip install --quiet --python "$venv/bin/python" --no-cache --compile-bytecode --no-deps --require-hashes \
             -r "$here/$lock" &&
-        uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --offline -e "$here" && return 0
+        uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --offline -e "$here" && return
     say "uv could not do it; trying pip."
     rm -rf "$venv"
     return 1
@@ -68,19 +82,20 @@ with_uv() {
 
 # The lock is complete, so nothing is resolved: what is installed never depends on what the index holds today.
 with_pip() {
-    if "$python" -c 'import ensurepip' >/dev/null 2>&1; then
-        "$python" -m venv "$venv" >&2 || fail "$python could not make $venv: see the lines above."
-        set -- "$venv/bin/python" -m pip
-    elif "$python" -c 'import venv, pip' >/dev/null 2>&1; then
-        "$python" -m venv --without-pip "$venv" >&2 || fail "$python could not make $venv: see the lines above."
-        set -- "$python" -m pip --python "$venv/bin/python"
+    if "$python" -I -c 'import ensurepip' >/dev/null 2>&1; then
+        "$python" -I -m venv "$venv" >&2 || fail "$python could not make $venv: see the lines above."
+        set -- "$venv/bin/python" -I -m pip
+    elif "$python" -I -c 'import venv, pip' >/dev/null 2>&1; then
+        "$python" -I -m venv --without-pip "$venv" >&2 || fail "$python could not make $venv: see the lines above."
+        set -- "$python" -I -m pip --python "$venv/bin/python"
     else
         say "$python has no venv module. Install it (Debian: apt install python3-venv), install uv, or set CONCIERGE_PYTHON."
         exit 3
     fi
+    reach_only pip "$@" || fail "pip's settings could not be read: see the lines above."
     words=$("$@" --quiet --disable-pip-version-check --no-input install --no-cache-dir --no-deps --require-hashes \
         -r "$here/$lock" 2>&1) || explain "$words"
-    words=$("$venv/bin/python" -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation \
+    words=$("$venv/bin/python" -I -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation \
         --no-index -e "$here" 2>&1) || fail "concierge itself could not be installed into $venv: $words"
 }
 
@@ -108,6 +123,7 @@ install() {
     rm -rf "$venv.old"
     installing=yes
     if [ -d "$venv" ]; then mv "$venv" "$venv.old"; fi
+    forget_other_pythons
     with_uv || with_pip
     cp "$here/$lock" "$here/pyproject.toml" "$venv/"
     installing=no
