@@ -1,29 +1,45 @@
 #!/bin/sh
 # From a fresh clone to a running concierge: makes .venv from hash-pinned wheels, then hands over.
 #   ./bootstrap.sh [COMMAND …]    concierge COMMAND … (without arguments: concierge up)
-#   ./bootstrap.sh test […]       every test but the slow ones, the real engine and model included; `test --nix` adds
-#                                 the ones with a real Nix, which it unpacks beside the system from Debian's packages
+#   ./bootstrap.sh test […]       every test but the slow ones, those with the real engine and model included; `test
+#                                 --nix` adds those with a real Nix, unpacked beside the system from Debian's packages
 set -eu
 
 # What the caller's shell says about another Python is not for this one.
 unset PYTHONHOME PYTHONPATH
 
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+self=$0
+while [ -L "$self" ]; do
+    target=$(readlink "$self")
+    case $target in /*) self=$target ;; *) self=$(dirname -- "$self")/$target ;; esac
+done
+here=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 venv=$here/.venv
+
 lock=requirements.lock
 if [ "${1-}" = test ]; then lock=requirements-dev.lock; fi
 
 say() { printf 'bootstrap: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 4; }
 
+# A folder that was moved, or whose Python is gone or another one now, cannot start; asked without starting anything.
+in_place() {
+    { read -r place && read -r interpreter; } 2>/dev/null <"$venv/made" &&
+        [ "$place" = "$here" ] && [ "$venv/bin/python" -ef "$interpreter" ]
+}
 # The stamps are written last, so a folder without them is half made and is made again.
 current() { cmp -s "$here/$1" "$venv/$1" && cmp -s "$here/pyproject.toml" "$venv/pyproject.toml"; }
-ready() { current "$lock" || { [ "$lock" = requirements.lock ] && current requirements-dev.lock; }; }
+ready() { in_place && { current "$lock" || { [ "$lock" = requirements.lock ] && current requirements-dev.lock; }; }; }
 
 find_python() {
-    for candidate in ${CONCIERGE_PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python}; do
+    if [ -n "${CONCIERGE_PYTHON-}" ]; then
+        set -- "$CONCIERGE_PYTHON"
+    else
+        set -- python3 python3.14 python3.13 python3.12 python3.11 python
+    fi
+    for candidate; do
         command -v "$candidate" >/dev/null 2>&1 || continue
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+        if "$candidate" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
             python=$candidate
             return
         fi
@@ -46,15 +62,18 @@ take_turn() {
     echo $$ >"$venv.lock/pid"
 }
 
-# Whatever happens, either the new environment is complete or the old one is back.
+# Either the new environment is complete or the old one is back.
+put_back() {
+    [ -f "$venv/made" ] || rm -rf "$venv"
+    if [ ! -d "$venv" ] && [ -d "$venv.old" ]; then mv "$venv.old" "$venv"; fi
+    rm -rf "$venv.old"
+}
+
 leave() {
     code=$?
     trap - EXIT
-    if [ "$installing" = yes ]; then
-        rm -rf "$venv"
-        if [ -d "$venv.old" ]; then mv "$venv.old" "$venv"; fi
-    fi
-    rm -rf "$venv.lock"
+    if [ "$installing" = yes ]; then put_back; fi
+    if [ "$holding" = yes ]; then rm -rf "$venv.lock"; fi
     exit "$code"
 }
 
@@ -110,29 +129,41 @@ explain() {
     esac
 }
 
-install() {
+# The one start of the new interpreter proves that it starts, finds concierge, and says which file it really is.
+prove() {
+    interpreter=$("$venv/bin/python" -I -c 'import concierge, os, sys; print(os.path.realpath(sys.executable))') ||
+        fail "The new $venv does not start: see the lines above."
+    cp "$here/$lock" "$here/pyproject.toml" "$venv/"
+    printf '%s\n' "$here" "$interpreter" >"$venv/made.new"
+    mv "$venv/made.new" "$venv/made"
+}
+
+make() {
     [ -w "$here" ] || fail "$here is read-only, and the environment is made in it. Clone into a folder that you can write to."
     find_python
-    installing=no
+    holding=no installing=no
     trap leave EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
     take_turn
-    if ready; then return; fi
-    say "Making $venv with $(command -v "$python"), from $lock (once; about 20 s)."
-    rm -rf "$venv.old"
-    installing=yes
-    if [ -d "$venv" ]; then mv "$venv" "$venv.old"; fi
-    forget_other_pythons
-    with_uv || with_pip
-    cp "$here/$lock" "$here/pyproject.toml" "$venv/"
-    installing=no
-    rm -rf "$venv.old"
+    holding=yes
+    # One that was killed could not put back what it had moved away.
+    if [ -d "$venv.old" ]; then put_back; fi
+    if ! ready; then
+        say "Making $venv with $(command -v "$python"), from $lock (once; about 20 s)."
+        installing=yes
+        if [ -d "$venv" ]; then mv "$venv" "$venv.old"; fi
+        # In a shell of its own: the settings that are taken away from the installer are the program's again afterwards.
+        (forget_other_pythons; with_uv || with_pip) || exit
+        prove
+        rm -rf "$venv.old"
+        installing=no
+    fi
+    rm -rf "$venv.lock"
+    trap - EXIT INT TERM HUP
 }
 
-if ! ready; then
-    (install) || exit $?
-fi
+if ! ready; then make; fi
 
 if [ "${1-}" = test ]; then
     shift
