@@ -118,15 +118,20 @@ with_pip() {
         --no-index -e "$here" 2>&1) || fail "concierge itself could not be installed into $venv: $words"
 }
 
+# Only what pip's own words leave no doubt about is given a name.
 explain() {
     case $1 in
     *"DO NOT MATCH THE HASHES"*)
-        fail "The package index serves other bytes than the ones that $lock pins; nothing was kept. Do not use them: compare your index with the publisher's ($(printf %s "$1" | grep -m 1 ' from ' | sed 's/ from .*//; s/^ *//'))." ;;
+        cause="The package index serves other bytes than the ones that $lock pins; nothing was kept. Do not use them: compare your index with the publisher's." ;;
     *"No space left"*)
-        fail "The disk is full; free some space (about 150 MB) and run this again." ;;
+        cause="The disk is full; free some space (about 150 MB) and run this again." ;;
+    *"connection broken by"*"from versions: none"* | *"Max retries exceeded"* | *incomplete-download*)
+        cause="The package index could not be reached; check the network and pip's own settings (PIP_INDEX_URL, PIP_PROXY, PIP_CERT), then run this again." ;;
     *)
-        fail "The packages of $lock could not be had; check the network and pip's own settings (PIP_INDEX_URL, PIP_PROXY, PIP_CERT), then run this again. pip says: $(printf '%s\n' "$1" | grep -m 1 ERROR | cut -c1-300)" ;;
+        cause="The packages of $lock could not be installed; nothing was kept." ;;
     esac
+    fail "$cause pip says:
+$1"
 }
 
 # The one start of the new interpreter proves that it starts, finds concierge, and says which file it really is.

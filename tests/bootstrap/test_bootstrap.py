@@ -158,3 +158,36 @@ def test_a_folder_that_is_read_only_is_said(open_checkout: Checkout) -> None:
     open_checkout.path.chmod(0o755)
     assert done.returncode == 4
     assert f"{open_checkout.path} is read-only" in done.stderr
+
+
+PINNED = """ERROR: In --require-hashes mode, all requirements must have their versions pinned with ==. These do not:
+    coverage[toml]>=7.10.6 from an index (from pytest-cov==7.1.0->-r requirements-dev.lock (line 811))"""
+OTHER_BYTES = """ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated …
+    idna==3.20 from an index:
+        Expected sha256 08
+             Got        e1"""
+FULL = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
+ABSENT = """ERROR: Could not find a version that satisfies the requirement idna==3.20 (from versions: none)
+ERROR: No matching distribution found for idna==3.20"""
+UNREACHED = "WARNING: Retrying (…) after connection broken by 'NewConnectionError(…)': /simple/idna/"
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (PINNED, "could not be installed"),
+        (ABSENT, "could not be installed"),
+        (f"{UNREACHED}\n{PINNED}", "could not be installed"),
+        (OTHER_BYTES, "serves other bytes"),
+        (FULL, "The disk is full"),
+        (f"{UNREACHED}\n{ABSENT}", "could not be reached; check the network"),
+    ],
+)
+def test_the_words_of_pip_are_printed_whole_and_name_the_cause(words: str, cause: str, checkout: Checkout) -> None:
+    (checkout.root / "words").write_text(words)
+    done = checkout.run("status", STUB_PIP=f"cat {checkout.root}/words; exit 1")
+    assert done.returncode == 4
+    assert words in done.stderr
+    assert cause in done.stderr
+    assert ("network" in done.stderr) == ("network" in cause)
+    assert checkout.leftovers() == []
