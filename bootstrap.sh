@@ -3,11 +3,13 @@
 #   ./bootstrap.sh [COMMAND …]    concierge COMMAND … (without arguments: concierge up)
 #   ./bootstrap.sh test […]       every test but the slow ones, those with the real engine and model included; `test
 #                                 --nix` adds those with a real Nix, unpacked beside the system from Debian's packages
+#   ./bootstrap.sh link           ~/.local/bin/concierge, which starts this script from anywhere; `unlink` removes it
 set -eu
 
 # What the caller's shell says about another Python is not for this one.
 unset PYTHONHOME PYTHONPATH
 
+called=${0##*/}
 self=$0
 while [ -L "$self" ]; do
     target=$(readlink "$self")
@@ -15,12 +17,16 @@ while [ -L "$self" ]; do
 done
 here=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 venv=$here/.venv
+shortcut=${HOME-}/.local/bin/concierge
 
+# Under its other name the script has no words of its own: `concierge test` is for concierge to answer.
+if [ "$called" = concierge ]; then verb=; else verb=${1-up}; fi
 lock=requirements.lock
-if [ "${1-}" = test ]; then lock=requirements-dev.lock; fi
+if [ "$verb" = test ]; then lock=requirements-dev.lock; fi
 
 say() { printf 'bootstrap: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 4; }
+refuse() { say "$*"; exit 2; }
 
 # A folder that was moved, or whose Python is gone or another one now, cannot start; asked without starting anything.
 in_place() {
@@ -143,6 +149,11 @@ prove() {
     mv "$venv/made.new" "$venv/made"
 }
 
+offer_link() {
+    if [ "$verb" = test ] || [ -L "$shortcut" ]; then return; fi
+    say "./bootstrap.sh link makes it \`concierge\` wherever you are; ./bootstrap.sh unlink takes that back."
+}
+
 make() {
     [ -w "$here" ] || fail "$here is read-only, and the environment is made in it. Clone into a folder that you can write to."
     find_python
@@ -163,14 +174,50 @@ make() {
         prove
         rm -rf "$venv.old"
         installing=no
+        offer_link
     fi
     rm -rf "$venv.lock"
     trap - EXIT INT TERM HUP
 }
 
+# This checkout's own link, or the dead link of a checkout that was moved or deleted.
+ours() {
+    [ -L "$shortcut" ] || return 1
+    if [ -e "$shortcut" ]; then [ "$shortcut" -ef "$here/bootstrap.sh" ]; return; fi
+    case $(readlink "$shortcut") in */bootstrap.sh) ;; *) return 1 ;; esac
+}
+
+own_shortcut() {
+    [ -n "${HOME-}" ] || refuse "HOME is not set, so there is no ~/.local/bin."
+    if ours; then return; fi
+    if [ -e "$shortcut" ] || [ -L "$shortcut" ]; then refuse "$shortcut is not this checkout's; it was left as it is."; fi
+}
+
+link() {
+    own_shortcut
+    { mkdir -p "${shortcut%/*}" && ln -sf "$here/bootstrap.sh" "$shortcut"; } || refuse "$shortcut could not be made."
+    say "$shortcut starts $here/bootstrap.sh."
+    case :$PATH: in *:"${shortcut%/*}":*) return ;; esac
+    say "${shortcut%/*} is not on your PATH; put this line into your shell's profile:"
+    echo 'export PATH="$HOME/.local/bin:$PATH"'
+}
+
+unlink() {
+    own_shortcut
+    rm -f "$shortcut" || refuse "$shortcut could not be removed."
+    say "There is no $shortcut now."
+}
+
+case $verb in
+link | unlink)
+    [ $# -eq 1 ] || refuse "./bootstrap.sh $verb takes no more words."
+    "$verb"
+    exit ;;
+esac
+
 if ! ready; then make; fi
 
-if [ "${1-}" = test ]; then
+if [ "$verb" = test ]; then
     shift
     if [ "${1-}" = --nix ]; then
         shift
@@ -180,5 +227,5 @@ if [ "${1-}" = test ]; then
     cd "$here"
     exec "$venv/bin/python" -m pytest --cov=concierge "$@"
 fi
-[ $# -gt 0 ] || set -- up
+if [ $# -eq 0 ] && [ "$verb" = up ]; then set -- up; fi
 exec "$venv/bin/concierge" "$@"
