@@ -108,10 +108,10 @@ with_uv() {
 # The lock is complete, so nothing is resolved: what is installed never depends on what the index holds today.
 with_pip() {
     if "$python" -I -c 'import ensurepip' >/dev/null 2>&1; then
-        "$python" -I -m venv "$venv" >&2 || fail "$python could not make $venv: see the lines above."
+        words=$("$python" -I -m venv "$venv" 2>&1) || fail "$python could not make $venv: $words"
         set -- "$venv/bin/python" -I -m pip
     elif "$python" -I -c 'import venv, pip' >/dev/null 2>&1; then
-        "$python" -I -m venv --without-pip "$venv" >&2 || fail "$python could not make $venv: see the lines above."
+        words=$("$python" -I -m venv --without-pip "$venv" 2>&1) || fail "$python could not make $venv: $words"
         set -- "$python" -I -m pip --python "$venv/bin/python"
     else
         say "$python has no venv module. Install it (Debian: apt install python3-venv), install uv, or set CONCIERGE_PYTHON."

@@ -117,5 +117,7 @@ def _forget(names: Iterable[str]) -> Iterable[str]:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:], os.environ)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         sys.exit(f"bootstrap: {sys.argv[1]}'s settings: {error}")

@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 WAIT_S = 20
 
-# Its environments hold a link to it under the name that it was called by, as real ones do. STUB_PIP is what installing
-# does, STUB_STARTS the exit code of an environment's first start; every start is written down.
+# Its environments hold a link to it under the name that it was called by, as real ones do. STUB_VENV is done before an
+# environment is made, STUB_PIP is what installing does, STUB_STARTS the exit code of an environment's first start;
+# every start is written down.
 STUB = f"""#!/bin/sh
 echo "$*" >>"$STUB_LOG"
 [ "$1" != -I ] || shift
 case "$*" in
     -c*realpath*) readlink -f "$0"; exit "${{STUB_STARTS-0}}" ;;
     -c*) ;;
-    "-m venv "*) mkdir -p "$3/bin" && ln -s "$0" "$3/bin/python" ;;
+    "-m venv "*) eval "${{STUB_VENV-}}"; mkdir -p "$3/bin" && ln -s "$0" "$3/bin/python" ;;
     *index_settings.py*) exec {sys.executable} "$@" ;;
     *" config list"*) ;;
     *" -e "*) printf '#!/bin/sh\\necho concierge "$@"\\n' >"${{0%/*}}/concierge" && chmod +x "${{0%/*}}/concierge" ;;

@@ -160,6 +160,13 @@ def test_a_folder_that_is_read_only_is_said(open_checkout: Checkout) -> None:
     assert f"{open_checkout.path} is read-only" in done.stderr
 
 
+def test_what_keeps_an_environment_from_being_made_is_said(checkout: Checkout) -> None:
+    done = checkout.run("status", STUB_VENV="echo no room; exit 1")
+    assert done.returncode == 4
+    assert f"{checkout.python} could not make {checkout.path}/.venv: no room\n" in done.stderr
+    assert checkout.leftovers() == []
+
+
 PINNED = """ERROR: In --require-hashes mode, all requirements must have their versions pinned with ==. These do not:
     coverage[toml]>=7.10.6 from an index (from pytest-cov==7.1.0->-r requirements-dev.lock (line 811))"""
 OTHER_BYTES = """ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated …
