@@ -158,7 +158,7 @@ class River:
         from concierge.agent.task import Task
         from concierge.river.converse import converse
 
-        there = endpoint or self._endpoint or await asyncio.to_thread(self.up)
+        there: Endpoint = endpoint or self._endpoint or await asyncio.to_thread(self.up)
         asked = Task(
             task,
             there.model,
