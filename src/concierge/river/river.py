@@ -158,7 +158,9 @@ class River:
         from concierge.agent.task import Task
         from concierge.river.converse import converse
 
-        there: Endpoint = endpoint or self._endpoint or await asyncio.to_thread(self.up)
+        there = endpoint or self._endpoint
+        if there is None:
+            there = await asyncio.to_thread(self.up)
         asked = Task(
             task,
             there.model,
