@@ -164,8 +164,8 @@ def test_stopping_ends_every_run_waits_for_it_and_takes_no_more(caplog: pytest.L
 def test_work_in_a_thread_gives_its_value_or_its_error() -> None:
     async def scenario() -> None:
         assert await in_thread(lambda: 5) == 5
-        nothing: list[None] = [None]
-        assert await in_thread(nothing.pop) is None
+        held: list[str | None] = [None]
+        assert await in_thread(held.pop) is None
         with pytest.raises(ZeroDivisionError):
             await in_thread(lambda: 1 // 0)
 
