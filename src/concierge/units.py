@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
@@ -15,6 +16,11 @@ def human(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
+
+
+def gib(size: float, *, digits: int = 1) -> str:
+    """Return a size in bytes the way memory is sold, in binary units."""
+    return f"{size / GIB:.{digits}f} GiB"
 
 
 def number(version: str) -> tuple[int, ...]:

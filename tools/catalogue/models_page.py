@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from concierge.catalog.loader import load
 from concierge.fit.memory import estimate
-from concierge.units import GIB
+from concierge.units import gib
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Catalog, Model
@@ -62,7 +62,7 @@ def _row(model: Model) -> tuple[str, ...]:
         if model.params_active is None
         else f"{_count(model.params)}, {_count(model.params_active)} a token",
         model.quant,
-        _gib(model.size),
+        gib(model.size, digits=2),
         *(_memory(model, context) for context in CONTEXTS),
         f"{model.context_train // 1024}k",
         "yes" if model.chat.tools else "no",
@@ -77,17 +77,13 @@ def _memory(model: Model, context: int) -> str:
     if model.gguf is None or context > model.context_train:
         return "-"
     need = estimate(model.gguf, model.size, context=context)
-    return _gib(need.device_total + need.host_total)
+    return gib(need.device_total + need.host_total, digits=2)
 
 
 def _file(model: Model) -> str:
     where = f"{model.repo}@{model.revision[:12]}" if model.revision else model.repo
     names = ", ".join(f"`{artefact.name}` ({artefact.size:,} bytes)" for artefact in model.artefact)
     return f"- **{model.title}**: {names}, from {where}\n"
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.2f} GiB"
 
 
 def _count(params: int) -> str:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from concierge.lock.hub import listed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -60,12 +62,8 @@ class Publishers:
     def model_file(self, repo: str, revision: str, file: str) -> Published | None:
         """Return a file of a Hugging Face repository at a revision, or None when it is not there."""
         answer = self._get(f"https://huggingface.co/api/models/{repo}/tree/{revision}?recursive=true")
-        for entry in answer or []:
-            if entry["path"] == file:
-                # Small files are kept in git itself and carry no sha256.
-                oid = entry.get("lfs", {}).get("oid")
-                return Published(entry.get("lfs", {}).get("size", entry["size"]), oid)
-        return None
+        found = listed(answer, file)
+        return None if found is None else Published(*found)
 
     def model_head(self, repo: str) -> str | None:
         """Return the newest commit of a Hugging Face repository."""

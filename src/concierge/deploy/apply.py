@@ -62,10 +62,10 @@ class Applier:
                 failed = (*failed, Failed(name, error.what))
                 last = error
                 continue
-            return self._switch(plan, name)
+            return self._switch(plan)
         raise last
 
-    def _switch(self, plan: Plan, engine: str) -> Generation:
+    def _switch(self, plan: Plan) -> Generation:
         build, model = plan.build, plan.model
         assert build is not None
         assert model is not None
@@ -74,7 +74,7 @@ class Applier:
         except FetchError as error:
             raise _with_way_out(plan, error) from None
         tools, reasons = model.chat.tools, plan.reasons
-        made = Generation(number=0, asked=self.asked, engine=engine, tools=tools, reasons=reasons, spec=spec)
+        made = Generation(number=0, asked=self.asked, tools=tools, reasons=reasons, spec=spec)
         return self.generations.switch(made)
 
 
@@ -89,6 +89,7 @@ def bring(
     engine_root = fetcher.fetch(build.artefact)
     model_root = fetcher.fetch(model.artefact)
     return ServerSpec(
+        build=build_name(build),
         engine=build.engine,
         launcher=build.launcher,
         accelerator=build.accelerator,

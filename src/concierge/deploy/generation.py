@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from concierge import files
 from concierge.catalog import reference
 from concierge.deploy.spec import ServerSpec
-from concierge.plan.words import Deployed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,30 +32,15 @@ class Generation:
 
     Attributes:
         asked: Digest of what was asked for and of the pins that it was resolved from.
-        engine: The engine build's name for people.
         tools: Whether the model knows tools.
         reasons: Why this engine and this model.
     """
 
     number: int
     asked: str
-    engine: str
     tools: bool
     reasons: tuple[str, ...]
     spec: ServerSpec
-
-    @property
-    def deployed(self) -> Deployed:
-        """Return it in the planner's words."""
-        return Deployed(
-            engine=self.engine,
-            engine_sha256=self.spec.engine_sha256,
-            accelerator=self.spec.accelerator,
-            model=self.spec.model,
-            model_sha256=self.spec.model_sha256,
-            context=self.spec.context,
-            parameters=self.spec.parameters,
-        )
 
 
 def asked_digest(llm: Llm, pins: bytes, *, folder: Path | None = None) -> str:

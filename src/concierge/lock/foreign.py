@@ -15,7 +15,7 @@ from concierge.errors import ArtefactError, ConfigError
 from concierge.gguf.facts import facts_of
 from concierge.gguf.header import Header, read_header
 from concierge.gguf.readers import FileReader
-from concierge.units import human
+from concierge.units import GIB, human
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from concierge.gguf.header import Reader
 
 _QUANT = re.compile(r"(?:^|[-._])((?:UD-)?I?Q\d\w*|BF16|F16|F32|MXFP4\w*)(?:[-.]|$)", re.IGNORECASE)
-_CHUNK = 1 << 20
 
-LARGE = 1 << 30
+LARGE = GIB
 """Bytes from which on hashing takes long enough that it is said."""
 
 
@@ -147,10 +146,9 @@ def _facts(path: Path) -> stat_result:
 
 
 def _sha256(path: Path) -> str:
-    before, digest = _facts(path), hashlib.sha256()
+    before = _facts(path)
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+        digest = hashlib.file_digest(file, "sha256")
     after = _facts(path)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise ArtefactError(f"{path} changed while it was read.", where=str(path), hint="Wait until it is complete.")

@@ -73,16 +73,14 @@ class HttpHub:
         """Return size and hash from the commit's file list, for mirrors that leave them out of the redirect."""
         folder = file.rpartition("/")[0]
         place = f"{self._base}/api/models/{wanted.repo}/tree/{wanted.revision}"
-        entries = self._json(f"{place}/{quote(folder)}" if folder else place)
-        for entry in entries if isinstance(entries, list) else []:
-            lfs = entry.get("lfs") or {}
-            if entry.get("path") == file and _SHA256.fullmatch(str(lfs.get("oid"))):
-                return int(lfs["size"]), str(lfs["oid"])
-        raise ConfigError(
-            f"The hub does not state the sha256 of {file}, so it cannot be pinned.",
-            where="llm.model",
-            hint="Fetch the file yourself and set llm.model to its path.",
-        )
+        size, sha256 = listed(self._json(f"{place}/{quote(folder)}" if folder else place), file) or (0, None)
+        if sha256 is None:
+            raise ConfigError(
+                f"The hub does not state the sha256 of {file}, so it cannot be pinned.",
+                where="llm.model",
+                hint="Fetch the file yourself and set llm.model to its path.",
+            )
+        return size, sha256
 
     def _json(self, url: str) -> Any:
         answer = self._ask("GET", url)
@@ -145,6 +143,16 @@ def describer(environ: Mapping[str, str], say: Callable[[str], None] = silence) 
             return Describer(HttpHub(client, base=base), say)(wanted)
 
     return describe
+
+
+def listed(entries: Any, file: str) -> tuple[int, str | None] | None:
+    """Return size and sha256 of ``file`` as a repository's file list has them; git keeps small files without a hash."""
+    for entry in entries if isinstance(entries, list) else []:
+        if entry.get("path") == file:
+            large = entry.get("lfs") or {}
+            oid = str(large.get("oid"))
+            return int(large.get("size", entry.get("size", 0))), oid if _SHA256.fullmatch(oid) else None
+    return None
 
 
 def _linked(answer: httpx.Response) -> tuple[int, str] | None:

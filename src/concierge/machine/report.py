@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from concierge.machine.budget import budget
-from concierge.units import GIB
+from concierge.units import gib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +40,7 @@ def size(amount: Amount) -> str:
     if amount.bytes is None:
         return f"unknown ({amount.reason})" if amount.reason else "unknown"
     mark = "about " if amount.confidence == "low" else ""
-    return f"{mark}{amount.bytes / GIB:.1f} GiB"
+    return mark + gib(amount.bytes)
 
 
 def _system(machine: Machine) -> list[str]:
@@ -91,5 +91,5 @@ def _device(device: Device) -> Iterable[str]:
 def _usable(machine: Machine) -> Iterable[str]:
     for accelerator in machine.usable_accelerators:
         found = budget(machine, accelerator)
-        offered = "unknown" if found.bytes is None else f"{found.bytes / GIB:.1f} GiB"
+        offered = "unknown" if found.bytes is None else gib(found.bytes)
         yield f"usable    {accelerator}: {offered} for a model ({found.reason})"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def lines(build: Build, model: Model, context: int, running: Running) -> list[Change]:
     """Return what would be created, changed and kept. Nothing is removed: the last generation stays for a rollback."""
     was = running.current
-    old = (None, None) if was is None else (was.engine, was.model)
+    old = (None, None) if was is None else (was.build, was.model)
     engine_is_new = was is not None and was.engine_sha256 != digest(build.artefact)
     model_is_new = was is not None and was.model_sha256 != digest(model.artefact)
     return [

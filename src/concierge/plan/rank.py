@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from concierge.catalog.types import digest
 from concierge.plan.words import Choice, Estimate, Rejected, build_name
 from concierge.platforms import ACCELERATORS
-from concierge.units import human
+from concierge.units import GIB, human
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +25,7 @@ GOOD = 20.0
 LEAST = 6.0
 """Tokens a second below which it is no use at all: slower than slow reading."""
 
-SMALL = 1 << 30
+SMALL = GIB
 """Weights that any memory still in use reads about ten times a second: usable though the speed is unknown."""
 
 ASSUMED = 2 << 30

@@ -28,16 +28,18 @@ the one that was asked for; what a server already serves; what a configured serv
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What the current generation holds, in the planner's words.
+    """What the planner must know of what is deployed; deploy says the rest of it.
 
     Attributes:
-        engine_sha256: Digest of the engine's artefacts, as the store computes it; ``model_sha256`` likewise.
-        engine: Its name for people, such as ``llama-cpp b11081 (vulkan)``.
+        build: The engine build's name for people, as ``build_name`` gives it.
+        engine_sha256: Digest of the engine's artefacts, in order; ``model_sha256`` likewise.
+        model: The name that the server answers to.
+        context: Tokens that one request may use.
+        parameters: Further launcher settings that change behaviour, as (name, value) pairs, sorted.
     """
 
-    engine: str
+    build: str
     engine_sha256: str
-    accelerator: Accelerator
     model: str
     model_sha256: str
     context: int

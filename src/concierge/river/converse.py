@@ -59,4 +59,4 @@ def _versions(parts: Parts, endpoint: Endpoint) -> dict[str, str]:
     current = parts.generations.current() if endpoint.owned else None
     if current is None or current.spec.model != endpoint.model:
         return {}
-    return {"engine": current.engine, "model_sha256": current.spec.model_sha256}
+    return {"engine": current.spec.build, "model_sha256": current.spec.model_sha256}

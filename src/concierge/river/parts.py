@@ -146,7 +146,7 @@ class Parts:
         current = self.generations.current()
         return Running(
             endpoint=endpoint,
-            current=current.deployed if current else None,
+            current=current.spec if current else None,
             serving=current is not None and self._serving(),
             stored=frozenset(digest(entry) for entry in entries if store.has(entry)),
             failed=failed,

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from concierge.catalog.types import Artefact, Source
     from concierge.store.progress import Meter, Progress
 
-CHUNK = 1 << 20
-
 
 class Deliver(Protocol):
     """Brings the bytes of one kind of source."""

@@ -14,13 +14,14 @@ import stat
 from typing import TYPE_CHECKING
 
 from concierge.errors import VerifyError
+from concierge.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 # Large enough that hashing, not reading, is the cost; small enough to stay in a second-level cache.
-BLOCK = 1 << 20
+BLOCK = MIB
 
 
 def nar_sha256(path: Path) -> str:

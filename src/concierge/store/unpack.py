@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, cast
 
 from concierge.errors import VerifyError
+from concierge.units import MIB
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Artefact
@@ -42,7 +43,7 @@ def extract_member(archive: Path, member: str, target: Path) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as source, source.open(member) as data, target.open("wb") as out:
-            shutil.copyfileobj(data, out, 1 << 20)
+            shutil.copyfileobj(data, out, MIB)
     except KeyError:
         raise VerifyError(f"{archive.name} holds no {member}.", where=str(archive)) from None
     except zipfile.BadZipFile as error:
@@ -58,7 +59,7 @@ def _unzip(archive: Path, target: Path, strip: int) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.unlink(missing_ok=True)
             with source.open(member) as data, place.open("wb") as out:
-                shutil.copyfileobj(data, out, 1 << 20)
+                shutil.copyfileobj(data, out, MIB)
             if (member.external_attr >> 16) & stat.S_IXUSR:
                 place.chmod(0o755)
 
@@ -89,7 +90,7 @@ def _write(source: tarfile.TarFile, member: tarfile.TarInfo, place: Path, target
         data = source.extractfile(member)
         assert data is not None
         with place.open("wb") as out:
-            shutil.copyfileobj(data, out, 1 << 20)
+            shutil.copyfileobj(data, out, MIB)
         place.chmod(0o755 if member.mode & stat.S_IXUSR else 0o644)
     else:
         raise VerifyError(f"{artefact.name}: {member.name} is neither a file nor a link.")

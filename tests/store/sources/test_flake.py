@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog.loader import load
+from concierge.catalog.types import Catalog, Needs
 from concierge.config.keys import Llm
 from concierge.errors import FetchError
 from concierge.plan.decide import plan
@@ -78,6 +79,14 @@ def test_nix_brings_its_own_libraries_but_not_the_driver() -> None:
     cuda = flake_build(accelerator="cuda").needs
     assert cuda.glibc is None
     assert cuda.driver is not None
+    catalogues = next(b for b in load().builds if (b.system, b.accelerator) == ("x86_64-linux", "cuda")).needs
+    assert (cuda.driver, cuda.compute, cuda.vulkan) == (catalogues.driver, catalogues.compute, catalogues.vulkan)
+    assert flake_build(accelerator="rocm").needs.gfx
+
+
+def test_an_engine_that_only_the_flake_has_needs_nothing_that_is_known() -> None:
+    builds = with_engines(Catalog(builds=(), models=()), "x86_64-linux", FLAKE).builds
+    assert {build.needs for build in builds} == {Needs()}
 
 
 def test_the_plan_prefers_nix_where_nix_started_it(make: Make) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from concierge.machine.read.parse import KIB, amount, fields, found, hex_id, integer, words
+from concierge.machine.read.parse import amount, fields, found, hex_id, integer, words
 from concierge.machine.read.pci import DEVICES
 from concierge.machine.read.sighting import Sighting
 from concierge.machine.types import Amount, Device, DeviceKind, DeviceMemory, Driver
+from concierge.units import GIB, KIB
 
 if TYPE_CHECKING:
     from concierge.machine.bundle import Bundle
@@ -20,7 +21,7 @@ APU_TARGETS = {
 }  # fmt: skip
 """The targets that AMD only builds into processors."""
 
-_APU_CARVE_OUT = 1 << 30
+_APU_CARVE_OUT = GIB
 """A carve-out up to this size beside a larger GTT is an APU's, whatever else is unknown: no such card is made."""
 
 

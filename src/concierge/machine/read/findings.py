@@ -8,7 +8,7 @@ from concierge.machine.budget import device_budget
 from concierge.machine.read import engine, nvidia, vulkan
 from concierge.machine.read.parse import version
 from concierge.machine.types import Finding
-from concierge.units import GIB
+from concierge.units import gib
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,14 +102,10 @@ def _ttm(bundle: Bundle, machine: Machine, device: Device) -> list[Finding]:
         return []
     pages = bundle.text("/sys/module/ttm/parameters/pages_limit")
     wanted = total * 3 // 4 // _PAGE
-    cause = f"{device.name}: the kernel lets it use {_gib(shared.bytes)} of {_gib(total)}."
+    cause = f"{device.name}: the kernel lets it use {gib(shared.bytes or 0)} of {gib(total or 0)}."
     evidence = f"{shared.source} is {shared.bytes}" + (f", ttm.pages_limit is {pages}" if pages else "")
     fix = f"For three quarters of it, add ttm.pages_limit={wanted} to the kernel command line and reboot."
     return [Finding("ttm-limit", "warning", cause, evidence=evidence, fix=fix, device=device.id)]
-
-
-def _gib(size: int | None) -> str:
-    return f"{(size or 0) / GIB:.1f} GiB"
 
 
 def _notes(machine: Machine, device: Device) -> list[Finding]:
@@ -186,7 +182,7 @@ def _system(bundle: Bundle, machine: Machine) -> list[Finding]:
     found += [*_libc(machine), *_loader(bundle, machine)]
     limit = machine.memory.limit
     if limit.bytes is not None:
-        cause = f"A cgroup limits memory to {_gib(limit.bytes)} of {_gib(machine.memory.total.bytes)}."
+        cause = f"A cgroup limits memory to {gib(limit.bytes or 0)} of {gib(machine.memory.total.bytes or 0)}."
         found.append(Finding("cgroup-limit", "info", cause, evidence=limit.source))
     if machine.memory.total.bytes is None:
         cause = "How much memory the system has is not known."

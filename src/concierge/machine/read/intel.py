@@ -9,11 +9,12 @@ from concierge.machine.read.parse import amount, integer
 from concierge.machine.read.pci import DEVICES
 from concierge.machine.read.sighting import Sighting
 from concierge.machine.types import Amount, Device, DeviceMemory
+from concierge.units import GIB
 
 if TYPE_CHECKING:
     from concierge.machine.bundle import Bundle
 
-_SMALLEST_WINDOW = 1 << 30
+_SMALLEST_WINDOW = GIB
 """Without resizable BAR the window is 256 MiB whatever the card has: a small window says nothing."""
 
 

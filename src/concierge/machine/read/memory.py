@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 from concierge.machine.read import apple
-from concierge.machine.read.parse import KIB, amount, fields, found, integer, objects
+from concierge.machine.read.parse import amount, fields, found, integer, objects
 from concierge.machine.types import Amount, MemoryFacts
+from concierge.units import KIB
 
 if TYPE_CHECKING:
     from concierge.machine.bundle import Bundle

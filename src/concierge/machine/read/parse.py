@@ -10,7 +10,6 @@ from concierge.machine.types import Amount, Confidence, Vendor
 VENDORS: dict[str, Vendor] = {"10de": "nvidia", "1002": "amd", "8086": "intel", "106b": "apple", "5143": "qualcomm"}
 """By PCI vendor id: a name in some tool's output never decides."""
 
-KIB = 1 << 10
 _LARGEST = 1 << 56
 """No machine has 64 PiB: a greater number is a sentinel for "no limit" or garbage."""
 

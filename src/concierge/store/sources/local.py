@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.errors import FetchError
+from concierge.units import MIB
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Artefact, Source
@@ -26,7 +27,7 @@ def copy(source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path
     target = folder / artefact.name
     try:
         with origin.open("rb") as data, target.open("wb") as out:
-            shutil.copyfileobj(data, out, 1 << 20)
+            shutil.copyfileobj(data, out, MIB)
             meter.at(out.tell())
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
