@@ -20,6 +20,7 @@ from concierge.chat.port import ChatClient, Reply
 from concierge.config.keys import Config, known_keys
 from concierge.config.server import configured
 from concierge.config.sources import load
+from concierge.river.river import River
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,6 +116,16 @@ def test_no_key_of_the_configuration_belongs_to_one_backend() -> None:
     keys = [key[-1] for key in known_keys()]
     assert "base_url" in keys
     assert [key for key in keys if any(backend in key for backend in BACKENDS)] == []
+
+
+def test_where_ensuring_the_llm_is_off_the_configured_server_is_named_and_nothing_is_asked(tmp_path: Path) -> None:
+    settings = {"local_llm_ensure_available": False, "model": "any name", "base_url": "http://127.0.0.1:1/v1"}
+    environ = {"HOME": str(tmp_path), "CONCIERGE_HOME": str(tmp_path / "home")}
+    river = River.open(tmp_path, {f"llm.{name}": value for name, value in settings.items()}, environ=environ)
+    for model in (None, "another"):
+        endpoint = river.endpoint(model)
+        assert (endpoint.base_url, endpoint.model) == (settings["base_url"], model or "any name")
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize("script", [["Yes."], [""], [OSError("gone")]], ids=["done", "stopped", "crashed"])
