@@ -107,7 +107,7 @@ def test_what_differs_from_the_current_generation_is_a_change_that_names_both(ma
 def test_another_engine_that_is_already_here_is_changed_to_without_fetching(make: Make, catalog: Catalog) -> None:
     machine = make.machine(make.gpu())
     wanted = deployed(plan(machine, Llm(), catalog))
-    now = replace(wanted, engine="llama-cpp b0 cuda (old)", engine_sha256="0" * 64)
+    now = replace(wanted, build="llama-cpp b0 cuda (old)", engine_sha256="0" * 64)
     stored = frozenset([wanted.engine_sha256, wanted.model_sha256])
     again = plan(machine, Llm(), catalog, Running(current=now, serving=True, stored=stored))
     assert changes(again) == [("~", "engine"), ("=", "model"), ("~", "server")]
