@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from concierge.errors import ConfigError
 
 Dialect = Literal["llama-server", "ollama", "openai", "azure", "generic"]
-"""Which server speaks the chat-completions API: their differences are a capability record, not a class."""
+"""Which server speaks the chat-completions API: how they differ is data, not classes."""
 
 AZURE = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
 LISTENERS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # the addresses that nobody can be reached at
@@ -85,6 +85,7 @@ class Endpoint:
         dialect: Whose flavour of the API it is; a host that is known says so itself.
         owned: True when concierge started the server and may stop it.
         context: Tokens that the server really gives to one request, where known.
+        tools: False for a model that is known to have no tools.
         address: Read from ``base_url`` where it is not given.
 
     Raises:
@@ -97,6 +98,7 @@ class Endpoint:
     dialect: Dialect = "generic"
     owned: bool = False
     context: int | None = None
+    tools: bool = True
     address: Address = field(default=cast("Address", None), repr=False, kw_only=True)
 
     def __post_init__(self) -> None:

@@ -98,7 +98,7 @@ class OpenAICompatibleChatClient:
             ReplyError: The answer is not a chat completion, or it is cut off.
         """
         on_delta = options.get("on_delta")
-        body = wire.request_body(messages, model, options, limit_name=self._route.capabilities.limit_name)
+        body = wire.request_body(messages, model, options, limit_name=self._route.limit_name)
         response = await self._open(model, body)
         try:
             return await self._reply(response, on_delta)
