@@ -8,15 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from concierge.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from concierge.config import Llm
 
 Dialect = Literal["llama-server", "ollama", "openai", "azure", "generic"]
 """Which server speaks the chat-completions API: how they differ is data, not classes."""
@@ -139,20 +134,6 @@ class Endpoint:
 
         name, _, word = self.address.user.partition(":")
         return b64encode(f"{unquote(name)}:{unquote(word)}".encode()).decode()
-
-
-def configured(llm: Llm, *, model: str, environ: Mapping[str, str]) -> Endpoint:
-    """Return the server that the configuration names, without asking anybody.
-
-    Raises:
-        ConfigError: The key cannot be sent.
-    """
-    given, place = None, "llm.api_key"
-    if llm.api_key is not None:
-        given = llm.api_key.get_secret_value()
-    elif llm.api_key_env:
-        given, place = environ.get(llm.api_key_env), llm.api_key_env
-    return Endpoint(str(llm.address), model, key(given, place=place), address=llm.address)
 
 
 def address(base_url: str) -> Address:

@@ -64,10 +64,8 @@ class _Mouth:
         return served.endpoint
 
     def connect(self, model: str | None) -> Endpoint:
-        from concierge.endpoint import configured
-
         parts = self._for(model)
-        return configured(parts.config.llm, model=wiring.named_model(parts), environ=os.environ)
+        return parts.config.llm.endpoint(model=wiring.named_model(parts), environ=os.environ)
 
     async def run_task(self, endpoint: Endpoint, task: Task, subscriber: Subscriber) -> RunResult:
         llm = self._parts.config.llm

@@ -96,7 +96,6 @@ def concierge_starts(llm: Llm) -> bool:
 
 def adoptable(parts: Stack) -> Endpoint | None:
     """Return the configured server on this machine when it is up and serves the model."""
-    from concierge.endpoint import configured
     from concierge.server.look import look
 
     llm = parts.config.llm
@@ -104,7 +103,7 @@ def adoptable(parts: Stack) -> Endpoint | None:
     if not llm.address.loopback or isinstance(wanted, reference.Hub | reference.Local):
         return None
     name = llm.model if llm.model != "auto" else parts.plan(parts.running()).model_name
-    sight = look(configured(llm, model=name, environ=os.environ))
+    sight = look(llm.endpoint(model=name, environ=os.environ))
     return sight.endpoint if sight.serves else None
 
 

@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from concierge.endpoint import configured
 from concierge.errors import EndpointError, ServerError
 from concierge.server import proof
 from concierge.server.look import look
@@ -57,7 +56,7 @@ def ensure(
         StartError: The server that was started died, stalled or cannot be trusted.
         ServerError: The record or the lock cannot be used.
     """
-    named = configured(llm, model=model, environ=environ)
+    named = llm.endpoint(model=model, environ=environ)
     if not llm.local_llm_ensure_available or not named.address.loopback:
         return named
     waits = llm.never_started or bool(llm.local_llm_start_cmd)
