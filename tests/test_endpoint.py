@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concierge.api import server as api
@@ -35,6 +35,7 @@ NEAR = [
     ("http://[::]:1/v1", "http://[::1]:1/v1", ("::1",)),
     ("http://user:word@localhost:1/v1", "http://localhost:1/v1", BOTH),
     ("http://localhost:1/v1/chat/completions", "http://localhost:1/v1", BOTH),
+    ("http://localhost:1/v1/chat/completions/chat/completions", "http://localhost:1/v1", BOTH),
     ("http://localhost:1/v1/chat/completions/", "http://localhost:1/v1", BOTH),
     ("  http://localhost:1/v1\n", "http://localhost:1/v1", BOTH),
     ("HTTP://localhost:1/v1?key=secret#part", "http://localhost:1/v1", BOTH),
@@ -131,6 +132,7 @@ def test_everybody_refuses_what_is_no_address(url: str, tmp_path: Path) -> None:
         status(Home(tmp_path), Llm(base_url=url), environ={})
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_makes_the_reader_fail_otherwise(text: str) -> None:
     for url in (text, f"http://{text}", f"http://localhost{text}"):

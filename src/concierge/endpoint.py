@@ -27,6 +27,7 @@ _IPV4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}", re.ASCII)
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.ASCII)
 _SAFE = "/%:@!$&'()*+,;=~"
 _LABEL = re.compile(r"[\w-]+")
+_TAIL = re.compile(r"(?:/chat/completions|/)+$")
 _UNSENDABLE = re.compile(r"[\x00-\x20\x7f\\]")
 
 
@@ -172,7 +173,7 @@ def read(text: str) -> Address:
         cast("Literal['http', 'https']", parts.scheme),
         LISTENERS.get(host, host),
         port or PORTS[parts.scheme],
-        quote(parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/"), safe=_SAFE),
+        quote(_TAIL.sub("", parts.path), safe=_SAFE),
         quote(parts.query, safe=f"{_SAFE}?"),
         parts.netloc.rpartition("@")[0],
     )

@@ -155,7 +155,7 @@ def test_a_program_that_replaces_itself_is_still_the_same_server(place: Place, f
 def test_two_commands_at_once_start_one_server(place: Place, fake: Fake) -> None:
     spec = fake()
     both = [place.start(spec), place.start(spec)]
-    outputs = [process.communicate(timeout=20)[0] for process in both]
+    outputs = [process.communicate(timeout=60)[0] for process in both]
     endpoints = {line for output in outputs for line in output.splitlines() if line.startswith("endpoint")}
     assert len(endpoints) == 1
     assert sum(output.count("say Starting") for output in outputs) == 1
@@ -166,7 +166,7 @@ def test_two_commands_at_once_start_one_server(place: Place, fake: Fake) -> None
 def test_the_next_command_has_one_server_after_the_starter_was_killed(place: Place, fake: Fake, moment: str) -> None:
     spec = fake()
     starter = place.start(spec, at=(moment, signal.SIGKILL))
-    starter.communicate(timeout=20)
+    starter.communicate(timeout=60)
     assert starter.returncode == -signal.SIGKILL
     left = place.running()
     assert len(left) == (0 if moment.endswith("intent") else 1)
@@ -178,7 +178,7 @@ def test_the_next_command_has_one_server_after_the_starter_was_killed(place: Pla
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_down_leaves_nothing_after_the_starter_was_killed(place: Place, fake: Fake, moment: str) -> None:
     starter = place.start(fake(), at=(moment, signal.SIGKILL))
-    starter.communicate(timeout=20)
+    starter.communicate(timeout=60)
     assert starter.returncode == -signal.SIGKILL
     place.down()
     assert place.running() == []
@@ -188,7 +188,7 @@ def test_down_leaves_nothing_after_the_starter_was_killed(place: Place, fake: Fa
 @pytest.mark.parametrize("moment", MOMENTS[:-1])
 def test_ctrl_c_during_the_start_leaves_nothing(place: Place, fake: Fake, moment: str) -> None:
     starter = place.start(fake(), at=(moment, signal.SIGINT))
-    starter.communicate(timeout=20)
+    starter.communicate(timeout=60)
     assert starter.returncode != 0
     assert place.running() == []
     assert RecordFile(place.home).read() is None
@@ -199,7 +199,7 @@ def test_ctrl_c_while_the_server_loads_stops_it(place: Place, fake: Fake, tmp_pa
     until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
     launched = place.running()
     os.kill(starter.pid, signal.SIGINT)
-    starter.communicate(timeout=20)
+    starter.communicate(timeout=60)
     assert launched
     assert not any(table.alive(process) for process in launched)
     assert RecordFile(place.home).read() is None
@@ -213,9 +213,9 @@ def test_ctrl_c_leaves_a_server_that_somebody_else_waits_for(place: Place, fake:
     second = place.start(spec)
     until(lambda: len(place.record().waiters) == 2)
     os.kill(first.pid, signal.SIGINT)
-    first.communicate(timeout=20)
+    first.communicate(timeout=60)
     gate.touch()
-    output, _ = second.communicate(timeout=20)
+    output, _ = second.communicate(timeout=60)
     assert "endpoint" in output
     assert len(place.running()) == 1
 
@@ -229,7 +229,7 @@ def test_the_last_one_who_waits_stops_the_server_when_interrupted(place: Place, 
     for starter in (first, second):
         os.kill(starter.pid, signal.SIGINT)
     for starter in (first, second):
-        starter.communicate(timeout=20)
+        starter.communicate(timeout=60)
     assert place.running() == []
     assert RecordFile(place.home).read() is None
 
