@@ -18,7 +18,6 @@ from concierge.chat.client import OllamaChatClient, OpenAICompatibleChatClient
 from concierge.chat.fake import FakeChat
 from concierge.chat.port import ChatClient, Reply
 from concierge.config.keys import Config, known_keys
-from concierge.config.server import configured
 from concierge.config.sources import load
 from concierge.river.river import River
 
@@ -95,7 +94,7 @@ def test_ensuring_the_llm_is_on_by_default() -> None:
 def test_two_keys_name_any_backend_and_the_request_is_the_same(tmp_path: Path, base_url: str, model: str) -> None:
     (tmp_path / "c.json").write_text(json.dumps({"base_url": base_url, "model": model}))
     llm = load(environ={"CONCIERGE_CONFIG_PATH": str(tmp_path / "c.json"), "HOME": str(tmp_path)}).llm
-    endpoint = configured(llm, model=llm.model, environ={})
+    endpoint = llm.endpoint(model=llm.model, environ={})
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:

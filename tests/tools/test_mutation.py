@@ -50,7 +50,7 @@ def test_a_room_that_is_not_there_is_named_before_anything_is_made(capsys: pytes
 
 
 def test_the_table_counts_what_was_noticed() -> None:
-    shown = table([Outcome("plan", 1953, 60, {"one": "diff", "two": "diff"}, 91.4)], "7")
+    shown = table([Outcome("plan", 1953, 60, 3, {"one": "diff", "two": "diff"}, 91.4)], "7")
     assert "| plan | 1953 | 60 | 58 | 97 | 91 |" in shown
     assert shown.endswith("seed 7\n")
 

@@ -29,9 +29,18 @@ PROMISED = 80.0
 
 @dataclass(frozen=True)
 class Outcome:
+    """What became of a room's changes.
+
+    Attributes:
+        late: How many were noticed only by tests that did not run the changed function in pytest's own process.
+        survivors: The changes that nobody noticed, as diffs.
+        seconds: How long it took on the wall's clock.
+    """
+
     room: str
     possible: int
     tried: int
+    late: int
     survivors: dict[str, str]
     seconds: float
 
@@ -92,9 +101,16 @@ def _try(room: Room, library: Path, asked: argparse.Namespace) -> Outcome:
         code = run_inside(copy, words, environment(copy, library))
         answer = copy / "outcomes.json"
         if code or not answer.is_file():
-            log = (copy.parent / "log").read_text(encoding="utf-8", errors="replace")
-            sys.exit(f"{log[-4000:]}\nmutate: {room.name} could not be tried; the end of its log is above.")
-        return Outcome(room.name, **json.loads(answer.read_bytes()), seconds=time.monotonic() - began)
+            sys.exit(f"{_end(copy.parent / 'log')}\nmutate: {room.name} could not be tried; its log ends as above.")
+        found = Outcome(room.name, **json.loads(answer.read_bytes()), seconds=time.monotonic() - began)
+    sys.stderr.write(f"mutate: {room.name}: {found.killed} of {found.tried} noticed, {found.late} of them late\n")
+    return found
+
+
+def _end(log: Path) -> str:
+    """Return the end of what was said, without what was only drawn for a moment."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    return "\n".join(line.rsplit("\r", 1)[-1] for line in lines)[-4000:]
 
 
 def table(outcomes: list[Outcome], seed: str) -> str:

@@ -32,11 +32,11 @@ def main(arguments: list[str]) -> int:
     machine._run(chosen, int(workers))  # noqa: SLF001  # its command line hides what we ask for here
     found = {name: machine.collect_source_file_mutation_data(mutant_names=[name])[0][0][2] for name in chosen}
     unseen = [name for name, code in found.items() if code in UNTOUCHED]
-    sys.stderr.write(f"{len(unseen)} of {len(chosen)} were not noticed by the tests that ran the changed function\n")
     with ThreadPoolExecutor(int(workers)) as pool:
         found.update(zip(unseen, pool.map(lambda name: _all_tests(name, tests), unseen), strict=True))
     survivors = {name: get_diff_for_mutant(name, path=paths[name]) for name in chosen if found[name] in UNTOUCHED}
-    answer = {"possible": len(paths), "tried": len(chosen), "survivors": survivors}
+    late = len(unseen) - len(survivors)
+    answer = {"possible": len(paths), "tried": len(chosen), "late": late, "survivors": survivors}
     Path("outcomes.json").write_text(json.dumps(answer), encoding="utf-8")
     return 0
 
