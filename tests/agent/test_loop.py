@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -8,7 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.agent import conversation
+from concierge.agent import folder as folders
 from concierge.agent.events import Asked, Event, Replied, RunResult, Started, ToolReturned, ToolsRefused
+from concierge.agent.journal import Journal
+from concierge.agent.loop import Runner
 from concierge.agent.runs import read_run
 from concierge.agent.session import run_task
 from concierge.agent.task import Limits, Task
@@ -175,6 +179,31 @@ def test_a_nearly_spent_token_budget_caps_the_answer_and_says_so(play: Play) -> 
     result = play(chat, limits=Limits(max_tokens=100), offer_tools=False)
     assert 0 < (chat.asked[0].options["max_tokens"] or 0) < 100
     assert result.reason == "max_tokens"
+
+
+@pytest.mark.parametrize("said", ["no such model", "tools are down", "not supported"])
+def test_another_refusal_of_the_server_ends_the_run(play: Play, said: str) -> None:
+    chat = FakeChat([StatusError(said, status=400), "never"])
+    assert play(chat).reason == "StatusError"
+    assert len(chat.asked) == 1
+
+
+def test_tools_are_taken_back_at_the_first_question_only_and_only_if_there_were_any(play: Play) -> None:
+    refusal = StatusError("tools are not supported", status=400)
+    assert play(FakeChat([calls(GOOD), refusal, "never"])).reason == "StatusError"
+    assert play(FakeChat([refusal, "never"]), offer_tools=False).reason == "StatusError"
+
+
+def test_times_are_differences_of_the_runs_own_clock(tmp_path: Path, seen: list[Event]) -> None:
+    ticks = itertools.count(100, 0.5)
+    folder = folders.create(tmp_path)
+    with Journal(folder, subscribers=[seen.append]) as journal:
+        runner = Runner(
+            FakeChat([calls("{}", tool="list"), "Done."]), journal=journal, toolbox=None, clock=lambda: next(ticks)
+        )
+        result = asyncio.run(runner.run(Task("t", "m")))
+    assert [event.seconds for event in seen if isinstance(event, Replied | ToolReturned)] == [0.5, 0.5, 0.5]
+    assert result.seconds == 3.5
 
 
 def test_wall_time_is_limited(play: Play) -> None:

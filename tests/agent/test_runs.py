@@ -112,6 +112,12 @@ def test_ids_sort_by_time_and_never_collide(tmp_path: Path) -> None:
     assert sorted(name[:22] for name in made) == [name[:22] for name in made]
 
 
+def test_a_root_is_made_where_it_is_missing_and_a_run_is_private(tmp_path: Path) -> None:
+    folder = folders.create(tmp_path / "a" / "b")
+    assert folder.path.parent == tmp_path / "a" / "b" / "runs"
+    assert [path.stat().st_mode & 0o777 for path in (folder.path, folder.workspace)] == [0o700, 0o700]
+
+
 def test_a_root_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "root").touch()
     with pytest.raises(RunError, match="cannot be made"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,13 @@ def test_stopping_ends_every_run_waits_for_it_and_takes_no_more(caplog: pytest.L
 
     play(scenario())
     assert caplog.records == []
+
+
+def test_work_in_a_thread_does_not_keep_a_stopped_server_alive() -> None:
+    async def scenario() -> None:
+        assert await in_thread(lambda: threading.current_thread().daemon)
+
+    play(scenario())
 
 
 def test_work_in_a_thread_gives_its_value_or_its_error() -> None:

@@ -64,7 +64,6 @@ class Runner:
         self._on_delta = on_delta
         self._versions = versions or {}
         self._clock = clock
-        self._began = 0.0
         self._messages: list[Message] = []
         self._tools: tuple[Mapping[str, Any], ...] = ()
         self._watch = Watch()
