@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from concierge.catalog.flags import ALL_LAYERS, PARAMETERS, parameters
+from concierge.catalog.types import Catalog, digest, room
+from concierge.platforms import ACCELERATORS
+from tests.make import Make
+
+make = Make()
+
+
+def test_a_lone_artefact_stands_for_itself_and_several_for_their_hashes_in_order() -> None:
+    one, two = make.artefact("one", 1), make.artefact("two", 2)
+    assert digest([one]) == one.sha256
+    assert digest([one, two]) == hashlib.sha256(f"{one.sha256}\n{two.sha256}".encode()).hexdigest()
+    assert digest([one, two]) != digest([two, one])
+
+
+def test_an_archive_is_there_packed_and_unpacked_and_a_file_beside_its_wheel() -> None:
+    archive, file = make.artefact("a.zip", 100, archive="zip"), make.artefact("m.gguf", 1000)
+    assert (room([archive]), room([file]), room([archive, file]), room([])) == (300, 2000, 2300, 0)
+
+
+def test_a_model_is_found_by_its_whole_name_only() -> None:
+    one, two = make.model("tiny", 1, 1), make.model("tiny-2", 2, 2)
+    catalog = Catalog(builds=(), models=(one, two))
+    assert [catalog.model(name) for name in ("tiny", "tiny-2", "tin", "")] == [one, two, None, None]
+
+
+def test_the_size_of_an_entry_is_that_of_all_its_artefacts() -> None:
+    parts = (make.artefact("1", 10), make.artefact("2", 5))
+    assert make.build(artefact=parts).size == make.model("m", 1, 1, artefact=parts).size == 15
+
+
+@pytest.mark.parametrize("accelerator", ACCELERATORS)
+def test_all_layers_go_to_the_accelerator_or_none(accelerator: str) -> None:
+    found = parameters(accelerator)  # type: ignore[arg-type]
+    assert dict(found) == {**dict(PARAMETERS), "gpu_layers": "0" if accelerator == "cpu" else ALL_LAYERS}
+    assert list(found) == sorted(found)
