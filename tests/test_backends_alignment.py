@@ -18,8 +18,8 @@ from concierge.chat.client import OllamaChatClient, OpenAICompatibleChatClient
 from concierge.chat.fake import FakeChat
 from concierge.chat.port import ChatClient, Reply
 from concierge.config.keys import Config, known_keys
-from concierge.config.server import configured
 from concierge.config.sources import load
+from concierge.river.river import River
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +94,7 @@ def test_ensuring_the_llm_is_on_by_default() -> None:
 def test_two_keys_name_any_backend_and_the_request_is_the_same(tmp_path: Path, base_url: str, model: str) -> None:
     (tmp_path / "c.json").write_text(json.dumps({"base_url": base_url, "model": model}))
     llm = load(environ={"CONCIERGE_CONFIG_PATH": str(tmp_path / "c.json"), "HOME": str(tmp_path)}).llm
-    endpoint = configured(llm, model=llm.model, environ={})
+    endpoint = llm.endpoint(model=llm.model, environ={})
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -115,6 +115,16 @@ def test_no_key_of_the_configuration_belongs_to_one_backend() -> None:
     keys = [key[-1] for key in known_keys()]
     assert "base_url" in keys
     assert [key for key in keys if any(backend in key for backend in BACKENDS)] == []
+
+
+def test_where_ensuring_the_llm_is_off_the_configured_server_is_named_and_nothing_is_asked(tmp_path: Path) -> None:
+    settings = {"local_llm_ensure_available": False, "model": "any name", "base_url": "http://127.0.0.1:1/v1"}
+    environ = {"HOME": str(tmp_path), "CONCIERGE_HOME": str(tmp_path / "home")}
+    river = River.open(tmp_path, {f"llm.{name}": value for name, value in settings.items()}, environ=environ)
+    for model in (None, "another"):
+        endpoint = river.endpoint(model)
+        assert (endpoint.base_url, endpoint.model) == (settings["base_url"], model or "any name")
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize("script", [["Yes."], [""], [OSError("gone")]], ids=["done", "stopped", "crashed"])

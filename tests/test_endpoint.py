@@ -11,7 +11,6 @@ from concierge.api import server as api
 from concierge.chat.client import OpenAICompatibleChatClient
 from concierge.chat.dialect import route
 from concierge.config.keys import Llm
-from concierge.config.server import configured
 from concierge.config.sources import load
 from concierge.endpoint import Endpoint, is_loopback, read
 from concierge.errors import ConfigError
@@ -209,7 +208,7 @@ def test_what_is_kept_secret_is_the_key_as_it_is_sent(given: str, tmp_path: Path
     by_value = load(environ=environ, folder=tmp_path).llm
     by_name = Llm(api_key_env="ELSEWHERE")
     for llm in (by_value, by_name):
-        endpoint = configured(llm, model="m", environ=environ)
+        endpoint = llm.endpoint(model="m", environ=environ)
         assert endpoint.authorization == ("Authorization", "Bearer key")
         assert endpoint.secrets == ("key",)
 
@@ -220,7 +219,7 @@ def test_a_key_that_cannot_be_sent_is_refused_where_it_stands_and_never_shown(gi
     with pytest.raises(ConfigError, match="cannot be sent in a header") as at_load:
         load(environ=environ, folder=tmp_path)
     with pytest.raises(ConfigError, match="cannot be sent in a header") as by_name:
-        configured(Llm(api_key_env="ELSEWHERE"), model="m", environ={"ELSEWHERE": given})
+        Llm(api_key_env="ELSEWHERE").endpoint(model="m", environ={"ELSEWHERE": given})
     with pytest.raises(ConfigError, match="cannot be sent in a header") as by_hand:
         Endpoint("http://host/v1", "m", given)
     assert at_load.value.where == "CONCIERGE_LLM_API_KEY: llm.api_key"
@@ -232,8 +231,8 @@ def test_a_key_that_cannot_be_sent_is_refused_where_it_stands_and_never_shown(gi
 
 
 def test_a_variable_that_is_not_set_is_no_key() -> None:
-    assert configured(Llm(api_key_env="ELSEWHERE"), model="m", environ={}).api_key is None
-    assert configured(Llm(), model="m", environ={"ELSEWHERE": "key"}).api_key is None
+    assert Llm(api_key_env="ELSEWHERE").endpoint(model="m", environ={}).api_key is None
+    assert Llm().endpoint(model="m", environ={"ELSEWHERE": "key"}).api_key is None
 
 
 @pytest.mark.parametrize(

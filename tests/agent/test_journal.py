@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from concierge import mutex
 from concierge.agent import folder as folders
-from concierge.agent.events import Asked, Event, RunResult, ToolCalled
+from concierge.agent.events import Asked, Event, RunResult, ToolCalled, ToolsRefused
 from concierge.agent.journal import Journal
+from concierge.agent.runs import read_run
 from concierge.errors import RunError
 
 if TYPE_CHECKING:
@@ -71,6 +74,86 @@ def test_secrets_are_replaced_wherever_they_appear(tmp_path: Path) -> None:
     assert written.model == "none"
 
 
+@pytest.mark.parametrize(("secret", "written"), [("1234567", "1234567"), ("12345678", "[redacted]")])
+def test_a_secret_is_redacted_unless_it_may_be_an_ordinary_word(tmp_path: Path, secret: str, written: str) -> None:
+    folder = folders.create(tmp_path)
+    with Journal(folder, secrets=[secret]) as journal:
+        journal.end(replace(DONE, text=f"It is {secret}."))
+    assert json.loads(folder.result.read_text())["text"] == f"It is {written}."
+
+
+def test_the_longer_of_two_secrets_leaves_no_tail_behind(tmp_path: Path) -> None:
+    for secrets in (["sk-12345", "sk-12345-tail"], ["sk-12345-tail", "sk-12345"]):
+        folder = folders.create(tmp_path)
+        with Journal(folder, secrets=secrets) as journal:
+            journal.end(replace(DONE, text="sk-12345-tail sk-12345"))
+        assert json.loads(folder.result.read_text())["text"] == "[redacted] [redacted]"
+
+
+def test_names_and_nested_values_are_redacted_and_keep_their_form(tmp_path: Path) -> None:
+    folder = folders.create(tmp_path)
+    heard: list[Event] = []
+    said = {"sk-123456789": [{"k": ("sk-123456789", 5, None)}]}
+    with Journal(folder, subscribers=[heard.append], secrets=["sk-123456789"]) as journal:
+        journal.emit(ToolsRefused(step=1, error=said))
+    assert heard == [
+        ToolsRefused(
+            ts=heard[0].ts, id=folder.id, seq=0, step=1, error={"[redacted]": [{"k": ("[redacted]", 5, None)}]}
+        )
+    ]
+
+
+def test_the_result_is_the_terminal_event(tmp_path: Path) -> None:
+    folder = folders.create(tmp_path)
+    heard: list[Event] = []
+    now = datetime(2026, 11, 22, 16, 51, 56, 43870, tzinfo=UTC)
+    with Journal(folder, subscribers=[heard.append], now=lambda: now) as journal:
+        journal.emit(ASKED)
+        written = journal.end(DONE)
+    assert written == replace(DONE, ts="2026-11-22T16:51:56.043870+00:00", id=folder.id, seq=1) == heard[-1]
+    assert json.loads(folder.result.read_text()) == {"schema": 1, **lines(folder)[-1]}
+    assert lines(folder)[-1] == written.as_dict()
+
+
+def test_a_journal_is_locked_while_it_is_written_and_no_longer(tmp_path: Path) -> None:
+    folder = folders.create(tmp_path)
+    with Journal(folder) as journal:
+        assert mutex.is_held(folder.events)
+        assert read_run(tmp_path, folder.id).summary.result.status == "running"
+        journal.emit(ASKED)
+        assert read_run(tmp_path, folder.id).summary.result.status == "running"
+    assert not mutex.is_held(folder.events)
+    assert folder.events.stat().st_mode & 0o077 == 0
+
+
+def test_an_event_that_does_not_fit_leaves_the_lines_before_it_whole(tmp_path: Path) -> None:
+    folder = folders.create(tmp_path)
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Journal(folder) as journal:
+        journal.emit(ASKED)
+        journal.emit(ASKED)
+        before = folder.events.read_bytes()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
+        try:
+            with pytest.raises(RunError, match="cannot be written: File too large") as caught:
+                journal.emit(ASKED)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (caught.value.where, folder.events.read_bytes()) == (str(folder.events), before)
+        journal.emit(ASKED)
+    assert [line["seq"] for line in lines(folder)] == [0, 1, 2]
+
+
+def test_a_result_that_cannot_be_put_in_place_is_an_error_after_the_terminal_event(tmp_path: Path) -> None:
+    folder = folders.create(tmp_path)
+    folder.result.mkdir()
+    with Journal(folder) as journal, pytest.raises(RunError) as caught:
+        journal.end(DONE)
+    assert caught.value.where == str(folder.result)
+    assert [line["text"] for line in lines(folder)] == ["Yes."]
+
+
 def test_a_subscriber_that_fails_is_dropped_and_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = folders.create(tmp_path)
     heard: list[Event] = []
@@ -82,7 +165,7 @@ def test_a_subscriber_that_fails_is_dropped_and_ends_nothing(tmp_path: Path, cap
         journal.emit(ASKED)
         journal.end(DONE)
     assert [event.kind for event in heard] == ["model_asked", "run_ended"]
-    assert len(caplog.records) == 1
+    assert [record.exc_info is not None for record in caplog.records] == [True]
 
 
 FULL_DISK = """

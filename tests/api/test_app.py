@@ -4,9 +4,11 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from concierge import __version__
+from concierge.agent import folder as folders
 from concierge.agent.runs import list_runs
 from concierge.agent.task import Limits
 from concierge.chat.fake import FakeChat
@@ -15,8 +17,6 @@ from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, StartError, TransportError
 
 if TYPE_CHECKING:
-    import httpx
-
     from tests.api.conftest import Api
 
 
@@ -139,6 +139,89 @@ def test_no_more_runs_than_allowed_go_on_at_once(api: Api) -> None:
 
     api.play(scenario, most_running=2)
     assert [run.result.status for run in list_runs(api.root)] == ["interrupted", "interrupted"]
+
+
+def test_the_applications_end_ends_its_runs_first(api: Api) -> None:
+    async def forever() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    api.river.chat = FakeChat([lambda _: forever()])
+    app = api.app()
+
+    async def body() -> None:
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
+        async with client:
+            async with app.router.lifespan_context(app):
+                headers = {"Authorization": f"Bearer {api.token}"}
+                assert (await client.post("/runs", json={"task": "t"}, headers=headers)).status_code == 202
+            assert [run.result.status for run in list_runs(api.root)] == ["interrupted"]
+
+    asyncio.run(asyncio.wait_for(body(), 5))
+
+
+@pytest.mark.parametrize(("limit", "status"), [("0", 422), ("1", 200), ("500", 200), ("501", 422), ("x", 422)])
+def test_a_list_is_as_long_as_asked_for_within_bounds(api: Api, limit: str, status: int) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for _ in range(2):
+            await client.post("/runs?wait=true", json={"task": "t"})
+        answer = await client.get(f"/runs?limit={limit}")
+        assert answer.status_code == status
+        if status == 200:
+            assert len(answer.json()["runs"]) == min(2, int(limit))
+
+    api.play(scenario)
+
+
+def test_a_list_holds_the_newest_fifty_when_nobody_says_how_many(api: Api) -> None:
+    made = [folders.create(api.root).id for _ in range(51)]
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        listed = (await client.get("/runs")).json()["runs"]
+        assert [run["id"] for run in listed] == made[:0:-1]
+
+    api.play(scenario)
+
+
+@pytest.mark.parametrize(("length", "status"), [(200_000, 200), (200_001, 422)])
+def test_a_task_may_be_as_long_as_allowed(api: Api, length: int, status: int) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.post("/runs?wait=true", json={"task": "x" * length, "limits": {"max_tokens": 1}})
+        assert answer.status_code == status
+
+    api.play(scenario)
+
+
+@pytest.mark.parametrize(("length", "status"), [(0, 422), (1, 200), (500, 200), (501, 422)])
+def test_a_models_name_has_a_length(api: Api, length: int, status: int) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.post("/runs?wait=true", json={"task": "t", "model": "m" * length})
+        assert answer.status_code == status
+
+    api.play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("limits", "status"),
+    [
+        ({"max_steps": 1, "max_tokens": 1, "max_seconds": 0.001}, 200), ({"max_steps": 0}, 422),
+        ({"max_tokens": 0}, 422), ({"max_seconds": 0}, 422), ({"max_seconds": "Infinity"}, 422), ({"steps": 1}, 422),
+    ],
+)  # fmt: skip
+def test_a_limit_is_positive_and_has_a_known_name(api: Api, limits: dict[str, Any], status: int) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.post("/runs?wait=true", json={"task": "t", "limits": limits})
+        assert answer.status_code == status
+
+    api.play(scenario)
+
+
+def test_a_path_with_a_slash_too_many_is_another_path(api: Api) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        assert (await client.get("/runs/")).status_code == 404
+        assert (await client.get("/openapi.json")).status_code == 404
+
+    api.play(scenario)
 
 
 def test_who_waits_when_the_server_stops_is_told_so(api: Api) -> None:

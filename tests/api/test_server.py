@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 SERVING = """
 import asyncio, pathlib, sys
-from concierge.api.app import create_app
+from dataclasses import replace
 from concierge.api.server import serve
+from concierge.config.kinds import Secret
 from concierge.chat.fake import FakeChat
 from tests.rivers import FakeRiver
 
@@ -33,9 +34,10 @@ async def wait():
     await asyncio.Event().wait()
 
 river = FakeRiver(pathlib.Path(sys.argv[1]), FakeChat([lambda _: wait()]))
-app = create_app(river, token="secret")
+api = replace(river.config.api, port=0, token=Secret("secret"))
+river.config = replace(river.config, api=api)
 try:
-    serve(app, host="127.0.0.1", port=0, token_chosen=False, on_ready=lambda url: print(url, flush=True))
+    serve(river, say=lambda line: print(line.removeprefix("Serving "), flush=True))
 except KeyboardInterrupt:
     sys.exit(130)
 """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import json
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,17 +22,19 @@ from concierge.plan import doctor, listing, render, weigh
 from concierge.plan.decide import Plan, plan
 
 if TYPE_CHECKING:
+    from concierge.catalog.types import Catalog
     from concierge.machine.types import Machine
 
 CORPUS = Path(__file__).parent.parent / "machines"
 FOLDERS = sorted(folder for folder in CORPUS.iterdir() if folder.is_dir())
 CATALOG = loader.load()
+LOCKED = resolve.parse(resolve.dump(resolve.resolve(Llm(), CATALOG))).catalog
 COMPUTING = ("nvidia", "amd", "intel", "apple", "qualcomm")
 
 
-def planned(machine: Machine) -> Plan | NothingSuitableError:
+def planned(machine: Machine, catalog: Catalog = CATALOG) -> Plan | NothingSuitableError:
     try:
-        return plan(machine, Llm(), CATALOG)
+        return plan(machine, Llm(), catalog)
     except NothingSuitableError as error:
         return error
 
@@ -66,10 +70,56 @@ def test_recorded_vulkan_devices_tell_their_version(folder: Path) -> None:
         assert device.vulkan is not None or "vulkan" not in device.sources
 
 
+# Locks as if it ran on each of the machines: whatever a program can ask for the platform gives the recorded answer.
+LOCKS = """
+import json, os, platform, sys
+from types import SimpleNamespace
+from concierge.catalog import loader
+from concierge.config.keys import Llm
+from concierge.lock import resolve
+
+for told, environment in json.loads(sys.stdin.read()):
+    system = {"linux": "Linux", "darwin": "Darwin", "windows": "Windows"}.get(told["system"], told["system"])
+    uname = SimpleNamespace(system=system, sysname=system, node="n", nodename="n", processor="",
+                            **{key: told.get(key, "") for key in ("machine", "release", "version")})
+    sys.platform = {"windows": "win32"}.get(told["system"], told["system"])
+    platform.uname = os.uname = lambda: uname
+    platform.system, platform.machine = lambda: uname.system, lambda: uname.machine
+    os.environ.update(environment)
+    print(json.dumps(resolve.dump(resolve.resolve(Llm(), loader.load()))))
+    for name in environment:
+        del os.environ[name]
+"""
+
+
 def test_the_lock_is_the_same_on_every_recorded_machine() -> None:
-    # It takes no machine at all; this holds it to that.
-    assert "machine" not in inspect.signature(resolve.resolve).parameters
-    assert resolve.dump(resolve.resolve(Llm(), CATALOG)) == resolve.dump(resolve.resolve(Llm(), loader.load()))
+    bundles = [load(folder) for folder in FOLDERS]
+    platforms = {json.dumps([dict(bundle.platform), dict(bundle.environment)]) for bundle in bundles}
+    assert {read(bundle).system for bundle in bundles} >= {"x86_64-linux", "aarch64-darwin", "x86_64-windows"}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{LOCKS}"],
+        input=f"[{','.join(sorted(platforms))}]",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    locked = done.stdout.splitlines()
+    assert len(locked) == len(platforms)
+    assert set(locked) == {json.dumps(resolve.dump(resolve.resolve(Llm(), CATALOG)))}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_lock_gives_a_recorded_machine_what_the_catalogue_gives_it(folder: Path) -> None:
+    machine = read(load(folder))
+    found, locked = planned(machine), planned(machine, LOCKED)
+    if isinstance(found, NothingSuitableError):
+        assert isinstance(locked, NothingSuitableError)
+        return
+    assert isinstance(locked, Plan)
+    # What was not taken may stand in another order: the lock sorts its builds.
+    assert set(locked.rejected) == set(found.rejected)
+    assert replace(locked, rejected=()) == replace(found, rejected=())
 
 
 @pytest.mark.parametrize("name", ["01-strix-halo-carve-out", "02-strix-halo-container", "07-gb10-smi-not-available"])

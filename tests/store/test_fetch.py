@@ -194,13 +194,66 @@ def test_a_broken_download_goes_on_where_it_broke(tmp_path: Path) -> None:
     assert marks.seen[-1] == len(DATA)
 
 
-@pytest.mark.parametrize("headers", [{}, {"Content-Range": "bytes 0-9/10"}])
-def test_a_server_that_ignores_the_range_does_not_corrupt_the_file(tmp_path: Path, headers: dict[str, str]) -> None:
-    status = 206 if headers else 200
-    https, _ = flaky(
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (200, {}),
+        (200, {"Content-Range": f"bytes 10-{len(DATA) - 1}/{len(DATA)}"}),
+        (206, {}),
+        (206, {"Content-Range": f"bytes 0-{len(DATA) - 1}/{len(DATA)}"}),
+        (206, {"Content-Range": f"bytes 100-{len(DATA) - 1}/{len(DATA)}"}),
+    ],
+)
+def test_a_server_that_ignores_the_range_does_not_corrupt_the_file(
+    tmp_path: Path, status: int, headers: dict[str, str]
+) -> None:
+    https, asked = flaky(
         httpx.Response(200, stream=Breaks(DATA[:10])), httpx.Response(status, headers=headers, content=DATA)
     )
-    assert https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks()).read_bytes() == DATA
+    marks = Marks()
+    assert https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, marks).read_bytes() == DATA
+    assert "Range" not in asked[0].headers
+    assert asked[1].headers["Range"] == "bytes=10-"
+    assert (marks.seen[0], marks.seen[-1]) == (10, len(DATA))
+
+
+def test_what_has_arrived_is_asked_for_once_however_often_it_breaks(tmp_path: Path) -> None:
+    size = len(DATA)
+    parts = [(0, 10), (10, 1000), (1000, size)]
+    https, asked = flaky(
+        *(
+            httpx.Response(
+                206 if start else 200,
+                headers={"Content-Range": f"bytes {start}-{size - 1}/{size}"} if start else {},
+                stream=Breaks(DATA[start:end]),
+            )
+            for start, end in parts
+        ),
+        *[httpx.ConnectError("refused")] * 2,
+    )
+    with pytest.raises(FetchError, match=r"refused"):
+        https(HttpsSource(url=URL), pin(HttpsSource(url=URL), data=DATA + b"!"), tmp_path, Marks())
+    assert [request.headers.get("Range") for request in asked[:4]] == [
+        None,
+        "bytes=10-",
+        "bytes=1000-",
+        f"bytes={size}-",
+    ]
+    assert (tmp_path / "model.gguf").read_bytes() == DATA
+
+
+def test_a_server_that_sends_more_than_was_pinned_is_not_listened_to_for_ever(tmp_path: Path) -> None:
+    sent: list[int] = []
+
+    class Endless(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            while True:
+                sent.append(len(DATA))
+                yield DATA
+
+    https, _ = flaky(httpx.Response(200, stream=Endless()))
+    https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
+    assert len(sent) == 2
 
 
 def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from concierge.agent.task import Task
-    from concierge.chat.port import Message
+    from concierge.chat.port import Message, ToolCall
 
 
 @cache
@@ -35,6 +35,11 @@ def opening(task: Task, tools: Sequence[Mapping[str, Any]]) -> tuple[Message, ..
 def utf8(text: str) -> str:
     """Return the text without what no request can carry: a lone surrogate becomes a question mark."""
     return text.encode("utf-8", "replace").decode()
+
+
+def as_written(call: ToolCall) -> dict[str, str]:
+    """Return a call as an event holds it."""
+    return {"id": call.id, "name": utf8(call.name), "arguments": utf8(call.arguments)}
 
 
 def messages(event: Event) -> tuple[Message, ...]:

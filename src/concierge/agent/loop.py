@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from concierge import __version__
 from concierge.agent.actions import carry_out
 from concierge.agent.budget import Budget, Watch, check_answer
-from concierge.agent.conversation import messages, opening, utf8
+from concierge.agent.conversation import as_written, messages, opening, utf8
 from concierge.agent.ending import ended
 from concierge.agent.events import (
     Asked,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from concierge.agent.events import RunResult
     from concierge.agent.journal import Journal
     from concierge.agent.task import Task
-    from concierge.chat.port import ChatClient, Delta, Message, OnDelta, Reply, ToolCall
+    from concierge.chat.port import ChatClient, Delta, Message, OnDelta, Reply
 
 
 class Runner:
@@ -139,7 +139,7 @@ class Runner:
             step=step,
             text=utf8(reply),
             reasoning=utf8(reply.reasoning),
-            tool_calls=tuple(_call(call) for call in identified(reply.tool_calls, self._call_ids)),
+            tool_calls=tuple(as_written(call) for call in identified(reply.tool_calls, self._call_ids)),
             finish_reason=reply.finish_reason,
             usage=asdict(took),
             model=reply.model,
@@ -193,10 +193,6 @@ class Runner:
 
     def _seconds(self) -> float:
         return round(self._clock() - self._began, 3)
-
-
-def _call(call: ToolCall) -> dict[str, str]:
-    return {"id": call.id, "name": utf8(call.name), "arguments": utf8(call.arguments)}
 
 
 def _refuses_tools(error: StatusError) -> bool:

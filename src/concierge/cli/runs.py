@@ -124,6 +124,6 @@ def show(
 @options.settings("host", "port", *options.LLM, "locked", "workspace")
 def serve(chosen: dict[str, Any]) -> None:
     """Serve the HTTP API: make sure that a local LLM answers, then take tasks."""
-    from concierge.cli import serving
+    from concierge.api.server import serve as listen
 
-    serving.serve(options.river(chosen))
+    listen(options.river(chosen), say=output.narrate)

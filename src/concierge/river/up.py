@@ -88,7 +88,6 @@ def here(parts: Parts) -> Running:
 
 def _adoptable(parts: Parts) -> Endpoint | None:
     """Return the configured server on this machine when it is up and serves the model."""
-    from concierge.config.server import configured
     from concierge.server.look import look
 
     llm = parts.config.llm
@@ -96,7 +95,7 @@ def _adoptable(parts: Parts) -> Endpoint | None:
     if not llm.address.loopback or isinstance(wanted, reference.Hub | reference.Local):
         return None
     name = llm.model if llm.model != "auto" else parts.plan(parts.running()).model_name
-    sight = look(configured(llm, model=name, environ=parts.environ))
+    sight = look(llm.endpoint(model=name, environ=parts.environ))
     return sight.endpoint if sight.serves else None
 
 

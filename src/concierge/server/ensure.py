@@ -6,10 +6,8 @@ import hashlib
 import json
 import time
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-from concierge.config.server import configured
 from concierge.errors import EndpointError, ServerError
 from concierge.server import proof
 from concierge.server.look import look
@@ -58,7 +56,7 @@ def ensure(
         StartError: The server that was started died, stalled or cannot be trusted.
         ServerError: The record or the lock cannot be used.
     """
-    named = configured(llm, model=model, environ=environ)
+    named = llm.endpoint(model=model, environ=environ)
     if not llm.local_llm_ensure_available or not named.address.loopback:
         return named
     waits = llm.never_started or bool(llm.local_llm_start_cmd)
@@ -136,6 +134,12 @@ def _lacks(sight: Sight) -> EndpointError:
 
 
 def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredServer:
+    def command(key: str) -> Command:
+        # Starting is rare and finding a running server is not: what only a start needs is imported by a start.
+        from concierge.server.engines.launch import engine_command
+
+        return engine_command(spec, key=key, environ=environ)
+
     def prove(record: Record, leader: Identity | None) -> Endpoint | None:
         if leader is None:
             return None
@@ -146,48 +150,35 @@ def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredSe
         kind="engine",
         model=spec.model,
         title=f"{spec.engine} ({spec.accelerator}) with {spec.model}",
-        command=partial(_engine_command, spec, environ),
+        command=command,
         look=prove,
         limit_s=llm.local_llm_start_timeout_s,
     )
 
 
 def _command(llm: Llm, words: tuple[str, ...], named: Endpoint, environ: Mapping[str, str]) -> DesiredServer:
+    def command(_key: str) -> Command:
+        from concierge.server.engines.launch import user_command
+
+        return user_command(words, environ=environ)
+
+    def found(_record: Record, _leader: Identity | None) -> Endpoint | None:
+        sight = look(named)
+        if sight.presence in ("denied", "listed") and not sight.serves:
+            raise _occupied(sight)
+        return replace(sight.endpoint, owned=True) if sight.serves else None
+
     return DesiredServer(
         digest=_digest({"command": words, "base_url": named.base_url, "model": named.model}),
         kind="command",
         model=named.model,
-        title=f"`{words[0]}` for {named.model}" if words else "an empty command",
-        command=partial(_user_command, words, environ),
-        look=partial(_look_at_command, named),
+        title=f"`{words[0]}` for {named.model}",
+        command=command,
+        look=found,
         limit_s=llm.local_llm_start_timeout_s,
         api_key=named.api_key,
         base_url=named.base_url,
     )
-
-
-def _engine_command(spec: ServerSpec, environ: Mapping[str, str], key: str) -> Command:
-    # Starting is rare and finding a running server is not: what only a start needs is imported by a start.
-    from concierge.server.engines.launch import engine_command
-
-    return engine_command(spec, key=key, environ=environ)
-
-
-def _user_command(words: tuple[str, ...], environ: Mapping[str, str], _key: str) -> Command:
-    from concierge.server.engines.launch import user_command
-
-    return user_command(words, environ=environ)
-
-
-def _look_at_command(named: Endpoint, _record: Record, _leader: Identity | None) -> Endpoint | None:
-    sight = look(named)
-    if sight.serves:
-        return replace(sight.endpoint, owned=True)
-    if sight.presence == "denied":
-        raise _occupied(sight)
-    if sight.presence == "listed":
-        raise _lacks(sight)
-    return None
 
 
 def spec_digest(spec: ServerSpec) -> str:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from concierge.store.progress import Meter
 
 TRIES = 5
-CHUNK = 1 << 18
 RETRY_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
@@ -75,7 +74,8 @@ class Https:
             resumed = response.status_code == 206 and _starts_at(response, have)
             done = have if resumed else 0
             with file.open("ab" if resumed else "wb") as out:
-                for chunk in response.iter_bytes(CHUNK):
+                # In the pieces that arrive: one that is gathered first would be lost where the connection breaks.
+                for chunk in response.iter_bytes():
                     out.write(chunk)
                     done += len(chunk)
                     meter.at(done)
