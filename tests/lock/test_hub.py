@@ -190,6 +190,7 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do() -> None:
     with pytest.raises(FetchError, match="did not answer: Connection refused") as caught:
         HttpHub(httpx.Client(transport=httpx.MockTransport(refuse))).look_up(WANTED, WANTED.file)
     assert "a file of this machine" in (caught.value.hint or "")
+    assert caught.value.where == f"https://huggingface.co{RESOLVE}"
 
 
 def served(content: bytes) -> Callable[[httpx.Request], httpx.Response]:

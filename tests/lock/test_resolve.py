@@ -287,16 +287,16 @@ def test_a_changed_serving_parameter_is_named_with_both_values() -> None:
 def test_a_difference_shows_the_first_of_each_hash_or_the_fields_that_changed() -> None:
     locked = resolve.resolve(Llm(model="smollm2-135m"), CATALOG)
     (model,) = locked.model
-    others = {
-        "rank=77, licence=mit": model.model_copy(update={"rank": 77, "licence": "mit"}),
-        f"{model.artefact[0].name} {'f' * 12}": model.model_copy(
-            update={"artefact": (model.artefact[0].model_copy(update={"sha256": "f" * 64}),)}
-        ),
-    }
-    for shown, other in others.items():
+    file = model.artefact[0]
+    fields = model.model_copy(update={"rank": 77, "licence": "mit"})
+    content = model.model_copy(update={"artefact": (file.model_copy(update={"sha256": "f" * 64}),)})
+    for other, old, new in (
+        (fields, f"rank={model.rank}, licence={model.licence}", "rank=77, licence=mit"),
+        (content, f"{file.name} {file.sha256[:12]}", f"{file.name} {'f' * 12}"),
+    ):
         catalog = Catalog(builds=CATALOG.builds, models=(other,))
         (difference,) = resolve.check(locked, Llm(model="smollm2-135m"), catalog)
-        assert (difference.what, difference.wanted) == ("model smollm2-135m", shown)
+        assert (difference.what, difference.locked, difference.wanted) == ("model smollm2-135m", old, new)
 
 
 def described(wanted: Hub | Local) -> Model:

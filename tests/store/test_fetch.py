@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
@@ -114,6 +115,32 @@ def test_progress_is_drawn_for_the_bytes_that_come_over_the_wire(tmp_path: Path,
 
 def nothing(source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
     raise FetchError("not here")
+
+
+def test_what_cannot_fit_on_the_disk_is_not_begun(tmp_path: Path) -> None:
+    huge = pin(HttpsSource(url=URL)).model_copy(update={"size": 10**18})
+    with pytest.raises(StoreError, match=r"model\.gguf needs .* has .* free"):
+        fetcher(tmp_path / "store", https=nothing).fetch([huge])
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_disk_that_fills_up_while_bytes_arrive_is_the_stores_error(tmp_path: Path) -> None:
+    def fills(source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StoreError) as caught:
+        fetcher(tmp_path / "store", https=fills).fetch([pin(HttpsSource(url=URL))])
+    assert caught.value.where == str(tmp_path / "store")
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_file_of_another_size_is_named_with_both_sizes(tmp_path: Path) -> None:
+    def short(source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
+        (folder / "short").write_bytes(b"short")
+        return folder / "short"
+
+    with pytest.raises(VerifyError, match=rf"^model\.gguf has 5 bytes where {len(DATA)} are pinned"):
+        fetcher(tmp_path / "store", https=short).fetch([pin(HttpsSource(url=URL))])
 
 
 def test_wrong_bytes_weigh_more_than_silence(tmp_path: Path, origin: Path) -> None:
@@ -258,8 +285,11 @@ def test_a_server_that_sends_more_than_was_pinned_is_not_listened_to_for_ever(tm
 
 def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(tmp_path: Path) -> None:
     https, asked = flaky(httpx.Response(503), httpx.ConnectError("refused"), httpx.Response(404))
-    with pytest.raises(FetchError, match="404"):
+    with pytest.raises(FetchError, match="404") as caught:
         https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
+    assert caught.value.where == URL
+    assert caught.value.hint
+    assert "HF_TOKEN" not in caught.value.hint
     assert len(asked) == 3
 
 
@@ -270,6 +300,12 @@ def test_a_server_that_never_finishes_is_given_up(tmp_path: Path) -> None:
     assert len(asked) == 5
     assert caught.value.where == URL
     assert caught.value.hint
+
+
+def test_a_connection_that_breaks_without_a_word_is_named_by_its_kind(tmp_path: Path) -> None:
+    https, _ = flaky(*[httpx.ReadTimeout("")] * 5)
+    with pytest.raises(FetchError, match="did not arrive: ReadTimeout"):
+        https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
 
 
 def test_each_wait_before_another_try_is_twice_as_long(tmp_path: Path) -> None:
