@@ -33,8 +33,12 @@ WHEELS = "CONCIERGE_TEST_WHEELS"
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the commands under test even where the suite itself was started in the background."""
+    """Let Ctrl-C reach the commands under test even where the suite itself was started in the background.
+
+    A suite that is told to end does so like after Ctrl-C: every fixture takes along what it started.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +71,11 @@ def _text(value: str) -> bytes:
 @pytest.fixture
 def gguf_bytes() -> bytes:
     """A file of one small tensor, with the keys that a converter writes."""
-    words = {"general.architecture": "llama", "tokenizer.chat_template": "{% if tools %}{% endif %}"}
+    return gguf({"tokenizer.chat_template": "{% if tools %}{% endif %}"})
+
+
+def gguf(said: dict[str, str]) -> bytes:
+    words = {"general.architecture": "llama", **said}
     numbers = {
         "llama.block_count": 2,
         "llama.context_length": 2048,

@@ -13,20 +13,17 @@ import pytest
 
 import concierge
 from concierge.agent.session import run_task
-from concierge.agent.task import RunResult, Task
-from concierge.api.app import create_app
+from concierge.agent.task import Task
 from concierge.chat.client import OllamaChatClient, OpenAICompatibleChatClient
 from concierge.chat.fake import FakeChat
 from concierge.chat.port import ChatClient, Reply
-from concierge.config.keys import Config, Llm, known_keys
-from concierge.config.server import configured
+from concierge.config.keys import Config, known_keys
 from concierge.config.sources import load
-from concierge.endpoint import Endpoint
+from concierge.river.river import River
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from concierge.agent.journal import Subscriber
 
 SOURCE = Path(concierge.__file__).parent
 AGENT = sorted((SOURCE / "agent").rglob("*.py"))
@@ -71,7 +68,7 @@ def test_a_client_that_has_only_chat_runs_a_task(tmp_path: Path) -> None:
     client = OnlyChat()
     chat: ChatClient = client
     result = asyncio.run(run_task(chat, Task("Capital of France?", "any name"), workspace_root=tmp_path))
-    assert (result.outcome, result.text) == ("done", "Paris.")
+    assert (result.status, result.text) == ("done", "Paris.")
     ((messages, model),) = client.calls
     assert {"role": "user", "content": "Capital of France?"} in messages
     assert model == "any name"
@@ -97,7 +94,7 @@ def test_ensuring_the_llm_is_on_by_default() -> None:
 def test_two_keys_name_any_backend_and_the_request_is_the_same(tmp_path: Path, base_url: str, model: str) -> None:
     (tmp_path / "c.json").write_text(json.dumps({"base_url": base_url, "model": model}))
     llm = load(environ={"CONCIERGE_CONFIG_PATH": str(tmp_path / "c.json"), "HOME": str(tmp_path)}).llm
-    endpoint = configured(llm, model=llm.model, environ={})
+    endpoint = llm.endpoint(model=llm.model, environ={})
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -120,36 +117,14 @@ def test_no_key_of_the_configuration_belongs_to_one_backend() -> None:
     assert [key for key in keys if any(backend in key for backend in BACKENDS)] == []
 
 
-@pytest.mark.parametrize("available", [True, False])
-def test_the_api_ensures_the_llm_when_that_is_enabled_and_only_then(tmp_path: Path, available: bool) -> None:
-    config = Config(llm=Llm(local_llm_ensure_available=available))
-    called: list[str] = []
-
-    def find(name: str) -> Endpoint:
-        called.append(name)
-        return Endpoint("http://127.0.0.1:1/v1", "tiny")
-
-    async def run(endpoint: Endpoint, task: Task, subscriber: Subscriber) -> RunResult:
-        called.append("run")
-        return await run_task(FakeChat(["Yes."]), task, workspace_root=tmp_path, subscribers=[subscriber])
-
-    app = create_app(
-        run_task=run,
-        ensure=lambda _: find("ensure"),
-        connect=lambda _: find("connect"),
-        ensure_available=config.llm.local_llm_ensure_available,
-        token="a token",
-        workspace_root=tmp_path,
-    )
-
-    async def ask() -> int:
-        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
-        async with app.router.lifespan_context(app), client:
-            headers = {"Authorization": "Bearer a token"}
-            return (await client.post("/runs?wait=true", json={"task": "t"}, headers=headers)).status_code
-
-    assert asyncio.run(asyncio.wait_for(ask(), 5)) == 200
-    assert called == (["ensure", "run"] if available else ["connect", "run"])
+def test_where_ensuring_the_llm_is_off_the_configured_server_is_named_and_nothing_is_asked(tmp_path: Path) -> None:
+    settings = {"local_llm_ensure_available": False, "model": "any name", "base_url": "http://127.0.0.1:1/v1"}
+    environ = {"HOME": str(tmp_path), "CONCIERGE_HOME": str(tmp_path / "home")}
+    river = River.open(tmp_path, {f"llm.{name}": value for name, value in settings.items()}, environ=environ)
+    for model in (None, "another"):
+        endpoint = river.endpoint(model)
+        assert (endpoint.base_url, endpoint.model) == (settings["base_url"], model or "any name")
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize("script", [["Yes."], [""], [OSError("gone")]], ids=["done", "stopped", "crashed"])

@@ -4,14 +4,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concierge.api import server as api
 from concierge.chat.client import OpenAICompatibleChatClient
 from concierge.chat.dialect import route
 from concierge.config.keys import Llm
-from concierge.config.server import configured
 from concierge.config.sources import load
 from concierge.endpoint import Endpoint, is_loopback, read
 from concierge.errors import ConfigError
@@ -36,6 +35,7 @@ NEAR = [
     ("http://[::]:1/v1", "http://[::1]:1/v1", ("::1",)),
     ("http://user:word@localhost:1/v1", "http://localhost:1/v1", BOTH),
     ("http://localhost:1/v1/chat/completions", "http://localhost:1/v1", BOTH),
+    ("http://localhost:1/v1/chat/completions/chat/completions", "http://localhost:1/v1", BOTH),
     ("http://localhost:1/v1/chat/completions/", "http://localhost:1/v1", BOTH),
     ("  http://localhost:1/v1\n", "http://localhost:1/v1", BOTH),
     ("HTTP://localhost:1/v1?key=secret#part", "http://localhost:1/v1", BOTH),
@@ -132,6 +132,7 @@ def test_everybody_refuses_what_is_no_address(url: str, tmp_path: Path) -> None:
         status(Home(tmp_path), Llm(base_url=url), environ={})
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_makes_the_reader_fail_otherwise(text: str) -> None:
     for url in (text, f"http://{text}", f"http://localhost{text}"):
@@ -209,7 +210,7 @@ def test_what_is_kept_secret_is_the_key_as_it_is_sent(given: str, tmp_path: Path
     by_value = load(environ=environ, folder=tmp_path).llm
     by_name = Llm(api_key_env="ELSEWHERE")
     for llm in (by_value, by_name):
-        endpoint = configured(llm, model="m", environ=environ)
+        endpoint = llm.endpoint(model="m", environ=environ)
         assert endpoint.authorization == ("Authorization", "Bearer key")
         assert endpoint.secrets == ("key",)
 
@@ -220,7 +221,7 @@ def test_a_key_that_cannot_be_sent_is_refused_where_it_stands_and_never_shown(gi
     with pytest.raises(ConfigError, match="cannot be sent in a header") as at_load:
         load(environ=environ, folder=tmp_path)
     with pytest.raises(ConfigError, match="cannot be sent in a header") as by_name:
-        configured(Llm(api_key_env="ELSEWHERE"), model="m", environ={"ELSEWHERE": given})
+        Llm(api_key_env="ELSEWHERE").endpoint(model="m", environ={"ELSEWHERE": given})
     with pytest.raises(ConfigError, match="cannot be sent in a header") as by_hand:
         Endpoint("http://host/v1", "m", given)
     assert at_load.value.where == "CONCIERGE_LLM_API_KEY: llm.api_key"
@@ -232,8 +233,8 @@ def test_a_key_that_cannot_be_sent_is_refused_where_it_stands_and_never_shown(gi
 
 
 def test_a_variable_that_is_not_set_is_no_key() -> None:
-    assert configured(Llm(api_key_env="ELSEWHERE"), model="m", environ={}).api_key is None
-    assert configured(Llm(), model="m", environ={"ELSEWHERE": "key"}).api_key is None
+    assert Llm(api_key_env="ELSEWHERE").endpoint(model="m", environ={}).api_key is None
+    assert Llm().endpoint(model="m", environ={"ELSEWHERE": "key"}).api_key is None
 
 
 @pytest.mark.parametrize(

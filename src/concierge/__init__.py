@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from concierge.agent.events import Event
-    from concierge.agent.task import Limits, RunResult
+    from concierge.agent.events import Event, RunResult
+    from concierge.agent.task import Limits
     from concierge.chat.client import OllamaChatClient, OpenAICompatibleChatClient
     from concierge.chat.fake import FakeChat
     from concierge.chat.port import ChatClient, Delta, Reply, ToolCall, Usage
@@ -42,8 +42,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "agent.events": ("Event",),
-    "agent.task": ("Limits", "RunResult"),
+    "agent.events": ("Event", "RunResult"),
+    "agent.task": ("Limits",),
     "chat.client": ("OllamaChatClient", "OpenAICompatibleChatClient"),
     "chat.fake": ("FakeChat",),
     "chat.port": ("ChatClient", "Delta", "Reply", "ToolCall", "Usage"),

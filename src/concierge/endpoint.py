@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from concierge.errors import ConfigError
 
 Dialect = Literal["llama-server", "ollama", "openai", "azure", "generic"]
-"""Which server speaks the chat-completions API: their differences are a capability record, not a class."""
+"""Which server speaks the chat-completions API: how they differ is data, not classes."""
 
 AZURE = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
 LISTENERS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # the addresses that nobody can be reached at
@@ -27,6 +27,7 @@ _IPV4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}", re.ASCII)
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.ASCII)
 _SAFE = "/%:@!$&'()*+,;=~"
 _LABEL = re.compile(r"[\w-]+")
+_TAIL = re.compile(r"(?:/chat/completions|/)+$")
 _UNSENDABLE = re.compile(r"[\x00-\x20\x7f\\]")
 
 
@@ -85,6 +86,7 @@ class Endpoint:
         dialect: Whose flavour of the API it is; a host that is known says so itself.
         owned: True when concierge started the server and may stop it.
         context: Tokens that the server really gives to one request, where known.
+        tools: False for a model that is known to have no tools.
         address: Read from ``base_url`` where it is not given.
 
     Raises:
@@ -97,6 +99,7 @@ class Endpoint:
     dialect: Dialect = "generic"
     owned: bool = False
     context: int | None = None
+    tools: bool = True
     address: Address = field(default=cast("Address", None), repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -170,7 +173,7 @@ def read(text: str) -> Address:
         cast("Literal['http', 'https']", parts.scheme),
         LISTENERS.get(host, host),
         port or PORTS[parts.scheme],
-        quote(parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/"), safe=_SAFE),
+        quote(_TAIL.sub("", parts.path), safe=_SAFE),
         quote(parts.query, safe=f"{_SAFE}?"),
         parts.netloc.rpartition("@")[0],
     )

@@ -30,7 +30,10 @@ Each error says what happened, where, and what to do next.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class ConciergeError(Exception):
@@ -63,6 +66,11 @@ class ConciergeError(Exception):
             "hint": self.hint,
             "exit_code": self.exit_code,
         }
+
+
+def told(error: Mapping[str, Any]) -> ConciergeError:
+    """Return an error that was kept as an object, to be told to a person."""
+    return ConciergeError(error["what"], where=error["where"], hint=error["hint"])
 
 
 class UsageError(ConciergeError):

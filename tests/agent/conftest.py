@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from concierge.agent.events import RunResult
 from concierge.agent.session import run_task
-from concierge.agent.task import Limits, RunResult, Task
+from concierge.agent.task import Limits, Task
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concierge.agent.arguments import BadCallError, is_object, parse
+from concierge.agent.arguments import BadCallError, parse
 
 EXAMPLE = '{"path": "notes.txt"}'
 
@@ -29,6 +30,11 @@ def read(raw: object) -> dict[str, Any]:
         ('{"path": "a", "start": null}', {"path": "a"}),
         ('"a"', {"path": "a"}),
         ("7", {"path": 7}),
+        ("1.5", {"path": 1.5}),
+        (7, {"path": 7}),
+        ("  ", {}),
+        ([{"path": "a"}], {"path": "a"}),
+        ({"path": "a", "start": None, "end": 0, "more": ""}, {"path": "a", "end": 0, "more": ""}),
         ("null", {}),
         (None, {}),
         ("", {}),
@@ -61,6 +67,32 @@ def test_no_argument_text_crashes(raw: object) -> None:
         assert isinstance(read(raw), dict)
 
 
-@pytest.mark.parametrize(("text", "expected"), [("{}", True), ("[]", False), ("{", False), ("[" * 100_000, False)])
-def test_only_one_whole_object_counts_as_an_object(text: str, expected: bool) -> None:
-    assert is_object(text) is expected
+def nested(times: int) -> str:
+    text = '{"path": "a"}'
+    for _ in range(times):
+        text = json.dumps(text)
+    return text
+
+
+def test_an_object_is_found_in_one_string_and_no_deeper() -> None:
+    assert read(nested(1)) == {"path": "a"}
+    assert read(nested(2)) == {"path": nested(1)}
+
+
+def test_text_that_merely_looks_like_json_inside_a_string_is_a_value() -> None:
+    assert read('"[1]"') == {"path": "[1]"}
+    assert read('"  a"') == {"path": "  a"}
+    with pytest.raises(BadCallError, match="not complete"):
+        read('" {"')
+
+
+def test_two_objects_in_a_list_are_not_one_call() -> None:
+    with pytest.raises(BadCallError, match="The arguments are a list"):
+        read([{"path": "a"}, {"path": "b"}])
+
+
+@pytest.mark.parametrize(("length", "shown"), [(80, "x" * 80), (81, "x" * 77 + "...")])
+def test_what_was_wrong_is_shown_up_to_a_length(length: int, shown: str) -> None:
+    with pytest.raises(BadCallError) as caught:
+        read("x" * length)
+    assert f"not complete JSON: {shown}. " in str(caught.value)

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.agent import transcript
-from concierge.agent.events import Asked, Ended, Event, Replied, Started, ToolReturned, ToolsRefused
+from concierge.agent import conversation
+from concierge.agent import folder as folders
+from concierge.agent.events import Asked, Event, Replied, RunResult, Started, ToolReturned, ToolsRefused
+from concierge.agent.journal import Journal
+from concierge.agent.loop import Runner
 from concierge.agent.runs import read_run
 from concierge.agent.session import run_task
-from concierge.agent.task import Limits, RunResult, Task
+from concierge.agent.task import Limits, Task
 from concierge.chat.fake import FakeChat
 from concierge.chat.port import Reply, ToolCall, Usage
 from concierge.errors import StatusError, TransportError
@@ -30,8 +34,8 @@ def calls(*arguments: str, tool: str = "write", text: str = "") -> Reply:
 
 def test_an_answer_without_a_call_is_the_result(play: Play) -> None:
     result = play(FakeChat([Reply("Paris.", usage=Usage(40, 8))]))
-    assert (result.outcome, result.reason, result.text, result.steps) == ("done", "answered", "Paris.", 1)
-    assert (result.usage.prompt_tokens, result.usage.completion_tokens, result.usage.estimated) == (40, 8, False)
+    assert (result.status, result.reason, result.text, result.steps) == ("done", "answered", "Paris.", 1)
+    assert result.usage == {"prompt_tokens": 40, "completion_tokens": 8, "estimated": False}
     assert (result.exit_code, result.error) == (0, None)
 
 
@@ -39,7 +43,7 @@ def test_a_call_is_carried_out_and_its_result_goes_back_to_the_model(play: Play,
     chat = FakeChat([calls(GOOD), calls('{"path": "a.txt"}', tool="read"), "It says 1."])
     result = play(chat)
     assert (result.text, result.steps) == ("It says 1.", 3)
-    assert (tmp_path / "runs" / result.run_id / "workspace" / "a.txt").read_text() == "1"
+    assert (tmp_path / "runs" / result.id / "workspace" / "a.txt").read_text() == "1"
     assert [message["role"] for message in chat.asked[-1].messages] == [
         "system", "user", "assistant", "tool", "assistant", "tool",
     ]  # fmt: skip
@@ -49,12 +53,12 @@ def test_a_call_is_carried_out_and_its_result_goes_back_to_the_model(play: Play,
 def test_the_journal_alone_gives_the_conversation_back(play: Play, tmp_path: Path) -> None:
     chat = FakeChat([calls('{"path"', GOOD), "Done."])
     result = play(chat)
-    events = read_run(tmp_path, result.run_id).events
-    sent = transcript.conversation(events)
+    events = read_run(tmp_path, result.id).events
+    sent = conversation.conversation(events)
     assert sent[:-1] == chat.asked[-1].messages
     assert sent[-1] == {"role": "assistant", "content": "Done."}
     assert [event.seq for event in events] == list(range(len(events)))
-    assert {event.run for event in events} == {result.run_id}
+    assert {event.id for event in events} == {result.id}
 
 
 def test_every_call_has_an_id_of_its_own_and_sends_valid_json_back(play: Play) -> None:
@@ -71,7 +75,7 @@ def test_a_model_without_tools_gets_the_task_and_nothing_else(play: Play) -> Non
     chat = FakeChat(["Paris."])
     play(chat, offer_tools=False)
     assert chat.asked[0].messages == [{"role": "user", "content": "Do it."}]
-    assert chat.asked[0].tools is None
+    assert "tools" not in chat.asked[0].options
 
 
 def test_a_call_that_nobody_offered_is_a_bad_call(play: Play) -> None:
@@ -84,8 +88,8 @@ def test_a_server_that_takes_no_tools_is_asked_again_without_them(play: Play, se
     refusal = StatusError("registry/tiny does not support tools", status=400)
     chat = FakeChat([refusal, "Paris."])
     result = play(chat, subscribers=[seen.append])
-    assert (result.outcome, result.text) == ("done", "Paris.")
-    assert [asked.tools is None for asked in chat.asked] == [False, True]
+    assert (result.status, result.text) == ("done", "Paris.")
+    assert ["tools" not in asked.options for asked in chat.asked] == [False, True]
     assert [type(event) for event in seen].count(ToolsRefused) == 1
 
 
@@ -99,7 +103,7 @@ def test_a_server_that_takes_no_tools_is_asked_again_without_them(play: Play, se
 def test_a_bad_call_becomes_its_result_and_the_next_may_be_right(play: Play, tool: str, arguments: str) -> None:
     chat = FakeChat([calls(arguments, tool=tool), calls(GOOD), "Done."])
     result = play(chat)
-    assert result.outcome == "done"
+    assert result.status == "done"
     assert chat.asked[1].messages[-1]["content"].startswith("Error: ")
 
 
@@ -110,19 +114,19 @@ def test_trailing_quotes_are_no_fault(play: Play, seen: list[Event]) -> None:
 
 def test_three_bad_calls_in_a_row_stop_the_run(play: Play) -> None:
     result = play(FakeChat([calls("{}"), calls("[]"), calls('{"path"'), "never"]))
-    assert (result.outcome, result.reason, result.steps) == ("stopped", "bad_calls", 3)
+    assert (result.status, result.reason, result.steps) == ("stopped", "bad_calls", 3)
     assert result.error is not None
     assert (result.error["limit"], result.error["value"], result.exit_code) == (3, 3, 1)
 
 
 def test_bad_calls_that_are_mended_in_between_do_not_add_up(play: Play) -> None:
     script = [calls("{}"), calls("{}"), calls(GOOD), calls("{}"), calls("{}"), calls(GOOD), "Done."]
-    assert play(FakeChat(script)).outcome == "done"
+    assert play(FakeChat(script)).status == "done"
 
 
 def test_the_same_call_with_the_same_result_four_times_stops_the_run(play: Play) -> None:
     result = play(FakeChat([calls('{"path": "no.txt"}', tool="read")] * 4 + ["never"]))
-    assert (result.outcome, result.reason) == ("stopped", "loop")
+    assert (result.status, result.reason) == ("stopped", "loop")
 
 
 def test_too_many_calls_in_one_answer_are_refused(play: Play, seen: list[Event]) -> None:
@@ -143,7 +147,7 @@ def test_too_many_calls_in_one_answer_are_refused(play: Play, seen: list[Event])
 )
 def test_a_cut_off_empty_or_withheld_answer_is_never_success(play: Play, reply: Reply, reason: str) -> None:
     result = play(FakeChat([reply]))
-    assert (result.outcome, result.reason, result.exit_code) == ("stopped", reason, 1)
+    assert (result.status, result.reason, result.exit_code) == ("stopped", reason, 1)
     assert result.text == str(reply)
 
 
@@ -166,16 +170,40 @@ def test_tokens_are_limited_by_what_the_server_counted(play: Play) -> None:
 
 def test_tokens_are_estimated_when_the_server_does_not_count(play: Play) -> None:
     result = play(FakeChat([Reply("x" * 350)]), offer_tools=False)
-    assert result.usage.estimated
-    assert result.usage.completion_tokens == 100
+    assert result.usage["estimated"]
+    assert result.usage["completion_tokens"] == 100
 
 
 def test_a_nearly_spent_token_budget_caps_the_answer_and_says_so(play: Play) -> None:
     chat = FakeChat([Reply("cut", finish_reason="length", usage=Usage(20, 80))])
     result = play(chat, limits=Limits(max_tokens=100), offer_tools=False)
-    assert chat.asked[0].max_tokens is not None
-    assert 0 < chat.asked[0].max_tokens < 100
+    assert 0 < (chat.asked[0].options["max_tokens"] or 0) < 100
     assert result.reason == "max_tokens"
+
+
+@pytest.mark.parametrize("said", ["no such model", "tools are down", "not supported"])
+def test_another_refusal_of_the_server_ends_the_run(play: Play, said: str) -> None:
+    chat = FakeChat([StatusError(said, status=400), "never"])
+    assert play(chat).reason == "StatusError"
+    assert len(chat.asked) == 1
+
+
+def test_tools_are_taken_back_at_the_first_question_only_and_only_if_there_were_any(play: Play) -> None:
+    refusal = StatusError("tools are not supported", status=400)
+    assert play(FakeChat([calls(GOOD), refusal, "never"])).reason == "StatusError"
+    assert play(FakeChat([refusal, "never"]), offer_tools=False).reason == "StatusError"
+
+
+def test_times_are_differences_of_the_runs_own_clock(tmp_path: Path, seen: list[Event]) -> None:
+    ticks = itertools.count(100, 0.5)
+    folder = folders.create(tmp_path)
+    with Journal(folder, subscribers=[seen.append]) as journal:
+        runner = Runner(
+            FakeChat([calls("{}", tool="list"), "Done."]), journal=journal, toolbox=None, clock=lambda: next(ticks)
+        )
+        result = asyncio.run(runner.run(Task("t", "m")))
+    assert [event.seconds for event in seen if isinstance(event, Replied | ToolReturned)] == [0.5, 0.5, 0.5]
+    assert result.seconds == 3.5
 
 
 def test_wall_time_is_limited(play: Play) -> None:
@@ -184,7 +212,7 @@ def test_wall_time_is_limited(play: Play) -> None:
         return "never"
 
     result = play(FakeChat([lambda asked: forever()]), limits=Limits(max_seconds=0.05))
-    assert (result.outcome, result.reason) == ("stopped", "max_seconds")
+    assert (result.status, result.reason) == ("stopped", "max_seconds")
     assert result.error is not None
     assert result.error["limit"] == 0.05
     assert result.error["value"] >= 0.05
@@ -192,17 +220,18 @@ def test_wall_time_is_limited(play: Play) -> None:
 
 def test_an_error_of_the_server_ends_the_run_as_failed(play: Play, tmp_path: Path) -> None:
     result = play(FakeChat([TransportError("No answer.", hint="Start one.")]))
-    assert (result.outcome, result.reason, result.exit_code) == ("failed", "TransportError", 1)
-    assert isinstance(result.cause, TransportError)
-    assert read_run(tmp_path, result.run_id).summary.outcome == "failed"
+    assert (result.status, result.reason, result.exit_code) == ("failed", "TransportError", 1)
+    assert result.error is not None
+    assert (result.error["what"], result.error["hint"]) == ("No answer.", "Start one.")
+    assert read_run(tmp_path, result.id).summary.result == result
 
 
 def test_an_unforeseen_error_is_journalled_with_its_traceback_and_raised(play: Play, seen: list[Event]) -> None:
     with pytest.raises(ZeroDivisionError):
         play(FakeChat([ZeroDivisionError("no")]), subscribers=[seen.append])
     last = seen[-1]
-    assert isinstance(last, Ended)
-    assert (last.kind, last.reason) == ("run_failed", "crash")
+    assert isinstance(last, RunResult)
+    assert (last.status, last.reason, last.exit_code) == ("failed", "crash", 1)
     assert last.error is not None
     assert "ZeroDivisionError" in last.error["traceback"]
 
@@ -210,7 +239,8 @@ def test_an_unforeseen_error_is_journalled_with_its_traceback_and_raised(play: P
 def test_a_timeout_that_is_not_the_runs_own_is_no_budget(play: Play, seen: list[Event]) -> None:
     with pytest.raises(TimeoutError):
         play(FakeChat([TimeoutError()]), subscribers=[seen.append])
-    assert seen[-1].kind == "run_failed"
+    assert isinstance(seen[-1], RunResult)
+    assert (seen[-1].status, seen[-1].reason) == ("failed", "crash")
 
 
 def test_a_cancelled_run_says_so_and_stays_cancelled(tmp_path: Path, seen: list[Event]) -> None:
@@ -232,11 +262,11 @@ def test_a_cancelled_run_says_so_and_stays_cancelled(tmp_path: Path, seen: list[
             await running
 
     asyncio.run(scenario())
-    assert [event.kind for event in seen if isinstance(event, Ended)] == ["run_interrupted"]
-    run = read_run(tmp_path, seen[0].run)
-    assert (run.summary.outcome, run.summary.reason) == ("interrupted", "interrupted")
+    assert [event.status for event in seen if isinstance(event, RunResult)] == ["interrupted"]
+    run = read_run(tmp_path, seen[0].id)
+    assert (run.summary.result.status, run.summary.result.reason) == ("interrupted", "interrupted")
     result = json.loads((run.summary.path / "result.json").read_text())
-    assert (result["outcome"], result["error"]["exit_code"]) == ("interrupted", 130)
+    assert (result["status"], result["error"]["exit_code"]) == ("interrupted", 130)
 
 
 def test_the_journal_says_what_was_sent_and_what_it_cost(play: Play, seen: list[Event]) -> None:
@@ -252,13 +282,13 @@ def test_the_journal_says_what_was_sent_and_what_it_cost(play: Play, seen: list[
     assert isinstance(replied, Replied)
     assert (replied.text, replied.reasoning, replied.model) == ("Paris.", "France…", "tiny-1")
     assert replied.usage == {"prompt_tokens": 40, "completion_tokens": 8, "estimated": False}
-    assert done.kind == "run_done"
+    assert done.kind == "run_ended"
 
 
 def test_every_answer_is_streamed_so_that_silence_means_a_stuck_server(play: Play) -> None:
     chat = FakeChat(["Yes."])
     play(chat)
-    assert chat.asked[0].streamed
+    assert "on_delta" in chat.asked[0].options
 
 
 def test_pieces_of_an_answer_reach_the_caller(play: Play) -> None:
@@ -270,10 +300,10 @@ def test_pieces_of_an_answer_reach_the_caller(play: Play) -> None:
 def test_text_that_utf8_cannot_hold_neither_crashes_nor_breaks_the_journal(play: Play, tmp_path: Path) -> None:
     chat = FakeChat([calls('{"path": "a.txt", "content": "\\ud800"}', text="\ud800"), "Done \udfff\u2028."])
     result = play(chat)
-    assert result.outcome == "done"
-    assert len(read_run(tmp_path, result.run_id).events) == 8
+    assert result.status == "done"
+    assert len(read_run(tmp_path, result.id).events) == 8
     json.dumps(chat.asked[-1].messages, ensure_ascii=False).encode()
 
 
 def test_the_system_prompt_is_short() -> None:
-    assert len(transcript.system_prompt()) / 3.5 < 400
+    assert len(conversation.system_prompt()) / 3.5 < 400

@@ -8,19 +8,20 @@ import pytest
 
 from concierge.agent.runs import list_runs, read_run
 from concierge.agent.session import run_task
-from concierge.agent.task import Limits, RunResult, Task
+from concierge.agent.task import Limits, Task
 from concierge.api.app import create_app
 from concierge.chat.client import OpenAICompatibleChatClient
 from concierge.config.keys import Llm
 from concierge.paths import Home
 from concierge.server.ensure import ensure
 from concierge.server.stop import down
+from tests.rivers import FakeRiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from concierge.agent.journal import Subscriber
+    from concierge.agent.events import RunResult
     from concierge.chat.port import Delta
     from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
@@ -55,25 +56,25 @@ def ask(endpoint: Endpoint, root: Path, text: str, *, tools: bool = False, **lim
 @pytest.mark.parametrize("tools", [False, True], ids=["no tools", "tools offered all the same"])
 def test_the_smallest_model_answers_a_plain_question(endpoint: Endpoint, tmp_path: Path, tools: bool) -> None:
     result = ask(endpoint, tmp_path, QUESTION, tools=tools)
-    assert (result.outcome, result.text, result.steps) == ("done", ANSWER, 1)
-    assert result.usage.completion_tokens == 8
-    assert not result.usage.estimated
-    journal = read_run(tmp_path, result.run_id)
-    assert [event.kind for event in journal.events] == ["run_started", "model_asked", "model_replied", "run_done"]
+    assert (result.status, result.text, result.steps) == ("done", ANSWER, 1)
+    assert result.usage["completion_tokens"] == 8
+    assert not result.usage["estimated"]
+    journal = read_run(tmp_path, result.id)
+    assert [event.kind for event in journal.events] == ["run_started", "model_asked", "model_replied", "run_ended"]
     assert endpoint.api_key is not None
     assert endpoint.api_key not in (journal.summary.path / "events.jsonl").read_text()
 
 
 def test_an_answer_that_the_budget_cuts_off_is_no_result(endpoint: Endpoint, tmp_path: Path) -> None:
     result = ask(endpoint, tmp_path, QUESTION, max_tokens=30)
-    assert (result.outcome, result.reason) == ("stopped", "max_tokens")
-    assert 0 < result.usage.completion_tokens < 8
+    assert (result.status, result.reason) == ("stopped", "max_tokens")
+    assert 0 < result.usage["completion_tokens"] < 8
     assert ANSWER.startswith(result.text)
 
 
 def test_a_task_that_the_context_cannot_hold_is_an_error_and_not_an_answer(endpoint: Endpoint, tmp_path: Path) -> None:
     result = ask(endpoint, tmp_path, "word " * 9000)
-    assert (result.outcome, result.reason) == ("failed", "StatusError")
+    assert (result.status, result.reason) == ("failed", "StatusError")
     assert result.error is not None
     assert "context" in result.error["what"]
 
@@ -96,23 +97,14 @@ def test_a_run_that_is_cancelled_frees_the_server_at_once(endpoint: Endpoint, tm
             assert reply
 
     asyncio.run(body())
-    assert [run.outcome for run in list_runs(tmp_path)] == ["interrupted"]
+    assert [run.result.status for run in list_runs(tmp_path)] == ["interrupted"]
 
 
 def test_the_api_answers_through_the_real_model(endpoint: Endpoint, tmp_path: Path) -> None:
-    async def run(found: Endpoint, task: Task, subscriber: Subscriber) -> RunResult:
-        plain = Task(task.text, task.model, limits=task.limits, offer_tools=False, temperature=0)
-        async with OpenAICompatibleChatClient(found) as chat:
-            return await run_task(chat, plain, workspace_root=tmp_path, subscribers=[subscriber])
-
-    app = create_app(
-        run_task=run,
-        ensure=lambda _: endpoint,
-        connect=lambda _: endpoint,
-        ensure_available=True,
-        token="a token",
-        workspace_root=tmp_path,
-    )
+    river = FakeRiver(tmp_path, OpenAICompatibleChatClient(endpoint))
+    river.find = lambda _: endpoint
+    river.settings = {"offer_tools": False, "temperature": 0}
+    app = create_app(river, token="a token")
 
     async def body() -> dict[str, Any]:
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60)

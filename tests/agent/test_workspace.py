@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from concierge.agent import workspace as module
 from concierge.agent.workspace import CONFINED, Workspace
-from concierge.errors import ToolError
+from concierge.errors import RunError, ToolError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+OPEN_FILES = Path("/proc/self/fd")
 pytestmark = pytest.mark.skipif(not CONFINED, reason="this platform cannot open relative to a directory")
 
 
@@ -53,7 +52,7 @@ def test_a_path_that_is_not_inside_is_refused_by_read_and_write(workspace: Works
     with pytest.raises(ToolError):
         workspace.write(path, b"x")
     assert (root.parent / "secret.txt").read_text() == "secret"
-    assert list(root.rglob("*.part*")) == []
+    assert list(root.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", ["link.txt", "up/secret.txt", "up/new.txt", "loop/x"])
@@ -67,6 +66,7 @@ def test_links_are_not_followed(workspace: Workspace, root: Path, path: str) -> 
         workspace.write(path, b"mine")
     assert (root.parent / "secret.txt").read_text() == "secret"
     assert not (root.parent / "new.txt").exists()
+    assert sorted(entry.name for entry in root.iterdir()) == ["link.txt", "loop", "up"]
 
 
 def test_a_linked_folder_is_not_listed(workspace: Workspace, root: Path) -> None:
@@ -112,11 +112,93 @@ def test_sizes_are_capped_both_ways(workspace: Workspace, root: Path) -> None:
     assert not (root / "big").exists()
 
 
-def test_a_crowded_folder_is_listed_up_to_the_cap(workspace: Workspace, root: Path) -> None:
-    for number in range(module.LIST_ENTRIES + 1):
+def test_what_is_as_large_as_allowed_is_taken_both_ways(workspace: Workspace, root: Path) -> None:
+    with (root / "large").open("wb") as file:
+        file.truncate(module.READ_BYTES)
+    assert len(workspace.read("large")) == module.READ_BYTES
+    workspace.write("big", b"x" * module.WRITE_BYTES)
+    assert (root / "big").stat().st_size == module.WRITE_BYTES
+
+
+def test_a_path_may_be_as_deep_as_allowed_and_no_deeper(workspace: Workspace) -> None:
+    deep = "/".join("d" * (module.DEPTH - 1))
+    workspace.write(f"{deep}/f", b"x")
+    assert workspace.read(f"{deep}/f") == b"x"
+    with pytest.raises(ToolError, match="deeper than 16"):
+        workspace.write(f"{deep}/d/f", b"x")
+
+
+@pytest.mark.parametrize(("count", "more"), [(module.LIST_ENTRIES, False), (module.LIST_ENTRIES + 1, True)])
+def test_a_crowded_folder_is_listed_up_to_the_cap(workspace: Workspace, root: Path, count: int, more: bool) -> None:
+    for number in range(count):
         (root / f"{number:04}").touch()
-    entries, more = workspace.entries(".")
-    assert (len(entries), more) == (module.LIST_ENTRIES, True)
+    entries, cut = workspace.entries(".")
+    assert (len(entries), cut) == (module.LIST_ENTRIES, more)
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/etc/passwd", "not inside"), ("~/x", "not inside"), ("\\x", "not inside"), ("C:\\x", "not inside"),
+        ("C:/x", "not inside"), ("..", "goes up"), ("a/../b", "goes up"), ("a\0b", "NUL"), ("\ud800", "not valid text"),
+        ("", "An empty path is not a file"), (".", "is not a file"), ("a/", "is not a file"),
+        ("x" * 300, "cannot be used"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_is_wrong_with_the_path(workspace: Workspace, path: str, says: str) -> None:
+    with pytest.raises(ToolError, match=says):
+        workspace.write(path, b"x")
+
+
+@pytest.mark.parametrize("path", ["C:x", "..x", "a..b", "x~", "a\\b"])
+def test_a_name_that_only_looks_like_a_way_out_is_a_name(workspace: Workspace, root: Path, path: str) -> None:
+    workspace.write(path, b"x")
+    assert [entry.name for entry in root.iterdir()] == [path]
+
+
+def test_the_root_itself_may_be_named_in_every_way(workspace: Workspace, root: Path) -> None:
+    (root / "f").touch()
+    for path in ("", ".", "./", "./."):
+        assert [entry.name for entry in workspace.entries(path)[0]] == ["f"]
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file_and_nothing_else(workspace: Workspace, root: Path) -> None:
+    workspace.write("f", b"old")
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(ToolError, match="f cannot be used: File too large"):
+            workspace.write("f", b"x" * 200)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [(entry.name, entry.read_bytes()) for entry in root.iterdir()] == [("f", b"old")]
+
+
+def test_a_new_file_has_the_permissions_that_the_user_gives_new_ones(workspace: Workspace, root: Path) -> None:
+    (root / "plain").touch()
+    workspace.write("f", b"x")
+    assert (root / "f").stat().st_mode == (root / "plain").stat().st_mode
+
+
+def test_a_disk_that_fails_ends_the_run_and_is_not_the_models_business() -> None:
+    with pytest.raises(RunError, match="cannot be used") as caught, module._explained("f"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert (caught.value.where, "CONCIERGE_WORKSPACE" in (caught.value.hint or "")) == ("f", True)
+
+
+@pytest.mark.skipif(not OPEN_FILES.exists(), reason="this system does not list what is open")
+def test_no_file_stays_open(workspace: Workspace, root: Path) -> None:
+    workspace.write("d/f", b"x")
+    before = len(list(OPEN_FILES.iterdir()))
+    for path in ("d/f", "d", "d/f/g", "nothing", "../x"):
+        with contextlib.suppress(ToolError):
+            workspace.write(path, b"x")
+        with contextlib.suppress(ToolError):
+            workspace.read(path)
+        with contextlib.suppress(ToolError):
+            workspace.entries(path)
+    assert len(list(OPEN_FILES.iterdir())) == before
 
 
 def test_a_name_that_is_not_text_is_listed_as_text(workspace: Workspace, root: Path) -> None:

@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from concierge.agent.session import run_task
 from concierge.api.app import create_app
-from concierge.chat.fake import FakeChat
-from concierge.endpoint import Endpoint
+from tests.rivers import FakeRiver
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fastapi import FastAPI
-
-    from concierge.agent.journal import Subscriber
-    from concierge.agent.task import RunResult, Task
 
 TOKEN = "a-token-of-some-length"
 
@@ -26,35 +21,16 @@ Scenario = Callable[[httpx.AsyncClient], Awaitable[None]]
 
 
 class Api:
-    """The API with scripted collaborators: what ``ensure`` was asked for, and what the model says."""
+    """The API of a scripted application."""
 
     token = TOKEN
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.chat = FakeChat(["Paris."] * 20)
-        self.ensured: list[str | None] = []
-        self.connected: list[str | None] = []
-        self.ran: list[Task] = []
-
-    def ensure(self, model: str | None) -> Endpoint:
-        self.ensured.append(model)
-        return Endpoint("http://127.0.0.1:1/v1", model or "tiny")
-
-    def connect(self, model: str | None) -> Endpoint:
-        self.connected.append(model)
-        return Endpoint("http://127.0.0.1:1/v1", model or "tiny")
-
-    async def run_task(self, endpoint: Endpoint, task: Task, subscriber: Subscriber) -> RunResult:
-        self.ran.append(task)
-        return await run_task(self.chat, task, workspace_root=self.root, subscribers=[subscriber])
+        self.river = FakeRiver(root)
 
     def app(self, **more: Any) -> FastAPI:
-        settings: dict[str, Any] = {
-            "run_task": self.run_task, "ensure": self.ensure, "connect": self.connect, "ensure_available": True,
-            "token": TOKEN, "workspace_root": self.root,
-        }  # fmt: skip
-        return create_app(**(settings | more))
+        return create_app(self.river, **{"token": TOKEN, **more})
 
     def play(self, scenario: Scenario, **more: Any) -> None:
         """Run a scenario with a client that knows the token, then shut the application down."""

@@ -54,7 +54,7 @@ async def send(client: httpx.AsyncClient, words: list[str]) -> httpx.Response:
 
 
 def test_the_documented_session_is_what_happens(api: Api) -> None:
-    api.chat = FakeChat([Reply("The capital of France is Paris.", usage=Usage(42, 8)), "Madrid."])
+    api.river.chat = FakeChat([Reply("The capital of France is Paris.", usage=Usage(42, 8)), "Madrid."])
     steps = session(api.token)
     assert len(steps) == 5
 

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from concierge.api.guard import BODY_BYTES
+
 if TYPE_CHECKING:
     import httpx
 
@@ -56,7 +58,7 @@ def test_a_body_of_another_type_is_refused(api: Api, kind: str | None) -> None:
         assert (await client.post("/runs", content=b'{"task": "t"}', headers=headers)).status_code == 415
 
     api.play(scenario)
-    assert api.ran == []
+    assert api.river.ran == []
 
 
 def test_a_body_must_have_a_length_and_a_small_one(api: Api) -> None:
@@ -68,6 +70,67 @@ def test_a_body_must_have_a_length_and_a_small_one(api: Api) -> None:
 
         assert (await client.post("/runs", content=b" " * 2_000_000, headers=json)).status_code == 413
         assert (await client.post("/runs", content=chunks(), headers=json)).status_code == 411  # type: ignore[arg-type]
+
+    api.play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [
+        ("2", 422),
+        (str(BODY_BYTES), 422),
+        (str(BODY_BYTES + 1), 413),
+        ("-1", 411),
+        ("+2", 411),
+        ("", 411),
+        ("2, 2", 411),
+    ],
+)
+def test_a_length_counts_as_it_is_written(api: Api, length: str, status: int) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        headers = {"Content-Type": "application/json", "Content-Length": length}
+        assert (await client.post("/runs", content=b"{}", headers=headers)).status_code == status
+
+    api.play(scenario)
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", " application/json ;x"])
+def test_json_is_json_in_every_spelling(api: Api, kind: str) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        headers = {"Content-Type": kind}
+        assert (await client.post("/runs?wait=true", content=b'{"task": "t"}', headers=headers)).status_code == 200
+
+    api.play(scenario)
+
+
+def test_two_headers_where_one_decides_are_none(api: Api) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        token = client.headers.pop("Authorization")
+        twice = [("Authorization", token), ("Authorization", token)]
+        assert (await client.get("/runs", headers=twice)).status_code == 401
+        hosts = [("Host", "localhost"), ("Host", "localhost"), ("Authorization", token)]
+        assert (await client.get("/runs", headers=hosts)).status_code == 403
+        assert (await client.get("/runs", headers=[("Authorization", token)])).status_code == 200
+
+    api.play(scenario)
+
+
+def test_the_token_may_stand_between_blanks_and_is_compared_whole(api: Api) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for given, status in (
+            (f"Bearer  {api.token} ", 200), (f"Bearer {api.token}x", 401), (f"Bearer {api.token[:-1]}", 401),
+            (f"Basic {api.token}", 401), (f"Bearer {api.token.upper()}", 401),
+        ):  # fmt: skip
+            assert (await client.get("/runs", headers={"Authorization": given})).status_code == status
+
+    api.play(scenario)
+
+
+def test_the_host_is_looked_at_before_the_token(api: Api) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.get("/runs", headers={"Host": "evil.example", "Authorization": ""})
+        assert answer.status_code == 403
+        assert "by address" in answer.json()["hint"]
 
     api.play(scenario)
 

@@ -23,27 +23,21 @@ if TYPE_CHECKING:
 
 SERVING = """
 import asyncio, pathlib, sys
-from concierge.agent.session import run_task
-from concierge.api.app import create_app
+from dataclasses import replace
 from concierge.api.server import serve
+from concierge.config.kinds import Secret
 from concierge.chat.fake import FakeChat
-from concierge.endpoint import Endpoint
-
-root = pathlib.Path(sys.argv[1])
+from tests.rivers import FakeRiver
 
 async def wait():
     print("asked", flush=True)
     await asyncio.Event().wait()
 
-async def run(endpoint, task, subscriber):
-    return await run_task(FakeChat([lambda _: wait()]), task, workspace_root=root, subscribers=[subscriber])
-
-def find(model):
-    return Endpoint("http://127.0.0.1:1/v1", "tiny")
-
-app = create_app(run_task=run, ensure=find, connect=find, ensure_available=True, token="secret", workspace_root=root)
+river = FakeRiver(pathlib.Path(sys.argv[1]), FakeChat([lambda _: wait()]))
+api = replace(river.config.api, port=0, token=Secret("secret"))
+river.config = replace(river.config, api=api)
 try:
-    serve(app, host="127.0.0.1", port=0, token_chosen=False, on_ready=lambda url: print(url, flush=True))
+    serve(river, say=lambda line: print(line.removeprefix("Serving "), flush=True))
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -92,7 +86,7 @@ def test_a_signal_ends_every_run_and_then_the_server(tmp_path: Path, sent: signa
             assert child.wait(10) == exit_code
         finally:
             child.kill()
-    assert [(run.run_id, run.outcome) for run in list_runs(tmp_path)] == [(begun.json()["id"], "interrupted")]
+    assert [(run.id, run.result.status) for run in list_runs(tmp_path)] == [(begun.json()["id"], "interrupted")]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "box.local", ""])

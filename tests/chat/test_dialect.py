@@ -52,7 +52,7 @@ def test_requests_go_where_the_base_url_says(base_url: str, url: str) -> None:
 def test_well_known_hosts_are_recognised(base_url: str, dialect: Dialect, limit: str, header: str) -> None:
     endpoint = Endpoint(base_url, "m", "key")
     found = route(endpoint)
-    assert (found.dialect, found.capabilities.limit_name) == (dialect, limit)
+    assert (found.dialect, found.limit_name) == (dialect, limit)
     assert endpoint.authorization == (header, "key" if header == "api-key" else "Bearer key")
 
 

@@ -23,9 +23,9 @@ async def test_answers_come_in_the_order_of_the_script() -> None:
 async def test_what_was_asked_is_recorded_as_it_was_then() -> None:
     chat = FakeChat(["yes"])
     messages: list[dict[str, Any]] = [{"role": "user", "content": "before"}]
-    await chat.chat(messages, "m", temperature=0.5, max_tokens=7)
+    await chat.chat(messages, "m", temperature=0.5, max_tokens=7, top_p=None)
     messages[0]["content"] = "after"
-    assert chat.asked == [Asked([{"role": "user", "content": "before"}], "m", temperature=0.5, max_tokens=7)]
+    assert chat.asked == [Asked([{"role": "user", "content": "before"}], "m", {"temperature": 0.5, "max_tokens": 7})]
 
 
 async def test_an_error_in_the_script_is_raised() -> None:

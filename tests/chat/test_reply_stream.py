@@ -20,10 +20,10 @@ RECORDED = {path.stem: path.read_bytes() for path in STREAMS}
 
 
 def read(chunks: list[bytes]) -> tuple[Reply, list[Delta]]:
-    stream, events, numbers = ReplyStream(), SseDecoder(), itertools.count(1)
+    stream, events = ReplyStream(), SseDecoder()
     shown = [stream.add(payload) for chunk in chunks for payload in events.feed(chunk)]
     shown += stream.end(events.flush())
-    return stream.reply(make_id=lambda: f"made{next(numbers)}"), [delta for delta in shown if delta is not None]
+    return stream.reply(), [delta for delta in shown if delta is not None]
 
 
 def outcome(chunks: list[bytes]) -> dict[str, Any]:

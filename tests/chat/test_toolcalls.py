@@ -1,18 +1,16 @@
-import itertools
 from typing import Any
 
 import pytest
 
-from concierge.chat.port import ToolCall
-from concierge.chat.toolcalls import CallJoiner, new_id, whole_calls
+from concierge.chat.port import ToolCall, identified
+from concierge.chat.toolcalls import CallJoiner, whole_calls
 
 
 def joined(*pieces: Any) -> list[tuple[str, str, str]]:
     joiner = CallJoiner()
     for piece in pieces:
         joiner.add(piece)
-    numbers = itertools.count(1)
-    return [(call.id, call.name, call.arguments) for call in joiner.calls(lambda: f"made{next(numbers)}")]
+    return [(call.id, call.name, call.arguments) for call in joiner.calls()]
 
 
 def piece(index: Any = None, call_id: Any = None, name: Any = None, arguments: Any = None) -> dict[str, Any]:
@@ -38,17 +36,17 @@ def test_an_id_that_is_repeated_in_every_piece_is_one_call() -> None:
 
 def test_a_new_name_without_an_id_is_a_new_call() -> None:
     assert joined(piece(0, None, "read", "{}"), piece(0, None, "list", "{}")) == [
-        ("made1", "read", "{}"),
-        ("made2", "list", "{}"),
+        ("call00001", "read", "{}"),
+        ("call00002", "list", "{}"),
     ]
 
 
 def test_the_same_name_again_is_a_new_call_only_after_whole_arguments() -> None:
     assert joined(piece(0, None, "read", "{}"), piece(0, None, "read", "{}")) == [
-        ("made1", "read", "{}"),
-        ("made2", "read", "{}"),
+        ("call00001", "read", "{}"),
+        ("call00002", "read", "{}"),
     ]
-    assert joined(piece(0, None, "read", '{"x"'), piece(0, None, "read", ":1}")) == [("made1", "read", '{"x":1}')]
+    assert joined(piece(0, None, "read", '{"x"'), piece(0, None, "read", ":1}")) == [("call00001", "read", '{"x":1}')]
 
 
 def test_without_index_the_id_tells_calls_apart_and_the_rest_continues_the_last() -> None:
@@ -78,8 +76,8 @@ def test_an_id_that_comes_late_is_taken() -> None:
 def test_ids_that_repeat_within_a_reply_are_replaced() -> None:
     assert [call_id for call_id, _, _ in joined(piece(0, "x", "a"), piece(1, "x", "b"), piece(2, "", "c"))] == [
         "x",
-        "made1",
-        "made2",
+        "call00001",
+        "call00002",
     ]
 
 
@@ -112,7 +110,7 @@ def test_what_is_not_a_list_of_calls_is_no_call(entries: Any) -> None:
     "entry", [{}, {"function": None}, {"function": "read"}, {"id": 7, "index": [], "function": {}}]
 )
 def test_a_call_without_a_name_is_kept_for_the_runner_to_refuse(entry: dict[str, Any]) -> None:
-    assert joined(entry) == [("made1", "", "{}")]
+    assert joined(entry) == [("call00001", "", "{}")]
     assert len(whole_calls([entry])) == 1
 
 
@@ -121,7 +119,15 @@ def test_whole_calls_with_the_same_index_stay_apart() -> None:
     assert [call.arguments for call in whole_calls(entries)] == ["{", "}"]
 
 
+def test_an_id_is_kept_unless_it_is_missing_or_taken() -> None:
+    used = {"x", "call00001"}
+    calls = [ToolCall(call_id, "read", "{}") for call_id in ("", "x", "y", "y")]
+    own = [call.id for call in identified(calls, used)]
+    assert own == ["call00002", "call00003", "y", "call00004"]
+    assert used == {"x", "call00001", *own}
+
+
 def test_made_ids_are_nine_letters_and_digits_and_differ() -> None:
-    made = {new_id() for _ in range(100)}
+    made = {call.id for call in identified([ToolCall("", "read", "{}")] * 100, set())}
     assert len(made) == 100
     assert all(len(call_id) == 9 and call_id.isalnum() for call_id in made)

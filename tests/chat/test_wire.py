@@ -2,14 +2,14 @@ import contextlib
 import json
 from collections import deque
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from concierge.chat.failure import StreamFailure
-from concierge.chat.port import Reply, Usage
+from concierge.chat.port import ChatOptions, Reply, Usage
 from concierge.chat.stream import ReplyStream
 from concierge.chat.wire import encode, mend, parse_reply, request_body
 from concierge.errors import ReplyError
@@ -24,18 +24,13 @@ def parsed(document: Any) -> Reply:
 
 
 def test_what_is_none_is_left_to_the_server() -> None:
-    assert request_body([], "m", limit_name="max_tokens", stream=False) == {
-        "model": "m",
-        "messages": [],
-        "stream": False,
-    }
+    nothing: ChatOptions = {"temperature": None, "tools": None, "on_delta": None}
+    assert request_body([], "m", nothing, limit_name="max_tokens") == {"model": "m", "messages": [], "stream": False}
 
 
 def test_options_are_sent_under_the_names_of_the_dialect() -> None:
-    sent = request_body(
-        [], "m", limit_name="max_completion_tokens", stream=True, temperature=0.0, top_p=0.9, max_tokens=5
-    )
-    assert sent == {
+    options: ChatOptions = {"temperature": 0.0, "top_p": 0.9, "max_tokens": 5, "on_delta": print}
+    assert request_body([], "m", options, limit_name="max_completion_tokens") == {
         "model": "m",
         "messages": [],
         "stream": True,
@@ -47,8 +42,16 @@ def test_options_are_sent_under_the_names_of_the_dialect() -> None:
 
 
 def test_a_choice_among_no_tools_is_not_sent() -> None:
-    sent = request_body([], "m", limit_name="max_tokens", stream=False, tools=[], tool_choice="auto")
+    sent = request_body([], "m", {"tools": [], "tool_choice": "auto"}, limit_name="max_tokens")
     assert not {"tools", "tool_choice"} & sent.keys()
+    tools = [{"type": "function"}]
+    sent = request_body([], "m", {"tools": tools, "tool_choice": "auto"}, limit_name="max_tokens")
+    assert (sent["tools"], sent["tool_choice"]) == (tools, "auto")
+
+
+def test_an_option_that_does_not_exist_is_the_callers_fault() -> None:
+    with pytest.raises(TypeError, match="no option 'temprature'"):
+        request_body([], "m", cast("ChatOptions", {"temprature": 1}), limit_name="max_tokens")
 
 
 def test_any_mapping_and_sequence_can_be_sent() -> None:

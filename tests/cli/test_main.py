@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge import __version__
-from concierge.cli.main import run
+from concierge.cli.main import app, run
+from concierge.errors import ConciergeError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,7 +137,7 @@ def test_a_model_must_be_named_for_a_server_that_is_not_ours(environ: dict[str, 
 def test_runs_of_an_empty_folder_are_none_and_an_unknown_one_is_told(environ: dict[str, str], tmp_path: Path) -> None:
     listed = concierge("runs", "list", "--json", environ=environ, folder=tmp_path)
     shown = concierge("runs", "show", "nope", environ=environ, folder=tmp_path)
-    assert (listed.returncode, json.loads(listed.stdout)["runs"]) == (0, [])
+    assert (listed.returncode, json.loads(listed.stdout)) == (0, {"schema": 1, "runs": []})
     assert shown.returncode == 1
     assert "nope" in shown.stderr
 
@@ -159,8 +161,15 @@ def test_a_reader_that_goes_away_is_no_traceback(environ: dict[str, str], tmp_pa
 def test_help_names_every_command_and_the_exit_codes(environ: dict[str, str], tmp_path: Path) -> None:
     done = concierge("--help", environ=environ, folder=tmp_path)
     assert done.returncode == 0
-    for word in ("run", "up", "status", "down", "runs", "config", "serve", "130"):
-        assert word in done.stdout
+    _, _, rest = done.stdout.partition("\nCommands:\n")
+    listed, _, codes = rest.partition("\n\n")
+    commands = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    assert {line.split()[0] for line in listed.splitlines()} == commands
+    assert {int(code) for code in re.findall(r"\b\d+\b", codes)} == {0, *exit_codes(ConciergeError)}
+
+
+def exit_codes(kind: type[ConciergeError]) -> set[int]:
+    return {kind.exit_code}.union(*map(exit_codes, kind.__subclasses__()))
 
 
 def test_an_open_address_without_a_token_is_refused_before_anything_is_fetched(

@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import psutil
 import pytest
+
+from tests.wait import gone, until
 
 CORPUS = Path(__file__).parent.parent / "machines"
 TWO_CARDS = CORPUS / "32-cudart-missing"
@@ -305,20 +307,13 @@ def test_ctrl_c_while_a_tool_hangs_ends_with_130_and_takes_the_tool_along(
     environ["PATH"] = f"{folder}:{environ['PATH']}"
     command = [sys.executable, "-m", "concierge", "doctor"]
     with subprocess.Popen(command, env=environ, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        until(lambda: (folder / "pid").exists())
+        until((folder / "pid").exists)
+        hanging = psutil.Process(int((folder / "pid").read_text()))
         child.send_signal(signal.SIGINT)
         _, stderr = child.communicate(timeout=20)
     assert child.returncode == 130
     assert b"Traceback" not in stderr
-    pid = int((folder / "pid").read_text())
-    until(lambda: not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes())
-
-
-def until(true: object, seconds: float = 5) -> None:
-    end = time.monotonic() + seconds
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
+    until(lambda: gone(hanging))
 
 
 def test_the_lists_and_the_plan_say_the_same_of_what_is_fetched(environ: dict[str, str], folder: Path) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from concierge.cli import reference
 from concierge.config import keys, sources
+from tools import configuration_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def test_the_reference_page_holds_every_key_as_it_is() -> None:
-    assert PAGE.read_text(encoding="utf-8").endswith(reference.markdown())
+    assert PAGE.read_text(encoding="utf-8").endswith(configuration_page.markdown())
 
 
 def test_the_template_sets_nothing_and_every_line_of_it_is_valid(tmp_path: Path) -> None:

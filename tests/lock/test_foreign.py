@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import httpx
@@ -9,6 +10,7 @@ from concierge.catalog.reference import Hub, Local
 from concierge.errors import ArtefactError, ConfigError
 from concierge.lock.foreign import Describer
 from concierge.lock.hub import HttpHub
+from tests.conftest import gguf
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +42,9 @@ def test_a_local_file_is_pinned_by_its_whole_path(gguf_bytes: bytes, tmp_path: P
 def test_all_shards_of_a_local_model_are_pinned_and_a_missing_one_is_named(gguf_bytes: bytes, tmp_path: Path) -> None:
     first, second = (tmp_path / f"m-0000{number}-of-00002.gguf" for number in (1, 2))
     first.write_bytes(gguf_bytes)
-    with pytest.raises(ConfigError, match=r"no model file at .*m-00002-of-00002"):
+    with pytest.raises(ConfigError, match=r"no model file at .*m-00002-of-00002") as missing:
         described(Local(first))
+    assert missing.value.where == "llm.model"
     second.write_bytes(gguf_bytes)
     model = described(Local(first))
     assert [artefact.name for artefact in model.artefact] == [first.name, second.name]
@@ -67,9 +70,62 @@ def test_all_shards_of_a_repository_are_pinned(gguf_bytes: bytes) -> None:
     assert (model.gated, model.licence) == (True, "unknown")
 
 
+def test_a_header_that_names_the_model_and_its_licence_is_believed(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(gguf({"general.name": "My Model", "general.license": "mit"}))
+    assert (described(Local(path)).title, described(Local(path)).licence) == ("My Model", "mit")
+
+
+@pytest.mark.parametrize(
+    ("template", "chat"),
+    [
+        ({}, ("none", False, "never")),
+        ({"tokenizer.chat_template": "{{ messages }}"}, ("own", False, "never")),
+        ({"tokenizer.chat_template": "{% if tools and enable_thinking %}"}, ("own", True, "optional")),
+    ],
+    ids=("none", "plain", "everything"),
+)
+def test_the_chat_template_tells_what_the_model_can_do(
+    tmp_path: Path, template: dict[str, str], chat: tuple[str, bool, str]
+) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(gguf(template))
+    told = described(Local(path)).chat
+    assert (told.template, told.tools, told.thinking) == chat
+
+
+@pytest.mark.parametrize(
+    ("file", "quant"),
+    [("M-Q4_K_M.gguf", "Q4_K_M"), ("m.iq2_xxs.gguf", "IQ2_XXS"), ("M-UD-Q6_K_XL.gguf", "UD-Q6_K_XL"), ("m", "unknown")],
+)
+def test_the_quantisation_is_read_from_the_file_name(gguf_bytes: bytes, tmp_path: Path, file: str, quant: str) -> None:
+    (tmp_path / file).write_bytes(gguf_bytes)
+    assert described(Local(tmp_path / file)).quant == quant
+
+
+def test_every_weight_of_every_shard_counts(gguf_bytes: bytes, tmp_path: Path) -> None:
+    shards = [tmp_path / f"m-0000{number}-of-00002.gguf" for number in (1, 2)]
+    for shard in shards:
+        shard.write_bytes(gguf_bytes)
+    assert described(Local(shards[0])).params == 2 * 64 * 100
+
+
+def test_a_file_too_large_to_hash_unnoticed_is_announced(gguf_bytes: bytes, tmp_path: Path) -> None:
+    said: list[str] = []
+    describe = Describer(HttpHub(httpx.Client(transport=httpx.MockTransport(offline))), said.append)
+    (tmp_path / "small.gguf").write_bytes(gguf_bytes)
+    describe(Local(tmp_path / "small.gguf"))
+    assert said == []
+    (tmp_path / "large.gguf").write_bytes(gguf_bytes)
+    os.truncate(tmp_path / "large.gguf", 1 << 30)
+    describe(Local(tmp_path / "large.gguf"))
+    assert said == [f"Hashing {tmp_path / 'large.gguf'} (1.1 GB) to pin it."]
+
+
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a file"):
+    with pytest.raises(ConfigError, match="is not a file") as caught:
         described(Local(tmp_path))
+    assert caught.value.where == "llm.model"
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from concierge.catalog import loader
 from concierge.catalog.reference import Hub, Local
 from concierge.config.keys import Llm
-from concierge.errors import ConfigError, FetchError
+from concierge.errors import ConciergeError, ConfigError, FetchError
 from concierge.lock import foreign, resolve
 from concierge.lock import hub as hubs
 from concierge.lock.hub import HttpHub
@@ -86,14 +86,80 @@ def test_a_small_file_without_a_sha256_cannot_be_pinned() -> None:
     ],
 )
 def test_each_refusal_of_the_hub_has_its_sentence(status: int, error: type[Exception], sentence: str) -> None:
-    with pytest.raises(error, match=sentence):
+    with pytest.raises(error, match=sentence) as caught:
         hub({RESOLVE: httpx.Response(status)}).look_up(WANTED, WANTED.file)
+    assert isinstance(caught.value, ConciergeError)
+    assert caught.value.where == f"https://huggingface.co{RESOLVE}"
+    assert caught.value.hint
 
 
 def test_a_commit_that_resolves_to_another_one_is_refused() -> None:
     headers = {**LINKED, "x-repo-commit": "0" * 40}
-    with pytest.raises(ConfigError, match="to the commit 0000"):
+    with pytest.raises(ConfigError, match="to the commit 0000") as caught:
         hub({RESOLVE: httpx.Response(302, headers=headers)}).look_up(WANTED, WANTED.file)
+    assert (caught.value.where, caught.value.hint) == ("llm.model", f"Write @{'0' * 40}.")
+
+
+def test_a_weak_entity_tag_states_the_hash_as_well() -> None:
+    weak = {**LINKED, "x-linked-etag": f'W/"{SHA256}"'}
+    answers = {RESOLVE: httpx.Response(302, headers=weak), API: httpx.Response(200, json=INFO)}
+    assert hub(answers).look_up(WANTED, WANTED.file).sha256 == SHA256
+
+
+def test_nothing_is_asked_for_compressed_because_sizes_would_be_left_out() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers["accept-encoding"])
+        return httpx.Response(200, json=INFO) if request.url.path == API else httpx.Response(302, headers=LINKED)
+
+    HttpHub(httpx.Client(transport=httpx.MockTransport(answer))).look_up(WANTED, WANTED.file)
+    assert asked == ["identity", "identity"]
+
+
+def test_a_file_list_that_is_no_list_pins_nothing() -> None:
+    answers = {RESOLVE: httpx.Response(200), TREE: httpx.Response(200, json={"error": "later"})}
+    with pytest.raises(ConfigError, match="does not state the sha256") as caught:
+        hub(answers).look_up(WANTED, WANTED.file)
+    assert caught.value.where == "llm.model"
+
+
+def test_a_file_in_a_folder_is_looked_for_in_that_folders_list() -> None:
+    wanted = Hub(WANTED.repo, f"q8/{WANTED.file}", COMMIT)
+    other = {"path": "q8/other.gguf", "lfs": {"oid": "b" * 64, "size": 1}}
+    entry = {"path": wanted.file, "lfs": {"oid": SHA256, "size": 7}}
+    answers = {
+        RESOLVE.replace(WANTED.file, wanted.file): httpx.Response(200),
+        f"{TREE}/q8": httpx.Response(200, json=[other, entry]),
+    }
+    found = hub(answers).look_up(wanted, wanted.file)
+    assert (found.size, found.sha256) == (7, SHA256)
+
+
+@pytest.mark.parametrize("card", [[], {"cardData": "mit"}, {"cardData": {"license": ["mit"]}}], ids=repr)
+def test_a_card_of_another_shape_leaves_the_licence_open(card: object) -> None:
+    answers = {RESOLVE: httpx.Response(302, headers=LINKED), API: httpx.Response(200, json=card)}
+    assert hub(answers).look_up(WANTED, WANTED.file).licence == ""
+
+
+def test_an_answer_that_is_no_json_is_named_by_its_address() -> None:
+    answers = {RESOLVE: httpx.Response(200), TREE: httpx.Response(200, text="<html>")}
+    with pytest.raises(FetchError, match="did not answer with JSON") as caught:
+        hub(answers).look_up(WANTED, WANTED.file)
+    assert caught.value.where == f"https://huggingface.co{TREE}"
+
+
+def test_a_repository_that_moves_for_ever_is_given_up() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(307, headers={"location": f"/again/{len(asked)}"})
+
+    with pytest.raises(FetchError, match="did not answer with JSON"):
+        HttpHub(httpx.Client(transport=httpx.MockTransport(answer))).look_up(WANTED, WANTED.file)
+    assert asked[: hubs.HOPS] == [RESOLVE, "/again/1", "/again/2", "/again/3"]
+    assert asked[hubs.HOPS] == TREE
 
 
 def test_a_renamed_repository_is_followed_within_the_hub_only() -> None:
@@ -124,6 +190,7 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do() -> None:
     with pytest.raises(FetchError, match="did not answer: Connection refused") as caught:
         HttpHub(httpx.Client(transport=httpx.MockTransport(refuse))).look_up(WANTED, WANTED.file)
     assert "a file of this machine" in (caught.value.hint or "")
+    assert caught.value.where == f"https://huggingface.co{RESOLVE}"
 
 
 def served(content: bytes) -> Callable[[httpx.Request], httpx.Response]:
@@ -176,3 +243,9 @@ def test_a_path_without_a_file_is_a_configuration_error(tmp_path: Path) -> None:
 def test_a_local_file_needs_no_hub(gguf_bytes: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(gguf_bytes)
     assert hubs.describer({"HF_ENDPOINT": "http://no.invalid"})(Local(tmp_path / "m.gguf")).name == "m"
+
+
+def test_a_model_of_the_hub_needs_a_right_address_of_it() -> None:
+    with pytest.raises(ConfigError) as caught:
+        hubs.describer({"HF_ENDPOINT": "http://no.invalid"})(WANTED)
+    assert caught.value.where == "HF_ENDPOINT"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -209,8 +211,37 @@ def test_a_missing_or_unreadable_lock_says_which_command_writes_it(tmp_path: Pat
         resolve.load(tmp_path / "concierge.lock")
     assert caught.value.hint == "Run `concierge lock` to write it."
     (tmp_path / "concierge.lock").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(ConfigError, match="not UTF-8") as caught:
         resolve.load(tmp_path / "concierge.lock")
+    assert caught.value.where == str(tmp_path / "concierge.lock")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder is a file without permission there")
+def test_a_lock_that_is_a_folder_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Is a directory") as caught:
+        resolve.load(tmp_path)
+    assert caught.value.where == str(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["schema = [", "", "schema = 1\n", "schema = 1\nwhen = 2026-01-01\n"])
+def test_a_lock_that_cannot_be_used_is_named_by_its_path(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "concierge.lock"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(str(path))) as caught:
+        resolve.load(path)
+    assert caught.value.where == str(path)
+
+
+def test_the_source_tells_locks_of_different_questions_apart_and_not_releases() -> None:
+    asked = Asked(engine="auto", model="auto", context=8192, accelerator="auto")
+    one, same = (seal(release, asked, CATALOG, {}) for release in ("1.0", "2.0"))
+    others = [
+        seal("1.0", asked.model_copy(update={"context": 4096}), CATALOG, {}),
+        seal("1.0", asked, Catalog(builds=CATALOG.builds[1:], models=CATALOG.models), {}),
+        seal("1.0", asked, CATALOG, {"ubatch": "512"}),
+    ]
+    assert one.source == same.source
+    assert len({one.source, *(lock.source for lock in others)}) == 4
 
 
 def test_a_lock_that_was_just_written_is_current(tmp_path: Path) -> None:
@@ -220,8 +251,8 @@ def test_a_lock_that_was_just_written_is_current(tmp_path: Path) -> None:
 
 def test_a_changed_configuration_is_named_with_both_values_and_refused_when_locked() -> None:
     locked = resolve.resolve(Llm(context=4096), CATALOG)
-    assert [str(difference) for difference in resolve.check(locked, Llm(), CATALOG)] == [
-        "llm.context: locked for 4096, configured 8192"
+    assert resolve.check(locked, Llm(), CATALOG) == [
+        resolve.Difference("llm.context", "4096", "8192", "locked for 4096, configured 8192", "config")
     ]
     with pytest.raises(ConfigError, match="locked for 4096, configured 8192"):
         resolve.confine(locked, Llm())
@@ -241,6 +272,31 @@ def test_a_changed_catalogue_is_named_by_entry_and_field_and_does_not_spoil_the_
         "model added": "this release knows it and the lock does not",
     }
     assert resolve.confine(locked, Llm()) == locked.catalog
+
+
+def test_a_changed_serving_parameter_is_named_with_both_values() -> None:
+    locked = resolve.resolve(Llm(), CATALOG)
+    (name, now), *_ = locked.serving.items()
+    older = locked.model_copy(update={"serving": {**locked.serving, name: "other", "gone": "1"}})
+    assert resolve.check(older, Llm(), CATALOG) == [
+        resolve.Difference(f"serving.{key}", old, new, f"locked as {old}, would now be {new}", "catalogue")
+        for key, old, new in sorted([("gone", "1", None), (name, "other", now)])
+    ]
+
+
+def test_a_difference_shows_the_first_of_each_hash_or_the_fields_that_changed() -> None:
+    locked = resolve.resolve(Llm(model="smollm2-135m"), CATALOG)
+    (model,) = locked.model
+    file = model.artefact[0]
+    fields = model.model_copy(update={"rank": 77, "licence": "mit"})
+    content = model.model_copy(update={"artefact": (file.model_copy(update={"sha256": "f" * 64}),)})
+    for other, old, new in (
+        (fields, f"rank={model.rank}, licence={model.licence}", "rank=77, licence=mit"),
+        (content, f"{file.name} {file.sha256[:12]}", f"{file.name} {'f' * 12}"),
+    ):
+        catalog = Catalog(builds=CATALOG.builds, models=(other,))
+        (difference,) = resolve.check(locked, Llm(model="smollm2-135m"), catalog)
+        assert (difference.what, difference.locked, difference.wanted) == ("model smollm2-135m", old, new)
 
 
 def described(wanted: Hub | Local) -> Model:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,20 +118,20 @@ def test_parts_of_another_system_fail_softly(tmp_path: Path) -> None:
 
 
 def test_part_that_hangs_or_fails_does_not_take_the_others_with_it() -> None:
-    release = threading.Event()
+    release, ended = threading.Event(), threading.Event()
 
     def hangs(host: Host) -> Bundle:
-        release.wait(5)
+        release.wait(20)
+        ended.set()
         return Bundle()
 
     def fails(host: Host) -> Bundle:
         raise RuntimeError("the driver is confused")
 
     parts = [Part("slow", hangs, 0.05), Part("bad", fails, 1), Part("good", lambda host: Bundle(links={"a": "b"}), 1)]
-    begun = time.monotonic()
     bundle = capture(parts, host=Host(run=Runner({}), environ={}))
+    assert not ended.is_set()
     release.set()
-    assert time.monotonic() - begun < 2
     assert bundle.links == {"a": "b"}
     assert bundle.failures == {"slow": "no answer within 0.05 s", "bad": "RuntimeError: the driver is confused"}
     assert "probe-incomplete" in {finding.id for finding in read(bundle).findings}
@@ -147,9 +146,7 @@ def test_child_that_dies_keeps_what_it_said_before() -> None:
 
 def test_command_is_stopped_by_its_timeout_and_keeps_its_output() -> None:
     program = "import sys, time; print('first', flush=True); time.sleep(30)"
-    begun = time.monotonic()
-    output = run([sys.executable, "-I", "-S", "-c", program], 0.5)
-    assert time.monotonic() - begun < 5
+    output = run([sys.executable, "-I", "-S", "-c", program], 1)
     assert output.exit is None
     assert output.stdout.strip() == "first"
 

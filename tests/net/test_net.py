@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -54,3 +57,12 @@ def test_the_address_of_the_hub_is_the_one_that_its_own_client_takes() -> None:
 def test_an_address_without_encryption_is_refused() -> None:
     with pytest.raises(ConfigError, match="only had over https"):
         net.base({"HF_ENDPOINT": "http://mirror.invalid"})
+
+
+def test_requests_are_made_here_and_nowhere_else() -> None:
+    source = Path(net.__file__).parents[1]
+    makers = re.compile(
+        r"httpx\.(Async)?(Client|HTTPTransport|get|post|stream|request)\(|create_connection|urlopen|http\.client"
+    )
+    made = {str(path.relative_to(source)) for path in source.rglob("*.py") if makers.search(path.read_text("utf-8"))}
+    assert made == {"net/near.py", "net/web.py"}

@@ -48,6 +48,16 @@ def test_what_the_machine_does_not_say_leaves_a_doubt_and_no_rejection(make: Mak
     assert verdict[0].unsure == ("needs glibc 2.35 or newer, and this machine does not say which it has",)
 
 
+@pytest.mark.parametrize(("version", "met"), [("580.1", True), ("570.2", False)])
+def test_a_card_that_does_not_tell_its_driver_has_the_machines(make: Make, version: str, met: bool) -> None:
+    silent = make.gpu(driver=Driver("nvidia", usable=True))
+    machine = make.machine(silent, make.gpu(id="0000:02:00.0", driver=Driver("nvidia", version, usable=True)))
+    verdict = examine(machine, make.build("cuda", needs=Needs(driver="575")))
+    assert isinstance(verdict, tuple) == met
+    if isinstance(verdict, tuple):
+        assert [candidate.unsure for candidate in verdict] == [(), ()]
+
+
 @pytest.mark.parametrize(("version", "ok"), [("580", True), ("580.65.06", True), ("579.99", False), ("610.1", True)])
 def test_the_driver_floor_is_compared_by_number(make: Make, version: str, ok: bool) -> None:
     gpu = make.gpu(driver=Driver("nvidia", version, usable=True))

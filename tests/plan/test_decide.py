@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from concierge.catalog.flags import parameters
-from concierge.catalog.types import Catalog, Needs, PathSource, PypiSource, digest
+from concierge.catalog.types import Catalog, Needs, NixSource, PathSource, PypiSource, digest
 from concierge.config.keys import Llm
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, NothingSuitableError
@@ -103,6 +104,37 @@ def test_what_differs_from_the_current_generation_is_a_change_that_names_both(ma
     assert again.fetch_bytes == 760_000_000
 
 
+def test_another_engine_that_is_already_here_is_changed_to_without_fetching(make: Make, catalog: Catalog) -> None:
+    machine = make.machine(make.gpu())
+    wanted = deployed(plan(machine, Llm(), catalog))
+    now = replace(wanted, build="llama-cpp b0 cuda (old)", engine_sha256="0" * 64)
+    stored = frozenset([wanted.engine_sha256, wanted.model_sha256])
+    again = plan(machine, Llm(), catalog, Running(current=now, serving=True, stored=stored))
+    assert changes(again) == [("~", "engine"), ("=", "model"), ("~", "server")]
+    assert again.changes[0].detail == "llama-cpp b0 cuda (old) → llama-cpp b1 cuda (cuda), already here"
+    assert again.changes[2].detail == "restarts: for what is new above"
+    assert (again.fetch_bytes, again.disk_bytes) == (0, 0)
+
+
+def test_a_parameter_that_is_new_gone_or_different_restarts_the_server(make: Make, catalog: Catalog) -> None:
+    machine = make.machine(make.gpu())
+    first = deployed(plan(machine, Llm(), catalog))
+    (one, value), (two, _), *rest = first.parameters
+    now = replace(first, parameters=((one, "77"), ("gone", "1"), *rest))
+    stored = frozenset([now.engine_sha256, now.model_sha256])
+    again = plan(machine, Llm(), catalog, Running(current=now, serving=True, stored=stored))
+    new = dict(first.parameters)[two]
+    told = {one: f"{one} 77 → {value}", two: f"{two} unset → {new}", "gone": "gone 1 → unset"}
+    assert again.changes[2].detail == f"restarts: {', '.join(told[name] for name in sorted(told))}"
+
+
+def test_an_artefact_of_nix_is_named_by_its_attribute(make: Make, catalog: Catalog) -> None:
+    artefact = make.artefact("engine", 10, sources=(NixSource(attribute="engines.llama-cpp.cpu"),))
+    builds = (make.build("cpu", artefact=(artefact,)),)
+    found = plan(make.machine(), Llm(), Catalog(builds=builds, models=catalog.models))
+    assert found.changes[0].detail.endswith(", from Nix (engines.llama-cpp.cpu)")
+
+
 def test_a_healthy_server_that_serves_the_model_is_adopted(make: Make, catalog: Catalog) -> None:
     endpoint = Endpoint("http://127.0.0.1:11434/v1", "qwen3:8b", dialect="ollama")
     found = plan(make.machine(), Llm(model="qwen3:8b"), catalog, Running(endpoint=endpoint))
@@ -161,6 +193,10 @@ def test_the_asked_accelerator_model_and_engine_are_obeyed_or_refused(make: Make
     machine = make.machine(make.gpu())
     found = plan(machine, Llm(accelerator="cpu", model="tiny"), catalog)
     assert (found.accelerator, found.model_name, found.choice) == ("cpu", "tiny", "asked")
+    asked = [entry for entry in found.rejected if entry.cause == "asked"]
+    assert {(entry.accelerator, entry.reason) for entry in asked} == {
+        (accelerator, "llm.accelerator is cpu") for accelerator in ("cuda", "rocm", "vulkan")
+    }
     with pytest.raises(NothingSuitableError, match="no device here is one for rocm"):
         plan(machine, Llm(accelerator="rocm"), catalog)
 

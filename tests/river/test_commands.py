@@ -28,14 +28,13 @@ def test_the_answer_is_alone_on_stdout_and_the_run_is_on_disk(place: Place) -> N
     assert (code, out) == (0, "The capital of France is Paris.\n")
     assert str(Path(".concierge", "runs")) in err
     (run,) = (place.root / ".concierge" / "runs").iterdir()
-    assert json.loads((run / "result.json").read_text())["outcome"] == "done"
+    assert json.loads((run / "result.json").read_text())["status"] == "done"
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     assert events[0]["versions"]["engine"].startswith("llama-cpp")
     kinds = [event["kind"] for event in events]
     assert kinds[0] == "run_started"
-    assert [kind for kind in kinds if kind in ("run_done", "run_stopped", "run_failed", "run_interrupted")] == [
-        kinds[-1]
-    ]
+    assert kinds.count("run_ended") == 1
+    assert kinds[-1] == "run_ended"
 
 
 def test_a_second_run_finds_the_server_and_changes_nothing(place: Place) -> None:
@@ -91,7 +90,7 @@ def test_an_interrupted_answer_leaves_nothing_running_that_was_not_there_before(
     assert process.returncode == 130
     assert place.servers() == []
     (summary,) = json.loads(place("runs", "list", "--json")[1])["runs"]
-    assert summary["outcome"] == "interrupted"
+    assert summary["status"] == "interrupted"
 
 
 def test_a_server_that_was_there_before_outlives_an_interrupted_answer(place: Place) -> None:

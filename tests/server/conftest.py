@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,12 @@ from concierge.paths import Home
 from concierge.server.ensure import ensure
 from concierge.server.processes import table
 from concierge.server.processes.identity import LAUNCH
-from concierge.server.record import RecordFile
+from concierge.server.record import Record, RecordFile
 from concierge.server.stop import down
 
 if TYPE_CHECKING:
     from concierge.endpoint import Endpoint
     from concierge.server.processes.identity import Identity
-    from concierge.server.record import Record
 
 HERE = Path(__file__).parent
 NOBODY = "http://127.0.0.1:1/v1"
@@ -127,3 +126,45 @@ def fake(tmp_path: Path) -> Fake:
         )
 
     return make
+
+
+def recorded(place: Place, identity: Identity, **more: object) -> Record:
+    """Write a record that names ``identity`` as our server."""
+    record = Record(
+        generation=4,
+        state="ready",
+        launch="0" * 32,
+        wants="w",
+        kind="engine",
+        model="tiny",
+        log=str(place.home.run / "server-0004.log"),
+        starter=table.myself(),
+        identity=identity,
+    )
+    record = replace(record, **more)  # type: ignore[arg-type]
+    RecordFile(place.home).write(record)
+    return record
+
+
+def identity_of(process: subprocess.Popen[bytes]) -> Identity:
+    identity = table.identify(process.pid)
+    assert identity is not None
+    return identity
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is none of ours."""
+    with subprocess.Popen([sys.executable, "-ISc", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def launched() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the launch that ``recorded`` writes down."""
+    words = [sys.executable, "-ISc", "input()"]
+    mark = {LAUNCH: "0" * 32}
+    with subprocess.Popen(words, stdin=subprocess.PIPE, env=mark, start_new_session=True) as process:
+        yield process
+        process.kill()

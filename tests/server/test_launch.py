@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +15,8 @@ from concierge.errors import StartError
 from concierge.server.engines import launch, xllamacpp_server
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.server.conftest import Fake
 
 KEY = "the-key"
@@ -110,3 +115,77 @@ def test_an_unknown_launcher_or_parameter_is_a_sentence(fake: Fake) -> None:
 def test_the_users_command_sees_the_users_environment_without_ours() -> None:
     command = launch.user_command(("ollama", "serve"), environ={**HOSTILE, "CONCIERGE_LLM_API_KEY": "ours"})
     assert dict(command.environ) == HOSTILE
+
+
+def configured(*settings: str) -> SimpleNamespace:
+    """Return what xllamacpp would be given, with these ``--set`` words."""
+    given = SimpleNamespace(model=SimpleNamespace(), cpuparams=SimpleNamespace())
+    words = ["--engine-root", "/engine", "--model", "/m.gguf", "--alias", "tiny", "--context", "512"]
+    for setting in settings:
+        words += ["--set", setting]
+    library = SimpleNamespace(ggml_type=SimpleNamespace(GGML_TYPE_Q8_0="q8"))
+    xllamacpp_server.configure(library, given, xllamacpp_server.arguments(words), KEY)
+    return given
+
+
+def test_the_wheels_server_is_closed_to_everybody_else_and_bounded() -> None:
+    given = configured()
+    assert (given.hostnames, given.port, given.api_keys, given.cors_origins) == (["127.0.0.1"], 0, [KEY], "")
+    assert (given.ui, given.offline, given.cache_ram_mib) == (False, True, 512)
+    assert (given.model.path, given.model_alias, given.n_ctx, given.n_parallel) == ("/m.gguf", {"tiny"}, 512, 1)
+
+
+def test_every_parameter_of_the_plan_reaches_the_wheels_server() -> None:
+    given = configured(
+        "parallel=3", "gpu_layers=99", "threads=4", "batch=64", "ubatch=32", "cache_ram=7", "cache_type_k=q8_0"
+    )
+    assert (given.n_parallel, given.n_gpu_layers, given.cpuparams.n_threads) == (3, 99, 4)
+    assert (given.n_batch, given.n_ubatch, given.cache_ram_mib, given.cache_type_k) == (64, 32, 7, "q8")
+    assert given.n_ctx == 3 * 512
+    assert not hasattr(given, "cache_type_v")
+
+
+def test_a_wheel_that_cannot_load_says_so_and_ends(tmp_path: Path) -> None:
+    (tmp_path / "xllamacpp.py").write_text(
+        "from types import SimpleNamespace\n"
+        "def CommonParams():\n    return SimpleNamespace(model=SimpleNamespace())\n"
+        "def Server(parameters):\n    raise RuntimeError(f'no such file {parameters.model.path}')\n"
+    )
+    words = ["--engine-root", str(tmp_path), "--model", "/m.gguf", "--alias", "tiny", "--context", "512"]
+    ended = subprocess.run(
+        [sys.executable, "-ISB", str(xllamacpp_server.__file__), *words],
+        env={xllamacpp_server.KEY: KEY},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (1, "xllamacpp: no such file /m.gguf\n")
+
+
+def test_a_program_is_told_what_its_build_knows_and_in_full(fake: Fake) -> None:
+    spec = fake()
+    flags = (
+        "--host --port --model --alias --ctx-size --parallel --offline --cors-origins --cache-ram --fit --no-ui "
+        "--no-webui --threads --batch-size --ubatch-size --cache-type-k --cache-type-v --gpu-layers -c single-dash"
+    )
+    (spec.engine_root / "llama-server").write_text(f"#!/bin/sh\necho '{flags}'\n")
+    plan = (("threads", "4"), ("batch", "64"), ("ubatch", "32"), ("cache_type_k", "q8_0"), ("cache_type_v", "f16"))
+    made = launch.engine_command(replace(spec, parameters=plan), key=KEY, environ={"PATH": "/usr/bin:/bin"})
+    program = str(spec.engine_root / "llama-server")
+    assert made.argv == (
+        *(program, "--host", "127.0.0.1", "--port", "0", "--model", str(spec.model_path), "--alias", "tiny"),
+        *("--ctx-size", "512", "--offline", "--cors-origins", "", "--cache-ram", "512", "--fit", "off", "--no-ui"),
+        *("--parallel", "1", "--threads", "4", "--batch-size", "64", "--ubatch-size", "32"),
+        *("--cache-type-k", "q8_0", "--cache-type-v", "f16"),
+    )
+    assert made.environ["LLAMA_API_KEY"] == KEY
+    assert made.environ["XDG_CONFIG_HOME"] == os.devnull
+
+
+def test_what_the_plan_says_of_the_prompt_cache_comes_before_our_own_bound(fake: Fake) -> None:
+    spec = replace(fake(), parameters=(("cache_ram", "7"),))
+    (spec.engine_root / "llama-server").write_text("#!/bin/sh\necho '--parallel --cache-ram'\n")
+    words = launch.engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"}).argv
+    assert words.count("--cache-ram") == 1
+    assert dict(itertools.pairwise(words))["--cache-ram"] == "7"

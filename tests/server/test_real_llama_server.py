@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,10 +30,9 @@ from concierge.net import near
 from concierge.server.processes import table
 from concierge.server.stop import Stopped
 from concierge.units import MIB
+from tests.wait import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from concierge.deploy.spec import ServerSpec
     from tests.server.conftest import Place
 
@@ -72,15 +70,6 @@ def props(endpoint: Endpoint) -> dict[str, object]:
     answer = near.get(endpoint.root, "/props")
     assert isinstance(answer, near.Answer)
     return answer.json()
-
-
-def eventually(true: Callable[[], bool], within_s: float = 10) -> bool:
-    deadline = time.monotonic() + within_s
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        threading.Event().wait(0.02)
-    return True
 
 
 def test_it_is_proven_by_its_key_and_adopted_by_the_next_command(place: Place, spec: ServerSpec) -> None:
@@ -182,7 +171,7 @@ def test_an_answer_in_progress_is_seen_and_waited_for(place: Place, spec: Server
 
     asking = threading.Thread(target=ask)
     asking.start()
-    assert eventually(busy)
+    until(busy)
     place.down(drain_s=60)
     asking.join(timeout=60)
     [answer] = answers
@@ -199,7 +188,7 @@ def test_one_that_is_still_loading_says_so_and_ends_at_the_polite_signal(
     endless = tmp_path / "endless.gguf"
     os.mkfifo(endless)
     starting = place.start(replace(spec, model_path=endless), local_llm_start_timeout_s=60)
-    assert eventually(lambda: bool(table.listening(place.running())))
+    until(lambda: table.listening(place.running()))
     [listener] = table.listening(place.running())
     assert status(Endpoint(f"http://127.0.0.1:{listener.port}", "m"), "/props", None) == 503
     assert starting.poll() is None

@@ -4,11 +4,16 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import pytest
 
 from concierge.config.keys import Llm
 from concierge.server.processes import table
-from concierge.server.status import ServerStatus, status
+from concierge.server.status import Configured, ServerStatus, status
+from tests.server.conftest import identity_of, recorded
+from tests.server.peer import peer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,13 +54,74 @@ def test_a_server_that_died_is_dead(place: Place, fake: Fake) -> None:
     assert status(place.home).state == "dead"
 
 
-def test_the_configured_server_is_looked_at_beside_ours(place: Place) -> None:
-    beside = status(place.home, Llm(base_url="http://127.0.0.1:1/v1"), environ=place.environ).configured
-    assert beside is not None
-    assert beside.presence == "refused"
-    abroad = status(place.home, Llm(base_url="https://example.org/v1"), environ=place.environ).configured
-    assert abroad is not None
-    assert abroad.presence is None
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [("intent", "starting"), ("starting", "starting"), ("ready", "ready"), ("stopping", "stopping")],
+)
+def test_the_state_is_the_records_while_its_process_lives(
+    place: Place, bystander: subprocess.Popen[bytes], written: str, told: str
+) -> None:
+    record = recorded(place, identity_of(bystander), state=written, context=7)
+    seen = status(place.home)
+    assert (seen.state, seen.pid, seen.model, seen.context) == (told, bystander.pid, "tiny", 7)
+    assert (seen.log, seen.base_url, seen.answers) == (record.log, None, False)
+    assert seen.uptime_s is not None
+    assert 0 <= seen.uptime_s < 60
+
+
+def test_a_process_that_is_gone_has_neither_address_nor_age(place: Place) -> None:
+    record = recorded(place, replace(table.myself(), start=1), base_url="http://127.0.0.1:1/v1")
+    assert status(place.home) == ServerStatus("dead", model="tiny", log=record.log)
+
+
+def test_a_server_of_another_container_is_elsewhere_and_not_judged(place: Place) -> None:
+    away = replace(table.myself(), namespace=1)
+    record = recorded(place, away, starter=away)
+    assert status(place.home) == ServerStatus("elsewhere", model="tiny", log=record.log)
+
+
+@pytest.mark.parametrize(
+    ("said", "answers"), [(200, True), (401, True), (403, True), (404, False), (500, False), (503, False)]
+)
+@pytest.mark.parametrize(("kind", "page"), [("engine", "GET /health"), ("command", "GET /v1/models")])
+def test_a_server_answers_when_it_says_that_it_is_well_or_wants_a_key(
+    place: Place, bystander: subprocess.Popen[bytes], kind: str, page: str, said: int, answers: bool
+) -> None:
+    with peer(lambda *_: (said, {})) as server:
+        recorded(place, identity_of(bystander), kind=kind, base_url=server.base_url)
+        assert status(place.home).answers is answers
+    assert server.asked == [page]
+
+
+def test_a_server_that_says_nothing_does_not_answer(place: Place, bystander: subprocess.Popen[bytes]) -> None:
+    with peer(lambda *_: (200, None)) as server:
+        recorded(place, identity_of(bystander), base_url=server.base_url)
+        assert status(place.home).answers is False
+
+
+def test_the_configured_server_is_looked_at_beside_ours(place: Place, bystander: subprocess.Popen[bytes]) -> None:
+    place.environ["SECRET"] = "key"
+    with peer(lambda *_: (200, {"data": [{"id": "a"}, {"id": "b"}]})) as server:
+        llm = Llm(base_url=server.base_url, api_key_env="SECRET")
+        alone = status(place.home, llm, environ=place.environ)
+        recorded(place, identity_of(bystander))
+        beside = status(place.home, llm, environ=place.environ)
+        recorded(place, replace(table.myself(), start=1))
+        dead = status(place.home, llm, environ=place.environ)
+    told = Configured(server.base_url, "listed", ("a", "b"))
+    assert (alone.configured, beside.configured, dead.configured) == (told, told, told)
+    assert (alone.state, beside.state, dead.state) == ("absent", "ready", "dead")
+    assert server.seen == [("GET /v1/models", "Bearer key")] * 3
+    assert alone.as_dict()["configured"] == {
+        "base_url": server.base_url,
+        "presence": "listed",
+        "models": ("a", "b"),
+    }
+
+
+def test_another_machines_server_is_named_without_its_password_and_not_asked(place: Place) -> None:
+    abroad = status(place.home, Llm(base_url="https://user:word@example.org/v1"), environ=place.environ).configured
+    assert abroad == Configured("https://example.org/v1", None)
 
 
 def test_status_imports_nothing_heavy() -> None:

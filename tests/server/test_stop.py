@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,46 +13,17 @@ import pytest
 
 from concierge.errors import ServerError
 from concierge.server.processes import table
-from concierge.server.record import Record, RecordFile
+from concierge.server.record import RecordFile
 from concierge.server.stop import Stopped
+from tests.server.conftest import identity_of, recorded
+from tests.server.peer import peer
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
-    from concierge.server.processes.identity import Identity
     from tests.server.conftest import Fake, Place
-
-
-def recorded(place: Place, identity: Identity, **more: object) -> Record:
-    """Write a record that names ``identity`` as our server."""
-    record = Record(
-        generation=4,
-        state="ready",
-        launch="0" * 32,
-        wants="w",
-        kind="engine",
-        model="tiny",
-        log=str(place.home.run / "server-0004.log"),
-        starter=table.myself(),
-        identity=identity,
-    )
-    record = replace(record, **more)  # type: ignore[arg-type]
-    RecordFile(place.home).write(record)
-    return record
-
-
-@pytest.fixture
-def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is none of ours."""
-    with subprocess.Popen([sys.executable, "-ISc", "input()"], stdin=subprocess.PIPE) as process:
-        yield process
-        process.kill()
-
-
-def identity_of(process: subprocess.Popen[bytes]) -> Identity:
-    identity = table.identify(process.pid)
-    assert identity is not None
-    return identity
+    from tests.server.peer import Said
 
 
 def test_down_without_a_record_does_nothing_and_writes_nothing(place: Place) -> None:
@@ -191,28 +160,78 @@ def test_a_damaged_record_stops_everything_with_a_sentence(place: Place, fake: F
     path.write_text(whole)
 
 
-def test_an_answer_in_progress_may_end_first(place: Place, fake: Fake) -> None:
-    place.ensure(fake())
-    busy = threading.Event()
+BUSY: Said = (200, b'[{"is_processing": false}, {"is_processing": true}]')
+IDLE: Said = (200, b'[{"is_processing":false}]')
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        RecordFile(place.home).write(replace(place.record(), base_url=url))
 
-        def answer() -> None:
-            for body in (b'[{"is_processing": true}]', b'[{"is_processing": false}]'):
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(4096)
-                    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
-            busy.set()
+def test_an_answer_in_progress_may_end_first(place: Place, launched: subprocess.Popen[bytes]) -> None:
+    with peer(lambda *_: [BUSY, BUSY, IDLE]) as server:
+        recorded(place, identity_of(launched), base_url=server.base_url, api_key="key")
+        assert place.down(drain_s=60) is not None
+    assert server.seen == [("GET /slots", "Bearer key")] * 3
+    assert place.said == ["Waiting up to 60 s for the answer in progress."]
 
-        speaker = threading.Thread(target=answer, daemon=True)
-        speaker.start()
-        place.down(drain_s=5)
-        speaker.join(5)
-    assert busy.is_set()
-    assert any("answer in progress" in line for line in place.said)
+
+def test_an_answer_that_does_not_end_is_not_waited_for_for_ever(
+    place: Place, launched: subprocess.Popen[bytes]
+) -> None:
+    with peer(lambda *_: BUSY) as server:
+        recorded(place, identity_of(launched), base_url=server.base_url)
+        assert place.down(drain_s=0.3) is not None
+    assert 1 < len(server.seen) < 10
+    assert place.said == ["Waiting up to 0.3 s for the answer in progress."]
+
+
+def test_a_server_that_is_too_busy_to_say_so_is_busy(place: Place, launched: subprocess.Popen[bytes]) -> None:
+    with peer(lambda *_: [(200, None), IDLE]) as server:
+        recorded(place, identity_of(launched), base_url=server.base_url)
+        assert place.down(drain_s=60) is not None
+    assert len(server.seen) == 2
+    assert place.said
+
+
+def test_an_idle_server_is_not_waited_for(place: Place, launched: subprocess.Popen[bytes]) -> None:
+    with peer(lambda *_: IDLE) as server:
+        recorded(place, identity_of(launched), base_url=server.base_url)
+        assert place.down(drain_s=60) is not None
+    assert (len(server.seen), place.said) == (1, [])
+
+
+def test_a_server_that_does_not_listen_is_not_waited_for(place: Place, launched: subprocess.Popen[bytes]) -> None:
+    recorded(place, identity_of(launched), base_url="http://127.0.0.1:1/v1")
+    assert place.down(drain_s=60) is not None
+    assert place.said == []
+
+
+def test_the_users_own_server_is_not_asked_what_it_does(place: Place, launched: subprocess.Popen[bytes]) -> None:
+    with peer(lambda *_: BUSY) as server:
+        recorded(place, identity_of(launched), base_url=server.base_url, kind="command")
+        assert place.down(drain_s=60) is not None
+    assert server.seen == []
+
+
+def test_a_suspended_server_is_woken_and_ends_politely(place: Place, launched: subprocess.Popen[bytes]) -> None:
+    identity = identity_of(launched)
+    os.kill(launched.pid, signal.SIGSTOP)
+    recorded(place, identity)
+    stopped = place.down(grace_s=20)
+    assert isinstance(stopped, Stopped)
+    assert (stopped.pid, stopped.forced, stopped.base_url) == (launched.pid, False, None)
+    assert launched.wait(5) == -signal.SIGTERM
+    assert stopped.seconds < 20
+
+
+def test_while_it_stops_the_record_says_so(place: Place, fake: Fake) -> None:
+    place.ensure(fake("stubborn"))
+    stopping = threading.Thread(target=place.down, kwargs={"grace_s": 60.0})
+    stopping.start()
+    assert table.wait_until(lambda: place.record().state == "stopping", within_s=10)
+    leader = place.record().identity
+    assert leader is not None
+    assert table.alive(leader)
+    table.send(leader, signal.SIGKILL)
+    stopping.join(10)
+    assert RecordFile(place.home).read() is None
 
 
 @pytest.mark.parametrize("pid", [-1, 0, 1, True, "2", None])

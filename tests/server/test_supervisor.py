@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import psutil
@@ -15,23 +14,20 @@ from concierge.errors import ServerError, StartError
 from concierge.net import near
 from concierge.server.processes import table
 from concierge.server.record import RecordFile
+from tests.wait import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.server.conftest import Fake, Place
 
-STEPS = ("locked", "intent", "spawned", "recorded", "proved", "ready")
+MOMENTS = [f"{when} {state}" for state in ("intent", "starting", "ready") for when in ("before", "after")]
+"""Every moment at which what is on disk changes: a launch is announced, it has a process, it is proven."""
 
 
 def answers(url: str) -> bool:
     answer = near.get(Endpoint(url, "m").root, "/health")
     return not isinstance(answer, str) and answer.status == 200
-
-
-def until(holds: bool | object) -> None:
-    assert callable(holds)
-    assert table.wait_until(holds, within_s=10)
 
 
 def test_an_engine_is_started_proved_and_described_by_itself(place: Place, fake: Fake) -> None:
@@ -64,10 +60,8 @@ def test_the_key_is_in_no_command_line_and_no_file_that_others_can_read(place: P
 
 
 def test_a_child_that_dies_at_once_is_reported_at_once_with_the_end_of_its_log(place: Place, fake: Fake) -> None:
-    began = time.monotonic()
-    with pytest.raises(StartError, match="exit code 3") as caught:
-        place.ensure(fake("dies"))
-    assert time.monotonic() - began < 2
+    with pytest.raises(StartError, match="ended while it was starting, with exit code 3") as caught:
+        place.ensure(fake("dies"), local_llm_start_timeout_s=600.0)
     assert "cannot load, my key is ***" in caught.value.what
     assert RecordFile(place.home).read() is None
 
@@ -161,39 +155,40 @@ def test_a_program_that_replaces_itself_is_still_the_same_server(place: Place, f
 def test_two_commands_at_once_start_one_server(place: Place, fake: Fake) -> None:
     spec = fake()
     both = [place.start(spec), place.start(spec)]
-    outputs = [process.communicate(timeout=20)[0] for process in both]
+    outputs = [process.communicate(timeout=60)[0] for process in both]
     endpoints = {line for output in outputs for line in output.splitlines() if line.startswith("endpoint")}
     assert len(endpoints) == 1
-    assert sum(output.count("step spawned") for output in outputs) == 1
+    assert sum(output.count("say Starting") for output in outputs) == 1
     assert len(place.running()) == 1
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_the_next_command_has_one_server_after_the_starter_was_killed(place: Place, fake: Fake, step: str) -> None:
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_the_next_command_has_one_server_after_the_starter_was_killed(place: Place, fake: Fake, moment: str) -> None:
     spec = fake()
-    starter = place.start(spec, at=(step, signal.SIGKILL))
-    starter.communicate(timeout=20)
+    starter = place.start(spec, at=(moment, signal.SIGKILL))
+    starter.communicate(timeout=60)
     assert starter.returncode == -signal.SIGKILL
     left = place.running()
-    assert len(left) == (0 if step in ("locked", "intent") else 1)
+    assert len(left) == (0 if moment.endswith("intent") else 1)
     assert answers(place.ensure(spec).base_url)
     assert place.running() == (left or place.running())
     assert len(place.running()) == 1
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_down_leaves_nothing_after_the_starter_was_killed(place: Place, fake: Fake, step: str) -> None:
-    starter = place.start(fake(), at=(step, signal.SIGKILL))
-    starter.communicate(timeout=20)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_down_leaves_nothing_after_the_starter_was_killed(place: Place, fake: Fake, moment: str) -> None:
+    starter = place.start(fake(), at=(moment, signal.SIGKILL))
+    starter.communicate(timeout=60)
+    assert starter.returncode == -signal.SIGKILL
     place.down()
     assert place.running() == []
     assert RecordFile(place.home).read() is None
 
 
-@pytest.mark.parametrize("step", ["intent", "spawned", "recorded", "proved"])
-def test_ctrl_c_during_the_start_leaves_nothing(place: Place, fake: Fake, step: str) -> None:
-    starter = place.start(fake(), at=(step, signal.SIGINT))
-    starter.communicate(timeout=20)
+@pytest.mark.parametrize("moment", MOMENTS[:-1])
+def test_ctrl_c_during_the_start_leaves_nothing(place: Place, fake: Fake, moment: str) -> None:
+    starter = place.start(fake(), at=(moment, signal.SIGINT))
+    starter.communicate(timeout=60)
     assert starter.returncode != 0
     assert place.running() == []
     assert RecordFile(place.home).read() is None
@@ -204,7 +199,7 @@ def test_ctrl_c_while_the_server_loads_stops_it(place: Place, fake: Fake, tmp_pa
     until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
     launched = place.running()
     os.kill(starter.pid, signal.SIGINT)
-    starter.communicate(timeout=20)
+    starter.communicate(timeout=60)
     assert launched
     assert not any(table.alive(process) for process in launched)
     assert RecordFile(place.home).read() is None
@@ -218,9 +213,9 @@ def test_ctrl_c_leaves_a_server_that_somebody_else_waits_for(place: Place, fake:
     second = place.start(spec)
     until(lambda: len(place.record().waiters) == 2)
     os.kill(first.pid, signal.SIGINT)
-    first.communicate(timeout=20)
+    first.communicate(timeout=60)
     gate.touch()
-    output, _ = second.communicate(timeout=20)
+    output, _ = second.communicate(timeout=60)
     assert "endpoint" in output
     assert len(place.running()) == 1
 
@@ -234,7 +229,7 @@ def test_the_last_one_who_waits_stops_the_server_when_interrupted(place: Place, 
     for starter in (first, second):
         os.kill(starter.pid, signal.SIGINT)
     for starter in (first, second):
-        starter.communicate(timeout=20)
+        starter.communicate(timeout=60)
     assert place.running() == []
     assert RecordFile(place.home).read() is None
 

@@ -4,11 +4,17 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from concierge.server.processes import table
-from concierge.server.watch import Child, Progress
+from concierge.server.processes.identity import Usage
+from concierge.server.watch import Adopted, Child, Progress, worked
+from tests.server.conftest import identity_of, recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.server.conftest import Place
 
 
 class Clock:
@@ -54,9 +60,80 @@ def test_computing_is_progress(tmp_path: Path) -> None:
     assert progress.stalled() is None
 
 
+@pytest.mark.parametrize(
+    ("cpu_s", "faults", "read", "moved"),
+    [
+        (0.0, 3, 100, False),
+        (0.019, 3, 100, False),
+        (0.02, 3, 100, True),
+        (0.0, 4, 100, True),
+        (0.0, 3, 101, True),
+        # Some of the processes are gone, and what they had used with them.
+        (-1.0, 2, 99, False),
+    ],
+)
+def test_work_is_processor_time_beyond_our_own_questions_or_bytes_from_the_disk(
+    cpu_s: float, faults: int, read: int, moved: bool
+) -> None:
+    assert worked(Usage(0.0, 3, 100), Usage(cpu_s, faults, read), 2.0) is moved
+
+
+def test_what_it_looks_at_is_what_came_since_the_last_look(tmp_path: Path) -> None:
+    clock, log = Clock(), tmp_path / "log"
+    progress = Progress(list, log, limit_s=20, clock=clock)
+    log.write_bytes(b"x")
+    # Nothing is looked at more often than every 5 s.
+    for clock.now in (4.9, 5.0):
+        assert progress.stalled() is None
+    clock.now = 24.9
+    assert progress.stalled() is None
+    clock.now = 25.0
+    assert progress.stalled() == "made no progress for 20 s"
+
+
+def test_a_short_limit_is_looked_at_four_times(tmp_path: Path) -> None:
+    clock, log = Clock(), tmp_path / "log"
+    progress = Progress(list, log, limit_s=2, clock=clock)
+    log.write_bytes(b"x")
+    clock.now = 0.5
+    assert progress.stalled() is None
+    clock.now = 2.4
+    assert progress.stalled() is None
+    clock.now = 2.5
+    assert progress.stalled() == "made no progress for 2 s"
+
+
+def test_each_question_may_leave_a_line_in_the_log(tmp_path: Path) -> None:
+    clock, log = Clock(), tmp_path / "log"
+    progress = Progress(list, log, limit_s=4, clock=clock)
+    for second in range(1, 4):
+        progress.asked()
+        progress.asked()
+        log.write_bytes(b"x" * 512 * second)
+        clock.now = float(second)
+        assert progress.stalled() is None
+    clock.now = 4.0
+    assert progress.stalled() is not None
+
+
+def test_one_byte_more_than_our_questions_explain_is_progress(tmp_path: Path) -> None:
+    clock, log = Clock(), tmp_path / "log"
+    progress = Progress(list, log, limit_s=4, clock=clock)
+    progress.asked()
+    log.write_bytes(b"x" * 257)
+    clock.now = 1.0
+    assert progress.stalled() is None
+    clock.now = 4.0
+    assert progress.stalled() is None
+    clock.now = 5.0
+    assert progress.stalled() is not None
+
+
 def test_there_is_an_end_even_to_progress(tmp_path: Path) -> None:
     clock, log = Clock(), tmp_path / "log"
     progress = Progress(list, log, limit_s=1e9, clock=clock)
+    clock.now = 4 * 3600.0 - 0.1
+    assert progress.stalled() is None
     clock.now = 4 * 3600.0
     assert progress.stalled() == "was not ready after 4 hours"
 
@@ -66,3 +143,23 @@ def test_a_child_tells_how_it_ended_to_everybody_who_asks() -> None:
     assert child.ended_within(10)
     assert child.ended_within(0)
     assert child.status == 7
+
+
+def test_a_child_that_runs_has_not_ended() -> None:
+    with subprocess.Popen([sys.executable, "-ISc", "input()"], stdin=subprocess.PIPE) as process:
+        child = Child(process)
+        assert not child.ended_within(0)
+        assert child.status is None
+        process.kill()
+        assert child.ended_within(10)
+
+
+def test_another_commands_server_has_ended_when_its_process_is_gone(
+    place: Place, launched: subprocess.Popen[bytes]
+) -> None:
+    watch = Adopted(recorded(place, identity_of(launched)))
+    assert not watch.ended_within(0)
+    launched.kill()
+    launched.wait(10)
+    assert watch.ended_within(0)
+    assert watch.status is None

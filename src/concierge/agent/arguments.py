@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from concierge import jsontext
 from concierge.errors import ToolError
 
 TRAILING_NOISE = " \t\r\n\"'`"
@@ -15,14 +15,6 @@ EXCERPT = 80
 
 class BadCallError(ToolError):
     """The call itself is malformed; three in a row stop the run."""
-
-
-def is_object(text: str) -> bool:
-    """Return whether the text is one JSON object and nothing else."""
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def parse(raw: object, *, first: str | None, example: str) -> dict[str, Any]:
@@ -61,8 +53,8 @@ def _decode(text: str, example: str) -> object:
     if not stripped:
         return None
     try:
-        value, end = json.JSONDecoder().raw_decode(stripped)
-    except (ValueError, RecursionError):
+        value, end = jsontext.first(stripped)
+    except ValueError:
         raise BadCallError(
             f"The arguments are not complete JSON: {_excerpt(stripped)}. Send one JSON object such as {example}."
         ) from None

@@ -1,6 +1,6 @@
 """What can happen in a run: one frozen class per kind, and the journal line of each.
 
-The conversation is not stored beside the events: it *is* the events (see ``transcript``).
+The conversation is not stored beside the events: it *is* the events (see ``conversation``).
 """
 
 from __future__ import annotations
@@ -8,10 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from concierge.documents import SCHEMA
 from concierge.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+Status = Literal["running", "done", "stopped", "failed", "interrupted", "unreadable"]
+"""How a run stands; the first and the last are a reader's words and stand in no journal."""
 
 CallStatus = Literal["ok", "error", "bad_call"]
 """``error``: the tool said no. ``bad_call``: the call itself was malformed, and the model may mend it."""
@@ -23,20 +27,24 @@ class Event:
 
     Attributes:
         ts: UTC time, ISO 8601 with microseconds.
-        run: The run's id.
+        id: The run's.
         seq: 0, 1, 2, … without a gap.
     """
 
     kind: ClassVar[str]
 
     ts: str = ""
-    run: str = ""
+    id: str = ""
     seq: int = -1
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object of the journal line."""
-        own = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {"ts": own.pop("ts"), "run": own.pop("run"), "seq": own.pop("seq"), "kind": self.kind, **own}
+        return {"ts": self.ts, "id": self.id, "seq": self.seq, "kind": self.kind, **self.own()}
+
+    def own(self) -> dict[str, Any]:
+        """Return what only events of this kind have."""
+        shared = {item.name for item in fields(Event)}
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in shared}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,7 @@ class Started(Event):
         temperature: Sampling temperature; null is the server's default.
         limits: What the run may spend.
         versions: Of concierge, of Python, and of what the caller named.
+        schema: By which the journal is to be read.
     """
 
     kind = "run_started"
@@ -62,6 +71,7 @@ class Started(Event):
     temperature: float | None
     limits: Mapping[str, Any]
     versions: Mapping[str, str]
+    schema: int = SCHEMA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,73 +176,62 @@ class ToolReturned(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended(Event):
-    """What the four ends share: a run has exactly one of them, as its last line.
+class RunResult(Event):
+    """The run ended: its last line, and what ``result.json`` and ``run --json`` hold.
+
+    A reader also makes one, which stands in no file, for a run without an end (see ``ending``).
 
     Attributes:
+        status: ``done`` is success and nothing else.
         reason: The word for why it ended so.
         text: The answer when done; otherwise the last text that the model wrote.
         steps: Answers that the model gave.
         usage: Tokens of the whole run.
         seconds: Wall time of the whole run.
+        model: The name that was asked for.
         error: The error as an object, unless done.
     """
 
+    kind = "run_ended"
+
+    status: Status
     reason: str
     text: str
     steps: int
     usage: Mapping[str, Any]
     seconds: float
-    error: Mapping[str, Any] | None = None
+    model: str
+    error: Mapping[str, Any] | None
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done(Ended):
-    """The model answered without calling a tool: the task's result."""
-
-    kind = "run_done"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stopped(Ended):
-    """A budget or a guard ended the run before the task was done."""
-
-    kind = "run_stopped"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed(Ended):
-    """An error ended the run."""
-
-    kind = "run_failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interrupted(Ended):
-    """Ctrl-C, a termination signal or a shutdown ended the run."""
-
-    kind = "run_interrupted"
+    @property
+    def exit_code(self) -> int:
+        """What a command that ends with this run exits with."""
+        return 0 if self.error is None else int(self.error.get("exit_code", 1))
 
 
 KINDS: dict[str, type[Event]] = {
-    cls.kind: cls
-    for cls in (Started, Asked, Replied, ToolsRefused, ToolCalled, ToolReturned, Done, Stopped, Failed, Interrupted)
+    cls.kind: cls for cls in (Started, Asked, Replied, ToolsRefused, ToolCalled, ToolReturned, RunResult)
 }
 """Every kind that a journal may hold."""
+
+OTHER_RELEASE = "Read it with the release of concierge that wrote it."
 
 
 def from_dict(line: Mapping[str, Any]) -> Event:
     """Return the event of one journal line.
 
     Raises:
-        RunError: The kind is unknown or a field is missing; a later release may have written it.
+        RunError: Another release wrote it: the schema or the kind is unknown, or the fields are others.
     """
     data: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in line.items()}
     kind = data.pop("kind", None)
     cls = KINDS.get(kind) if isinstance(kind, str) else None
     if cls is None:
-        raise RunError(f"A journal line has the unknown kind {kind!r}.", hint="Read it with the release that wrote it.")
+        raise RunError(f"A journal line has the unknown kind {kind!r}.", hint=OTHER_RELEASE)
+    if data.get("schema", SCHEMA) != SCHEMA:
+        raise RunError(f"The journal follows schema {data['schema']}, and this release {SCHEMA}.", hint=OTHER_RELEASE)
     try:
         return cls(**data)
     except TypeError as error:
-        raise RunError(f"A `{kind}` line of the journal has other fields than this release writes: {error}.") from None
+        what = f"A `{kind}` line of the journal has other fields than this release writes: {error}."
+        raise RunError(what, hint=OTHER_RELEASE) from None

@@ -10,8 +10,10 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from concierge.agent.events import Ended, Event
-from concierge.agent.task import RunResult, to_json
+from concierge import files, mutex
+from concierge.agent.events import Event, RunResult
+from concierge.agent.task import to_json
+from concierge.documents import document
 from concierge.errors import RunError
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ REDACTED = "[redacted]"
 
 logger = logging.getLogger(__name__)
 
-W = TypeVar("W", Event, RunResult)
+E = TypeVar("E", bound=Event)
 
 
 def _now() -> datetime:
@@ -69,6 +71,9 @@ class Journal:
             self._file = os.open(folder.events, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         except OSError as error:
             raise _unwritable(folder.events, error) from None
+        # Held until the journal is closed, however that comes about: a reader sees by it whether the run goes on.
+        with contextlib.suppress(OSError):
+            mutex.lock(self._file)
 
     def __enter__(self) -> Self:
         return self
@@ -82,32 +87,40 @@ class Journal:
         """Stamp the event, write its line and tell the subscribers."""
         if self.ended:
             raise RuntimeError(f"{event.kind} after the run's end")
-        ts = self._now().isoformat(timespec="microseconds")
-        stamped: Event = dataclasses.replace(event, ts=ts, run=self.folder.id, seq=self._seq)
-        written = self._redacted(stamped)
-        self._append(to_json(written.as_dict()) + b"\n")
-        self._seq += 1
-        self.ended = isinstance(event, Ended)
-        self._tell(written)
+        self._write(self._stamped(event))
 
-    def end(self, event: Ended, result: RunResult) -> RunResult:
+    def end(self, result: RunResult) -> RunResult:
         """Write the terminal event and ``result.json``, each as far as the disk allows; return what was written."""
+        stamped = self._stamped(result)
         try:
-            return self._end(event, result)
+            self._end(stamped)
         except RunError:
             # The text may be what did not fit, and how the run ended matters more.
             with contextlib.suppress(RunError):
-                self._end(dataclasses.replace(event, text=""), dataclasses.replace(result, text=""))
+                self._end(dataclasses.replace(stamped, text=""))
             raise
+        return stamped
 
-    def _end(self, event: Ended, result: RunResult) -> RunResult:
+    def _end(self, stamped: RunResult) -> None:
         try:
             if not self.ended:
-                self.emit(event)
+                self._write(stamped)
         finally:
-            written = self._redacted(result)
-            _replace(self.folder.result, to_json(written.as_dict(), indent=2) + b"\n")
-        return written
+            whole = to_json(document(**stamped.as_dict()), indent=2)
+            try:
+                files.replace(self.folder.result, whole + b"\n")
+            except OSError as error:
+                raise _unwritable(self.folder.result, error) from None
+
+    def _stamped(self, event: E) -> E:
+        ts = self._now().isoformat(timespec="microseconds")
+        return self._redacted(dataclasses.replace(event, ts=ts, id=self.folder.id, seq=self._seq))
+
+    def _write(self, stamped: Event) -> None:
+        self._append(to_json(stamped.as_dict()) + b"\n")
+        self._seq += 1
+        self.ended = isinstance(stamped, RunResult)
+        self._tell(stamped)
 
     def _append(self, line: bytes) -> None:
         try:
@@ -129,12 +142,10 @@ class Journal:
                 logger.exception("A subscriber of run %s failed and gets no more events", self.folder.id)
                 self._subscribers.remove(subscriber)
 
-    def _redacted(self, value: W) -> W:
+    def _redacted(self, event: E) -> E:
         if not self._secrets:
-            return value
-        names = (item.name for item in dataclasses.fields(value))
-        cleaned: dict[str, Any] = {name: self._clean(getattr(value, name)) for name in names}
-        return dataclasses.replace(value, **cleaned)
+            return event
+        return dataclasses.replace(event, **{name: self._clean(value) for name, value in event.own().items()})
 
     def _clean(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -144,7 +155,7 @@ class Journal:
         if isinstance(value, Mapping):
             return {self._clean(name): self._clean(part) for name, part in value.items()}
         if isinstance(value, list | tuple):
-            return tuple(self._clean(part) for part in value)
+            return type(value)(self._clean(part) for part in value)
         return value
 
 
@@ -154,14 +165,3 @@ def _unwritable(path: Path, error: OSError) -> RunError:
         where=str(path),
         hint="Free some space there, or choose another folder with CONCIERGE_WORKSPACE.",
     )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise _unwritable(path, error) from None

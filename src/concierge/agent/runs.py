@@ -2,62 +2,45 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from concierge import jsontext, mutex
+from concierge.agent import ending
 from concierge.agent import folder as folders
-from concierge.agent.events import Ended, Event, Started, from_dict
-from concierge.agent.loop import OUTCOMES
+from concierge.agent.events import Event, RunResult, Started, from_dict
 from concierge.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from concierge.agent.folder import RunFolder
 
-UNFINISHED = "unfinished"
-"""The outcome of a run without a terminal event: it is still going on, or it was killed."""
-UNREADABLE = "unreadable"
-"""The outcome, in a list only, of a run whose journal is damaged or from another release."""
-
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of ``concierge runs list``.
+    """How a run stands.
 
     Attributes:
-        run_id: The name of the run's directory.
         path: The run's directory.
         started: UTC time, ISO 8601; empty when the run was killed before it began.
         task: The task in the user's words.
-        model: The name that was asked for.
-        outcome: ``done``, ``stopped``, ``failed``, ``interrupted``, ``unfinished`` or ``unreadable``.
-        reason: The word for why it ended so.
-        text: The answer when ``done``; otherwise the last text that the model wrote.
-        steps: Answers that the model gave.
-        usage: Tokens that it took.
-        seconds: Wall time.
-        error: The error as an object, if one ended it.
+        result: Its terminal event, or what a reader says of a run that has none.
     """
 
-    run_id: str
     path: Path
-    started: str = ""
-    task: str = ""
-    model: str = ""
-    outcome: str = UNFINISHED
-    reason: str = ""
-    text: str = ""
-    steps: int = 0
-    usage: Mapping[str, Any] | None = None
-    seconds: float | None = None
-    error: Mapping[str, Any] | None = None
+    started: str
+    task: str
+    result: RunResult
+
+    @property
+    def id(self) -> str:
+        return self.path.name
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the object that ``--json`` prints."""
-        return {**asdict(self), "path": str(self.path)}
+        """Return the object that programs get."""
+        opening = {"id": self.id, "status": self.result.status, "started": self.started, "task": self.task}
+        return {**opening, "path": str(self.path), **self.result.own()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +48,7 @@ class RunRecord:
     """A whole run.
 
     Attributes:
-        summary: How it ended.
+        summary: How it stands.
         events: All that happened, in order.
         torn: Whether the journal ends in half a line: its writer was killed while writing.
     """
@@ -75,7 +58,7 @@ class RunRecord:
     torn: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the object that ``--json`` prints."""
+        """Return the object that programs get."""
         return {**self.summary.as_dict(), "events": [event.as_dict() for event in self.events], "torn": self.torn}
 
 
@@ -96,65 +79,56 @@ def read_run(workspace_root: Path, run_id: str) -> RunRecord:
         UnknownRunError: There is none of that name.
         RunError: Its journal is damaged, or another release wrote it.
     """
-    folder = folders.find(workspace_root, run_id)
-    lines = _Lines(folder)
-    events = tuple(lines)
-    return RunRecord(_summary(folder, events), events, lines.torn)
-
-
-class _Lines:
-    """The events of a journal; ``torn`` once the last line turned out to be half a line."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
-        self.torn = False
-
-    def __iter__(self) -> Iterator[Event]:
-        try:
-            content = self._folder.events.read_bytes()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise RunError(f"The journal cannot be read: {error.strerror}.", where=str(self._folder.events)) from None
-        # Only the newline that the journal writes ends a line; JSON text may hold every other separator.
-        *lines, rest = content.split(b"\n")
-        self.torn = bool(rest)
-        for number, line in enumerate(lines, start=1):
-            yield self._event(line, number)
-
-    def _event(self, line: bytes, number: int) -> Event:
-        where = f"{self._folder.events}:{number}"
-        try:
-            data = json.loads(line)
-        except ValueError:
-            raise RunError(f"Line {number} of the journal is not JSON.", where=where) from None
-        if not isinstance(data, dict):
-            raise RunError(f"Line {number} of the journal is not an object.", where=where)
-        return from_dict(data)
+    return _read(folders.find(workspace_root, run_id))
 
 
 def _summary_or_damage(folder: RunFolder) -> RunSummary:
     try:
-        return _summary(folder, tuple(_Lines(folder)))
+        return _read(folder).summary
     except RunError as error:
-        return RunSummary(folder.id, folder.path, outcome=UNREADABLE, error=error.as_dict())
+        return RunSummary(folder.path, "", "", ending.unreadable(error))
 
 
-def _summary(folder: RunFolder, events: tuple[Event, ...]) -> RunSummary:
+def _read(folder: RunFolder) -> RunRecord:
+    # Asked before the reading: whoever is gone by then adds nothing to what is read.
+    written = _is_written(folder)
+    # Only the newline that the journal writes ends a line; JSON text may hold every other separator.
+    *lines, rest = _content(folder).split(b"\n")
+    events = tuple(_event(line, f"{folder.events}:{number}") for number, line in enumerate(lines, start=1))
     started = next((event for event in events if isinstance(event, Started)), None)
-    ended = next((event for event in events if isinstance(event, Ended)), None)
-    opening = RunSummary(folder.id, folder.path)
-    if started is not None:
-        opening = replace(opening, started=started.ts, task=started.task, model=started.model)
-    if ended is None:
-        return opening
-    return replace(
-        opening,
-        outcome=OUTCOMES[type(ended)],
-        reason=ended.reason,
-        text=ended.text,
-        steps=ended.steps,
-        usage=ended.usage,
-        seconds=ended.seconds,
-        error=ended.error,
-    )
+    result = next((event for event in events if isinstance(event, RunResult)), None)
+    if result is None:
+        try:
+            result = replace(ending.unended(events, written=written), id=folder.id)
+        except (TypeError, ValueError):
+            raise RunError(
+                "A line of the journal holds other values than a run writes.", where=str(folder.events)
+            ) from None
+    summary = RunSummary(folder.path, started.ts if started else "", started.task if started else "", result)
+    return RunRecord(summary, events, torn=bool(rest) and not written)
+
+
+def _is_written(folder: RunFolder) -> bool:
+    try:
+        return mutex.is_held(folder.events)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        # Where there are no locks, nobody can tell that the writer is gone.
+        return True
+
+
+def _content(folder: RunFolder) -> bytes:
+    try:
+        return folder.events.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise RunError(f"The journal cannot be read: {error.strerror}.", where=str(folder.events)) from None
+
+
+def _event(line: bytes, where: str) -> Event:
+    data = jsontext.parse_object(line)
+    if data is None:
+        raise RunError("A line of the journal is not a JSON object.", where=where)
+    return from_dict(data)

@@ -9,13 +9,14 @@ from concierge.agent.journal import Journal, Subscriber
 from concierge.agent.loop import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
+    from concierge.agent.actions import Toolbox
+    from concierge.agent.events import RunResult
     from concierge.agent.folder import RunFolder
-    from concierge.agent.loop import Toolbox
-    from concierge.agent.task import RunResult, Task
-    from concierge.chat.port import ChatClient, Delta
+    from concierge.agent.task import Task
+    from concierge.chat.port import ChatClient, OnDelta
 
 
 async def run_task(
@@ -25,7 +26,7 @@ async def run_task(
     workspace_root: Path,
     subscribers: Collection[Subscriber] = (),
     secrets: Collection[str] = (),
-    on_delta: Callable[[Delta], None] | None = None,
+    on_delta: OnDelta | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> RunResult:
     """Run a task in a new directory below ``workspace_root/runs/``.
@@ -40,7 +41,7 @@ async def run_task(
         versions: What else the journal should name, such as the engine and its version.
 
     Returns:
-        The result, whatever its outcome: only ``done`` is a success, and ``exit_code`` and ``cause`` say the rest.
+        The result, whatever its status: only ``done`` is a success, and ``exit_code`` and ``error`` say the rest.
 
     Raises:
         RunError: The run's directory cannot be made or written.

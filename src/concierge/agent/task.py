@@ -1,23 +1,14 @@
-"""What a run is given and what it gives back."""
+"""What a run is given, and what it has used."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
 
 from concierge.config.keys import Run
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from concierge.errors import ConciergeError
-
 Limits = Run
 """What a run may spend: exactly what the configuration's ``run`` section says."""
-
-Outcome = Literal["done", "stopped", "failed", "interrupted"]
-"""``done`` is success and nothing else; a run without an outcome is ``unfinished`` when it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,56 +48,6 @@ class Spent:
             self.completion_tokens + other.completion_tokens,
             self.estimated or other.estimated,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a run ended: the content of ``result.json``.
-
-    Attributes:
-        run_id: The name of the run's directory.
-        outcome: ``done`` when the task was answered.
-        reason: The word for why it ended so: docs/runs.md lists them.
-        text: The answer when ``done``; otherwise the last text that the model wrote.
-        steps: Answers that the model gave.
-        usage: Tokens that it took.
-        seconds: Wall time.
-        model: The name that was asked for.
-        error: The error as the object that ``--json`` prints, unless ``done``.
-        cause: The error itself; not written.
-    """
-
-    run_id: str
-    outcome: Outcome
-    reason: str
-    text: str
-    steps: int
-    usage: Spent
-    seconds: float
-    model: str
-    error: Mapping[str, Any] | None = None
-    cause: ConciergeError | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def exit_code(self) -> int:
-        """Return what a command that ends with this run exits with."""
-        if self.outcome == "done":
-            return 0
-        return int((self.error or {}).get("exit_code", 1))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the object that ``result.json`` and ``--json`` hold."""
-        return {
-            "run_id": self.run_id,
-            "outcome": self.outcome,
-            "reason": self.reason,
-            "text": self.text,
-            "steps": self.steps,
-            "usage": asdict(self.usage),
-            "seconds": self.seconds,
-            "model": self.model,
-            "error": None if self.error is None else dict(self.error),
-        }
 
 
 def to_json(value: object, *, indent: int | None = None) -> bytes:

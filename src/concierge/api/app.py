@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,23 +13,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from concierge import __version__
-from concierge.agent import runs
-from concierge.agent.journal import Subscriber
-from concierge.agent.task import Limits, RunResult, Task
 from concierge.api import problems
 from concierge.api.guard import Guard
 from concierge.api.jobs import Jobs, in_thread
-from concierge.endpoint import Endpoint
+from concierge.documents import document
 from concierge.errors import ConciergeError, ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Collection
 
-FindEndpoint = Callable[[str | None], Endpoint]
-"""Returns the endpoint of a model, or of the configured one for None; may block."""
-
-RunTask = Callable[[Endpoint, Task, Subscriber], Awaitable[RunResult]]
-"""Runs a task against an endpoint; the subscriber hears every event."""
+    from concierge.agent.events import RunResult
+    from concierge.agent.journal import Subscriber
+    from concierge.agent.runs import RunRecord, RunSummary
+    from concierge.agent.task import Limits
+    from concierge.config.keys import Config
+    from concierge.endpoint import Endpoint
 
 MOST_RUNNING = 4
 """A local server answers few requests at once; more runs would only wait inside their own time limit."""
@@ -61,28 +58,37 @@ class NewRun(BaseModel):
     limits: AskedLimits = AskedLimits()
 
 
-def create_app(
-    *,
-    run_task: RunTask,
-    ensure: FindEndpoint,
-    connect: FindEndpoint,
-    ensure_available: bool,
-    token: str,
-    workspace_root: Path,
-    limits: Limits | None = None,
-    hosts: Collection[str] = (),
-    most_running: int = MOST_RUNNING,
-) -> FastAPI:
+class River(Protocol):
+    """What the API needs of the application."""
+
+    @property
+    def config(self) -> Config:
+        """What holds; a run may spend what it allows."""
+        ...
+
+    def endpoint(self, model: str | None) -> Endpoint:
+        """Return where that model, or the configured one for None, answers; may block while it is started."""
+        ...
+
+    async def run(self, task: str, *, endpoint: Endpoint, limits: Limits, on_event: Subscriber) -> RunResult:
+        """Let the model do a task; ``on_event`` hears every event."""
+        ...
+
+    def runs(self, *, limit: int) -> list[RunSummary]:
+        """Return the newest runs."""
+        ...
+
+    def read_run(self, run_id: str) -> RunRecord:
+        """Return one run; an ``UnknownRunError`` says that there is none of that id."""
+        ...
+
+
+def create_app(river: River, *, token: str, hosts: Collection[str] = (), most_running: int = MOST_RUNNING) -> FastAPI:
     """Return the API as an ASGI application.
 
     Args:
-        run_task: Runs a task against an endpoint.
-        ensure: Finds an endpoint, starting a local server when none answers; called when ``ensure_available``.
-        connect: Names the configured endpoint and starts nothing; called otherwise.
-        ensure_available: ``llm.local_llm_ensure_available``.
+        river: The application whose API it is.
         token: The bearer token that clients must send.
-        workspace_root: The folder whose ``runs/`` holds the run directories.
-        limits: What one run may spend at most.
         hosts: Names, besides localhost and addresses, that this server is reached by.
         most_running: Runs that may go on at once.
 
@@ -92,7 +98,6 @@ def create_app(
     if not token.strip():
         raise ConfigError("The API's token is blank.", where="api.token", hint="Leave it unset for a random one.")
     jobs = Jobs(most_running)
-    configured = limits or Limits()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -106,44 +111,43 @@ def create_app(
     app.add_middleware(Guard, token=token, hosts=hosts)
     _answer_errors(app)
 
-    async def work(asked: NewRun, subscriber: Subscriber) -> RunResult:
-        find = ensure if ensure_available else connect
-        endpoint = await in_thread(lambda: find(asked.model))
-        task = Task(asked.task, endpoint.model, limits=asked.limits.within(configured))
-        return await run_task(endpoint, task, subscriber)
-
-    def status(summary: runs.RunSummary) -> dict[str, Any]:
-        """Return a run as every route shows it."""
-        shown = summary.as_dict()
-        run_id, outcome = shown.pop("run_id"), shown.pop("outcome")
-        del shown["path"]
-        now = "running" if outcome == runs.UNFINISHED and jobs.is_running(run_id) else outcome
-        return {"id": run_id, "status": now, "location": f"/runs/{run_id}", **shown}
-
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        return {"ok": True, "version": __version__}
+        return document(ok=True, version=__version__)
 
     @app.post("/runs")
     async def start(asked: NewRun, wait: Annotated[bool, Query()] = False) -> JSONResponse:
-        job = await jobs.start(lambda subscriber: work(asked, subscriber))
-        location = f"/runs/{job.run_id}"
+        job = await jobs.start(lambda subscriber: _run(river, asked, subscriber))
+        location = f"/runs/{job.id}"
         if not wait:
-            begun = {"id": job.run_id, "status": "running", "location": location}
+            begun = document(id=job.id, status="running", location=location)
             return JSONResponse(begun, 202, headers={"Location": location})
         await job.ended()
-        record = await in_thread(lambda: runs.read_run(workspace_root, job.run_id))
-        return JSONResponse(status(record.summary), headers={"Location": location})
+        record = await in_thread(lambda: river.read_run(job.id))
+        return JSONResponse(document(**_shown(record.summary)), headers={"Location": location})
 
     @app.get("/runs")
     def list_runs(limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, Any]:
-        return {"runs": [status(summary) for summary in runs.list_runs(workspace_root, limit=limit)]}
+        return document(runs=[_shown(summary) for summary in river.runs(limit=limit)])
 
     @app.get("/runs/{run_id}")
     def show_run(run_id: str) -> dict[str, Any]:
-        return status(runs.read_run(workspace_root, run_id).summary)
+        return document(**_shown(river.read_run(run_id).summary))
 
     return app
+
+
+async def _run(river: River, asked: NewRun, subscriber: Subscriber) -> RunResult:
+    endpoint = await in_thread(lambda: river.endpoint(asked.model))
+    limits = asked.limits.within(river.config.run)
+    return await river.run(asked.task, endpoint=endpoint, limits=limits, on_event=subscriber)
+
+
+def _shown(summary: RunSummary) -> dict[str, Any]:
+    """Return a run as every route shows it: where it lies on this machine is nobody's business."""
+    shown = summary.as_dict()
+    del shown["path"]
+    return {**shown, "location": f"/runs/{summary.id}"}
 
 
 def _answer_errors(app: FastAPI) -> None:

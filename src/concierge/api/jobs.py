@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from concierge.agent.events import Event, Started
+from concierge.agent.events import Event, RunResult, Started
+from concierge.agent.journal import Subscriber
 from concierge.api.problems import ApiError
 from concierge.errors import ConciergeError, InterruptedByUser
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from concierge.agent.journal import Subscriber
-    from concierge.agent.task import RunResult
+Work = Callable[[Subscriber], Awaitable[RunResult]]
+"""Carries a run out; the subscriber hears every event."""
 
 STOP_SECONDS = 5.0
 """Long enough to close a connection and write the terminal event; a job that needs longer is left behind."""
@@ -30,7 +29,7 @@ logger = logging.getLogger(__name__)
 class Job:
     """A run that has begun."""
 
-    run_id: str
+    id: str
     task: asyncio.Task[RunResult]
 
     async def ended(self) -> None:
@@ -56,14 +55,9 @@ class Jobs:
     def __init__(self, most: int) -> None:
         self._most = most
         self._tasks: set[asyncio.Task[RunResult]] = set()
-        self._running: set[str] = set()
         self._stopping = False
 
-    def is_running(self, run_id: str) -> bool:
-        """Return whether that run is going on in this process."""
-        return run_id in self._running
-
-    async def start(self, work: Callable[[Subscriber], Awaitable[RunResult]]) -> Job:
+    async def start(self, work: Work) -> Job:
         """Start a run and return once it has its directory.
 
         Raises:
@@ -96,21 +90,13 @@ class Jobs:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
 
-    async def _work(self, work: Callable[[Subscriber], Awaitable[RunResult]], begun: asyncio.Future[str]) -> RunResult:
-        run_id = ""
-
+    @staticmethod
+    async def _work(work: Work, begun: asyncio.Future[str]) -> RunResult:
         def hear(event: Event) -> None:
-            nonlocal run_id
-            if isinstance(event, Started):
-                run_id = event.run
-                self._running.add(run_id)
-                if not begun.done():
-                    begun.set_result(run_id)
+            if isinstance(event, Started) and not begun.done():
+                begun.set_result(event.id)
 
-        try:
-            return await work(hear)
-        finally:
-            self._running.discard(run_id)
+        return await work(hear)
 
     def _forget(self, task: asyncio.Task[RunResult]) -> None:
         self._tasks.discard(task)

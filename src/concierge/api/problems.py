@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
 
+from concierge.documents import document
 from concierge.errors import (
     ArtefactError,
     ChatError,
@@ -49,11 +50,12 @@ STATUSES: tuple[tuple[type[ConciergeError], int], ...] = (
 
 def response(error: ConciergeError, *, status: int | None = None) -> JSONResponse:
     """Return the error as a response."""
+    told = document(**error.as_dict())
     if isinstance(error, ApiError):
-        return JSONResponse(error.as_dict(), error.status, headers=error.headers)
+        return JSONResponse(told, error.status, headers=error.headers)
     if status is None:
         status = next((number for kind, number in STATUSES if isinstance(error, kind)), 500)
-    return JSONResponse(error.as_dict(), status)
+    return JSONResponse(told, status)
 
 
 def invalid(error: RequestValidationError) -> JSONResponse:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from concierge.api.app import create_app
 from concierge.endpoint import hosts, is_loopback
 from concierge.errors import ConfigError
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastapi import FastAPI
+
+    from concierge.api.app import River
 
 GRACE_SECONDS = 5
 """For requests that are being answered when the server stops; runs are ended before that."""
@@ -61,22 +65,28 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(app: FastAPI, *, host: str, port: int, token_chosen: bool, on_ready: Callable[[str], None]) -> None:
-    """Serve the API until a signal.
-
-    Args:
-        app: What ``create_app`` returned.
-        host: Address to listen on.
-        port: Port to listen on; 0 takes a free one.
-        token_chosen: Whether the token is the user's own and not one made up for this start.
-        on_ready: Called with the URL once requests are answered.
+def serve(river: River, *, say: Callable[[str], None]) -> None:
+    """Serve the API of ``river`` until a signal; where nobody chose a token, one is made up and said.
 
     Raises:
         ConfigError: The address cannot be listened on, or it is open to others without a token of the user's own.
+        ConciergeError: The LLM cannot be had.
         KeyboardInterrupt: Ctrl-C, after everything was ended cleanly.
     """
-    with listen(host, port, token_chosen=token_chosen) as listener:
-        Server(app, listener=listener, on_ready=on_ready).run()
+    api = river.config.api
+    refuse_exposure(api.host, token_chosen=api.token is not None)
+    if river.config.llm.local_llm_ensure_available:
+        river.endpoint(None)
+    token = api.token.get_secret_value() if api.token else secrets.token_urlsafe(24)
+
+    def ready(url: str) -> None:
+        say(f"Serving {url}")
+        if api.token is None:
+            say(f"Bearer token for this start: {token}")
+
+    app = create_app(river, token=token, hosts=(api.host,))
+    with listen(api.host, api.port, token_chosen=api.token is not None) as listener:
+        Server(app, listener=listener, on_ready=ready).run()
 
 
 def listen(host: str, port: int, *, token_chosen: bool) -> socket.socket:

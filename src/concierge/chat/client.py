@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import random as dice
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Final, Self, Unpack, cast
 
 from concierge.chat import transport as http
 from concierge.chat import wire
 from concierge.chat.dialect import Spelling, other_spelling, route, spell
 from concierge.chat.failure import Failure, StreamFailure, one_line, parse_failure, retry_after
-from concierge.chat.port import Delta, Message, Reply
+from concierge.chat.port import ChatOptions, Delta, Message, OnDelta, Reply
 from concierge.chat.retry import Backoff, RetryPolicy, may_pass
 from concierge.chat.sse import SseDecoder
 from concierge.chat.stream import ReplyStream
 from concierge.errors import ChatError, ReplyError, StatusError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from concierge.endpoint import Endpoint
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 _ERROR_BYTES: Final = 64 * 1024
 # The connection can be used again when the body's end has been read; it comes with or right after the end mark.
 _DRAIN_S: Final = 0.25
-
-OnDelta = Callable[[Delta], None]
 
 
 class OpenAICompatibleChatClient:
@@ -92,19 +89,7 @@ class OpenAICompatibleChatClient:
         """Close the connection."""
         await self._wire.aclose()
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        model: str,
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: str | Mapping[str, Any] | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        max_tokens: int | None = None,
-        response_format: Mapping[str, Any] | None = None,
-        on_delta: OnDelta | None = None,
-    ) -> Reply:
+    async def chat(self, messages: Sequence[Message], model: str, **options: Unpack[ChatOptions]) -> Reply:
         """Answer ``messages``; see ``ChatClient.chat``.
 
         Raises:
@@ -112,18 +97,8 @@ class OpenAICompatibleChatClient:
             StatusError: The server answered with an error.
             ReplyError: The answer is not a chat completion, or it is cut off.
         """
-        body = wire.request_body(
-            messages,
-            model,
-            limit_name=self._route.capabilities.limit_name,
-            stream=on_delta is not None,
-            tools=tools,
-            tool_choice=tool_choice,
-            temperature=temperature,
-            top_p=top_p,
-            max_tokens=max_tokens,
-            response_format=response_format,
-        )
+        on_delta = options.get("on_delta")
+        body = wire.request_body(messages, model, options, limit_name=self._route.limit_name)
         response = await self._open(model, body)
         try:
             return await self._reply(response, on_delta)

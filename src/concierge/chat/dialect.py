@@ -1,4 +1,4 @@
-"""How the servers that speak chat completions differ: a record of data for each, and the URL that reaches it."""
+"""How the servers that speak chat completions differ, and the URL that reaches each of them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,8 @@ Spelling = dict[str, str | None]
 """Parameters that one server wants under another name, or (None) not at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What one flavour of the API wants.
-
-    Attributes:
-        limit_name: The parameter that bounds the answer; a server silently ignores the one it does not know.
-    """
-
-    limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-
-
-CAPABILITIES: Final[Mapping[Dialect, Capabilities]] = {
-    "llama-server": Capabilities(),
-    "ollama": Capabilities(),
-    "generic": Capabilities(),
-    "openai": Capabilities(limit_name="max_completion_tokens"),
-    "azure": Capabilities(limit_name="max_completion_tokens"),
-}
-AZURE_LEGACY: Final = Capabilities()
+LimitName = Literal["max_tokens", "max_completion_tokens"]
+"""The parameter that bounds the answer; a server silently ignores the one it does not know."""
 
 # Old enough for every deployment, new enough for tools and structured output.
 AZURE_LEGACY_VERSION: Final = "2024-10-21"
@@ -67,7 +50,7 @@ class Route:
     shown: str
     loopback: bool
     dialect: Dialect
-    capabilities: Capabilities
+    limit_name: LimitName
     per_model: bool = False
 
     def url(self, model: str) -> str:
@@ -80,16 +63,17 @@ def route(endpoint: Endpoint) -> Route:
     """Work out where the endpoint's requests go and what its server wants."""
     address, dialect = endpoint.address, endpoint.dialect
     path, query = address.path, address.query
-    capabilities, per_model = CAPABILITIES[dialect], False
+    limit_name: LimitName = "max_completion_tokens" if dialect in ("openai", "azure") else "max_tokens"
+    per_model = False
     if dialect == "azure":
         if "/deployments/" in path or ("api-version=" in query and "/openai/v1" not in path):
-            capabilities, per_model = AZURE_LEGACY, "/deployments/" not in path
+            limit_name, per_model = "max_tokens", "/deployments/" not in path
             path = path or "/openai"
             query = query or f"api-version={AZURE_LEGACY_VERSION}"
         elif path in ("", "/openai"):
             path = "/openai/v1"
     base = str(replace(address, path=path))
-    return Route(base, query, endpoint.base_url, address.loopback, dialect, capabilities, per_model)
+    return Route(base, query, endpoint.base_url, address.loopback, dialect, limit_name, per_model)
 
 
 def other_spelling(refusal: str, sent: Mapping[str, object], known: Spelling) -> Spelling:

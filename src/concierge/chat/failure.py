@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
+
+from concierge import jsontext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,25 +56,13 @@ class StreamFailure(Exception):  # noqa: N818  # it never leaves this room; the 
 def parse_failure(body: bytes, content_type: str = "") -> Failure:
     """Read the body of an error response: JSON of any known shape, HTML, text or nothing."""
     try:
-        return parse_document(load(body))
+        return parse_document(jsontext.parse(body))
     except ValueError:
         text = body.decode(errors="replace")
     if "html" in content_type or text.lstrip()[:1] == "<":
         title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         text = title[1] if title else re.sub(r"<[^>]*>", " ", text)
     return Failure(one_line(text))
-
-
-def load(text: str | bytes) -> Any:
-    """Return the value of a JSON text.
-
-    Raises:
-        ValueError: It is not JSON, or nested more deeply than any server has a reason to.
-    """
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 def parse_document(document: Any) -> Failure:

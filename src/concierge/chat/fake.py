@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, Unpack, cast
 
-from concierge.chat.port import Delta, Message, Reply
+from concierge.chat.port import ChatOptions, Delta, Message, OnDelta, Reply, given
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One call of ``FakeChat.chat``, as it was at that moment."""
+    """One call of ``FakeChat.chat``, as it was at that moment, with the options that said something."""
 
     messages: list[dict[str, Any]]
     model: str
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | Mapping[str, Any] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    response_format: Mapping[str, Any] | None = None
-    streamed: bool = False
+    options: ChatOptions
 
 
 Line = str | BaseException | Callable[[Asked], "str | Awaitable[str]"]
@@ -58,38 +51,17 @@ class FakeChat:
         """Record that the client was closed."""
         self.closed = True
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        model: str,
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: str | Mapping[str, Any] | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        max_tokens: int | None = None,
-        response_format: Mapping[str, Any] | None = None,
-        on_delta: Callable[[Delta], None] | None = None,
-    ) -> Reply:
+    async def chat(self, messages: Sequence[Message], model: str, **options: Unpack[ChatOptions]) -> Reply:
         """Answer with the next entry of the script; a streamed answer comes word by word.
 
         Raises:
             AssertionError: The script is used up.
         """
-        asked = Asked(
-            messages=[copy.deepcopy(dict(message)) for message in messages],
-            model=model,
-            tools=None if tools is None else [copy.deepcopy(dict(tool)) for tool in tools],
-            tool_choice=tool_choice,
-            temperature=temperature,
-            top_p=top_p,
-            max_tokens=max_tokens,
-            response_format=response_format,
-            streamed=on_delta is not None,
-        )
+        said = {name: _copied(value) for name, value in given(options).items()}
+        asked = Asked([_copied(message) for message in messages], model, cast(ChatOptions, said))
         self.asked.append(asked)
         reply = await self._next(asked)
-        if on_delta is not None:
+        if on_delta := options.get("on_delta"):
             _stream(reply, on_delta)
         return reply
 
@@ -107,7 +79,13 @@ class FakeChat:
         return line if isinstance(line, Reply) else Reply(line)
 
 
-def _stream(reply: Reply, on_delta: Callable[[Delta], None]) -> None:
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _copied(part) for name, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _stream(reply: Reply, on_delta: OnDelta) -> None:
     if reply.reasoning:
         on_delta(Delta(reasoning=reply.reasoning))
     for word in re.findall(r"\s*\S+|\s+$", reply):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, Self
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, TypedDict, Unpack
 
 Message = Mapping[str, Any]
 """One message of the chat-completions API: ``role``, ``content``, and for tools ``tool_calls`` or ``tool_call_id``."""
@@ -33,6 +34,9 @@ class Delta:
 
     content: str = ""
     reasoning: str = ""
+
+
+OnDelta = Callable[[Delta], None]
 
 
 class Reply(str):
@@ -71,34 +75,66 @@ class Reply(str):
         return reply
 
 
+class ChatOptions(TypedDict, total=False):
+    """What a question may say beside its messages; None is the same as nothing.
+
+    Attributes:
+        tools: Function tools in the chat-completions format.
+        tool_choice: ``auto``, ``none``, ``required`` or a named function.
+        temperature: Sampling temperature.
+        top_p: Nucleus sampling.
+        max_tokens: The most tokens to generate.
+        response_format: ``json_object`` or ``json_schema``, in the chat-completions format.
+        on_delta: Called with each piece as it arrives; the request streams when it is given.
+    """
+
+    tools: Sequence[Mapping[str, Any]] | None
+    tool_choice: str | Mapping[str, Any] | None
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    response_format: Mapping[str, Any] | None
+    on_delta: OnDelta | None
+
+
+def given(options: ChatOptions) -> dict[str, Any]:
+    """Return the options that say something.
+
+    Raises:
+        TypeError: There is no such option.
+    """
+    if unknown := sorted(options.keys() - ChatOptions.__optional_keys__):
+        raise TypeError(f"chat() has no option {unknown[0]!r}")
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def identified(calls: Iterable[ToolCall], used: set[str]) -> tuple[ToolCall, ...]:
+    """Give every call an id of its own: some servers send none, some count from 0 in every answer.
+
+    Args:
+        calls: Their ids may be empty or repeated.
+        used: Ids that are taken already; the calls' own are added.
+    """
+    own: list[ToolCall] = []
+    for call in calls:
+        # Nine letters and digits: the templates of one family of models accept nothing else.
+        made = (f"call{number:05}" for number in itertools.count(1))
+        call_id = next(text for text in itertools.chain([call.id], made) if text and text not in used)
+        used.add(call_id)
+        own.append(replace(call, id=call_id))
+    return tuple(own)
+
+
 class ChatClient(Protocol):
     """A model that answers messages."""
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        model: str,
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: str | Mapping[str, Any] | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        max_tokens: int | None = None,
-        response_format: Mapping[str, Any] | None = None,
-        on_delta: Callable[[Delta], None] | None = None,
-    ) -> Reply:
+    async def chat(self, messages: Sequence[Message], model: str, **options: Unpack[ChatOptions]) -> Reply:
         """Answer ``messages``; the reply is a ``str``.
 
         Args:
             messages: The conversation so far, oldest first.
             model: The name that the server expects.
-            tools: Function tools in the chat-completions format.
-            tool_choice: ``auto``, ``none``, ``required`` or a named function.
-            temperature: Sampling temperature; the server's default when None.
-            top_p: Nucleus sampling; the server's default when None.
-            max_tokens: The most tokens to generate.
-            response_format: ``json_object`` or ``json_schema``, in the chat-completions format.
-            on_delta: Called with each piece as it arrives; the request streams when it is given.
+            options: See ``ChatOptions``; what is not given is left to the server.
 
         Raises:
             TransportError: No answer arrived.

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from concierge.chat.failure import StreamFailure, load, parse_document
+from concierge import jsontext
+from concierge.chat.failure import StreamFailure, parse_document
 from concierge.chat.port import Delta, Reply
 from concierge.chat.thinking import ThinkSplitter, reasoning_of, text_of
-from concierge.chat.toolcalls import CallJoiner, NewId, new_id
+from concierge.chat.toolcalls import CallJoiner
 from concierge.chat.wire import build_reply, excerpt
 from concierge.errors import ReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-# ``json.loads`` spends as much on guessing the encoding and on white space as this does on parsing an event.
-_decode: Final[Callable[[str], tuple[Any, int]]] = json.JSONDecoder().raw_decode
+    from collections.abc import Sequence
 
 
 class ReplyStream:
@@ -53,8 +50,8 @@ class ReplyStream:
         """
         text = payload.decode("utf-8", "replace")
         try:
-            document, end = _decode(text)
-        except (ValueError, RecursionError):
+            document, end = jsontext.first(text)
+        except ValueError:
             return self._odd(text)
         if end != len(text) or type(document) is not dict:
             return self._odd(text)
@@ -83,7 +80,7 @@ class ReplyStream:
             self._reasoning.append(thought)
         return Delta(content, thought) if content or thought else None
 
-    def reply(self, *, make_id: NewId = new_id) -> Reply:
+    def reply(self) -> Reply:
         """Return the whole reply.
 
         Raises:
@@ -95,7 +92,7 @@ class ReplyStream:
         return build_reply(
             "".join(self._content),
             reasoning="".join(self._reasoning),
-            tool_calls=self._calls.calls(make_id),
+            tool_calls=self._calls.calls(),
             finish_reason=self._finish_reason,
             usage=self._usage,
             model=self._model,
@@ -184,10 +181,10 @@ def _objects(text: str) -> list[dict[str, Any]]:
 
 def _values(text: str) -> list[Any]:
     try:
-        return [load(text)]
+        return [jsontext.parse(text)]
     except ValueError:
         lines = [line for line in text.split("\n") if line.strip() not in ("", "[DONE]")]
     try:
-        return [load(line) for line in lines]
+        return [jsontext.parse(line) for line in lines]
     except ValueError:
         raise ReplyError(f"The server sent a chunk that is not JSON: {excerpt(text.encode())}") from None

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import json
-import secrets
-import string
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
-from concierge.chat.port import ToolCall
+from concierge import jsontext
+from concierge.chat.port import ToolCall, identified
 
-# Nine letters and digits: the one form of id that every server accepts when it is sent back.
-_ID_CHARACTERS: Final = string.ascii_letters + string.digits
-_ID_LENGTH: Final = 9
-
-NewId = Callable[[], str]
-
-
-def new_id() -> str:
-    """Return an id that no server gave."""
-    return "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class _Call:
@@ -62,20 +52,12 @@ class CallJoiner:
         if arguments is not None:
             call.arguments.append(arguments if isinstance(arguments, str) else json.dumps(arguments))
 
-    def calls(self, make_id: NewId = new_id) -> tuple[ToolCall, ...]:
+    def calls(self) -> tuple[ToolCall, ...]:
         """Return the calls in the order in which they began, each with an id of its own.
 
         A call without arguments has the arguments ``{}``.
         """
-        seen: set[str] = set()
-        joined: list[ToolCall] = []
-        for call in self._calls:
-            call_id = call.id
-            while not call_id or call_id in seen:
-                call_id = make_id()
-            seen.add(call_id)
-            joined.append(ToolCall(call_id, call.name, call.text() or "{}"))
-        return tuple(joined)
+        return identified((ToolCall(call.id, call.name, call.text() or "{}") for call in self._calls), set())
 
     def _call_for(self, index: object, call_id: str, name: str) -> _Call:
         key = index if isinstance(index, int | str) else None
@@ -95,12 +77,12 @@ class CallJoiner:
         return self._calls[-1] if self._calls else None
 
 
-def whole_calls(entries: Any, make_id: NewId = new_id) -> tuple[ToolCall, ...]:
+def whole_calls(entries: Any) -> tuple[ToolCall, ...]:
     """Return the calls of a message that came in one piece: each entry is a call."""
     joiner = CallJoiner()
     for position, entry in enumerate(_objects(entries)):
         joiner.add({**entry, "index": position})
-    return joiner.calls(make_id)
+    return joiner.calls()
 
 
 def _begins_another(current: _Call, call_id: str, name: str) -> bool:
@@ -121,7 +103,7 @@ def _word(value: Any) -> str:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
+        jsontext.parse(text)
     except ValueError:
         return False
     return True

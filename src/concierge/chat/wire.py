@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from concierge.chat.failure import StreamFailure, load, parse_document
-from concierge.chat.port import Message, Reply, ToolCall, Usage
+from concierge import jsontext
+from concierge.chat.failure import StreamFailure, parse_document
+from concierge.chat.port import ChatOptions, Message, Reply, ToolCall, Usage, given
 from concierge.chat.thinking import ThinkSplitter, reasoning_of, text_of
-from concierge.chat.toolcalls import NewId, new_id, whole_calls
+from concierge.chat.toolcalls import whole_calls
 from concierge.errors import ReplyError
 
 if TYPE_CHECKING:
@@ -18,30 +19,21 @@ if TYPE_CHECKING:
 def request_body(
     messages: Sequence[Message],
     model: str,
+    options: ChatOptions,
     *,
     limit_name: str,
-    stream: bool,
-    tools: Sequence[Mapping[str, Any]] | None = None,
-    tool_choice: str | Mapping[str, Any] | None = None,
-    temperature: float | None = None,
-    top_p: float | None = None,
-    max_tokens: int | None = None,
-    response_format: Mapping[str, Any] | None = None,
 ) -> dict[str, object]:
-    """Return the body of a request; what is None is left to the server."""
+    """Return the body of a request; an option that is None is left to the server."""
+    said = given(options)
+    stream = said.pop("on_delta", None) is not None
     body: dict[str, object] = {"model": model, "messages": messages, "stream": stream}
     if stream:
         body["stream_options"] = {"include_usage": True}
     # Some servers answer an empty list of tools with 400.
-    options = {
-        "tools": tools or None,
-        "tool_choice": tool_choice if tools else None,
-        "temperature": temperature,
-        "top_p": top_p,
-        limit_name: max_tokens,
-        "response_format": response_format,
-    }
-    body.update((name, value) for name, value in options.items() if value is not None)
+    idle = () if said.get("tools") else ("tools", "tool_choice")
+    for name, value in said.items():
+        if name not in idle:
+            body[limit_name if name == "max_tokens" else name] = value
     return body
 
 
@@ -54,7 +46,7 @@ def encode(body: Mapping[str, object]) -> bytes:
         return mend(text).encode()
 
 
-def parse_reply(body: bytes, *, make_id: NewId = new_id) -> Reply:
+def parse_reply(body: bytes) -> Reply:
     """Read a reply that came in one piece.
 
     Raises:
@@ -64,7 +56,7 @@ def parse_reply(body: bytes, *, make_id: NewId = new_id) -> Reply:
     if not body.strip():
         raise ReplyError("The server answered with an empty body.")
     try:
-        document = load(body)
+        document = jsontext.parse(body)
     except ValueError:
         raise ReplyError(f"The server's answer is not JSON: {excerpt(body)}") from None
     if not isinstance(document, dict):
@@ -80,7 +72,7 @@ def parse_reply(body: bytes, *, make_id: NewId = new_id) -> Reply:
     return build_reply(
         content,
         reasoning=reasoning_of(message) + thought,
-        tool_calls=whole_calls(message.get("tool_calls"), make_id),
+        tool_calls=whole_calls(message.get("tool_calls")),
         finish_reason=choice.get("finish_reason"),
         usage=document.get("usage"),
         model=document.get("model"),

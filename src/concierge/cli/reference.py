@@ -1,4 +1,4 @@
-"""The configuration, told to people: what holds, a file to start from, and the reference page."""
+"""The configuration, told to people: what holds, and a file to start from."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def effective(*, environ: Mapping[str, str] = os.environ, folder: Path | None = 
     found = sources.settings({}, environ=environ, folder=folder or Path())
     whole = sources.build(found)
     return [
-        Row(".".join(key), _plain(_at(whole, key)), found[key].place if key in found else "default")
+        Row(".".join(key), plain(_at(whole, key)), found[key].place if key in found else "default")
         for key in keys.known_keys()
     ]
 
@@ -51,7 +51,7 @@ def template() -> str:
     lines = ["# concierge.toml: what this project wants of its local LLM. docs/configuration.md explains each key.", ""]
     sections: dict[str, list[str]] = {}
     for key, field in keys.known_keys().items():
-        default = _plain(field.default)
+        default = plain(field.default)
         value = _example(field) if default is None else json.dumps(default)
         sections.setdefault(".".join(key[:-1]), []).append(f"# {field.description}\n# {key[-1]} = {value}\n")
     lines += sections.pop("", [])
@@ -60,24 +60,13 @@ def template() -> str:
     return "\n".join(lines)
 
 
-def markdown() -> str:
-    """Return the table of docs/configuration.md."""
-    lines = ["| Key | Type | Default | Variable | Meaning |", "|---|---|---|---|---|"]
-    for key, field in keys.known_keys().items():
-        default = _plain(field.default)
-        shown = "unset" if default is None else f"`{json.dumps(default)}`"
-        kind = field.kind.name.replace("|", "\\|")
-        lines.append(f"| `{'.'.join(key)}` | {kind} | {shown} | `{sources.variable(key)}` | {field.description} |")
-    return "\n".join(lines) + "\n"
-
-
 def _at(section: object, key: keys.KeyPath) -> object:
     for word in key:
         section = getattr(section, word)
     return section
 
 
-def _plain(value: object) -> Any:
+def plain(value: object) -> Any:
     if isinstance(value, Secret):
         return "**********"
     if isinstance(value, Path):
@@ -89,9 +78,3 @@ def _plain(value: object) -> Any:
 
 def _example(field: Key) -> str:
     return '["ollama", "serve"]' if field.kind.name == "list of words" else '"..."'
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(markdown())

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from concierge.cli import options, output
+from concierge.errors import told
 
 if TYPE_CHECKING:
-    from concierge.agent.events import Event
-    from concierge.agent.task import RunResult
+    from concierge.agent.events import Event, RunResult
     from concierge.river.river import River
 
 group = typer.Typer(help="List and show the runs below workspace_root.", no_args_is_help=True, rich_markup_mode=None)
@@ -30,10 +30,10 @@ def run(
     result = _run(river, _text(task), live)
     if as_json:
         output.data(**result.as_dict())
-    elif result.outcome == "done":
+    elif result.error is None:
         live.end(result.text)
-    elif result.cause is not None:
-        output.error(result.cause, as_json=False)
+    else:
+        output.error(told(result.error), as_json=False)
     return result.exit_code
 
 
@@ -70,7 +70,7 @@ class _Narrator:
 
     def event(self, event: Event) -> None:
         if event.kind == "run_started":
-            self._river.say(f"Run {event.run} in {self._river.config.workspace_root / 'runs' / event.run}")
+            self._river.say(f"Run {event.id} in {self._river.config.workspace_root / 'runs' / event.id}")
         elif event.kind == "tool_called":
             self._live.interrupt()
             self._river.say(f"  {getattr(event, 'tool', '')} {getattr(event, 'arguments', '')}"[:200])
@@ -92,7 +92,7 @@ def list_runs(
         return
     for summary in found:
         first = summary.task.strip().splitlines()[0] if summary.task.strip() else ""
-        output.result(f"{summary.run_id}  {summary.outcome:<11}  {first[:80]}")
+        output.result(f"{summary.id}  {summary.result.status:<11}  {first[:80]}")
     if not found:
         output.narrate(f"No runs below {river.config.workspace_root / 'runs'}.")
 
@@ -111,19 +111,19 @@ def show(
         output.data(**record.as_dict())
         return
     summary = record.summary
-    output.result(f"run      {summary.run_id}")
+    output.result(f"run      {summary.id}")
     output.result(f"task     {summary.task}")
-    output.result(f"model    {summary.model}")
-    output.result(f"outcome  {summary.outcome} {summary.reason}".rstrip())
+    output.result(f"model    {summary.result.model}")
+    output.result(f"status   {summary.result.status} {summary.result.reason}".rstrip())
     for event in record.events:
         output.result(f"{event.seq:>4}  {event.ts}  {event.kind}")
-    if summary.text:
-        output.result(f"\n{summary.text}")
+    if summary.result.text:
+        output.result(f"\n{summary.result.text}")
 
 
 @options.settings("host", "port", *options.LLM, "locked", "workspace")
 def serve(chosen: dict[str, Any]) -> None:
     """Serve the HTTP API: make sure that a local LLM answers, then take tasks."""
-    from concierge.cli import serving
+    from concierge.api.server import serve as listen
 
-    serving.serve(options.river(chosen))
+    listen(options.river(chosen), say=output.narrate)

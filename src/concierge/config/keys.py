@@ -13,7 +13,7 @@ from concierge.config.kinds import Key, Secret, key
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from concierge.endpoint import Address
+    from concierge.endpoint import Address, Endpoint
 
 KeyPath = tuple[str, ...]
 """A key as its words from the top: ``("llm", "model")``."""
@@ -76,6 +76,20 @@ class Llm:
     def address(self) -> Address:
         """What ``base_url`` says; its text is what may be shown of it."""
         return endpoint.address(self.base_url)
+
+    def endpoint(self, *, model: str, environ: Mapping[str, str]) -> Endpoint:
+        """Return the server that ``base_url`` names, without asking anybody.
+
+        Raises:
+            ConfigError: The key cannot be sent.
+        """
+        given, place = None, "llm.api_key"
+        if self.api_key is not None:
+            given = self.api_key.get_secret_value()
+        elif self.api_key_env:
+            given, place = environ.get(self.api_key_env), self.api_key_env
+        found = self.address
+        return endpoint.Endpoint(str(found), model, endpoint.key(given, place=place), address=found)
 
     @property
     def never_started(self) -> bool:

@@ -55,7 +55,7 @@ def conversation(
     """
     signed = [endpoint.authorization] if endpoint.authorization else []
     verify = _certificates(endpoint.address)
-    if transport is None and endpoint.address.loopback:
+    if transport is None and len(endpoint.address.hosts) > 1:
         transport = _Near(httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False), endpoint.address)
     return httpx.AsyncClient(
         headers=dict([*headers.items(), *signed]),

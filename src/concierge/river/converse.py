@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from concierge.agent.events import RunResult
     from concierge.agent.journal import Subscriber
-    from concierge.agent.task import RunResult, Task
+    from concierge.agent.task import Task
     from concierge.chat.client import OpenAICompatibleChatClient
     from concierge.chat.port import Delta
     from concierge.endpoint import Endpoint

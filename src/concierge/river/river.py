@@ -14,9 +14,10 @@ from concierge.river.parts import Parts
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from concierge.agent.events import RunResult
     from concierge.agent.journal import Subscriber
     from concierge.agent.runs import RunRecord, RunSummary
-    from concierge.agent.task import Limits, RunResult
+    from concierge.agent.task import Limits
     from concierge.chat.client import OpenAICompatibleChatClient
     from concierge.chat.port import Delta
     from concierge.config.keys import Config
@@ -42,7 +43,6 @@ class River:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._endpoint: Endpoint | None = None
-        self._tools: dict[str, bool] = {}
         self.started = False
 
     @classmethod
@@ -106,6 +106,8 @@ class River:
     def up(self) -> Endpoint:
         """Make sure that a server serves what is asked for, and return where it answers and with which key.
 
+        Without ``llm.local_llm_ensure_available`` it is the configured server, which nobody asks.
+
         Raises:
             NothingSuitableError: No engine or no model suits this machine.
             ArtefactError: Bytes could not be had, are the wrong ones, or do not fit.
@@ -113,26 +115,13 @@ class River:
         """
         from concierge.river.up import serve
 
-        served = serve(self._parts)
-        self.started = self.started or served.started
-        self._tools[served.endpoint.model] = served.tools
-        self._endpoint = served.endpoint
-        return served.endpoint
+        endpoint, started = serve(self._parts)
+        self._endpoint, self.started = endpoint, self.started or started
+        return endpoint
 
     def endpoint(self, model: str | None = None) -> Endpoint:
-        """Return where ``model`` (the configured one when None) answers, as the configuration wants it.
-
-        With ``local_llm_ensure_available`` as ``up``; without it the configured server, which nobody asks.
-
-        Raises:
-            ConciergeError: As ``up``.
-        """
-        river = self if model is None else self._for(model)
-        if river.config.llm.local_llm_ensure_available:
-            return river.up()
-        from concierge.river.up import named
-
-        return named(river._parts)  # noqa: SLF001  # one of us
+        """Return where a model by name (what is configured when None) answers; raises as ``up``, and may block."""
+        return self.up() if model is None else self._for(model).up()
 
     def chat(self, endpoint: Endpoint) -> OpenAICompatibleChatClient:
         """Return a ``ChatClient`` for an endpoint; close it, or use it in ``async with``."""
@@ -164,15 +153,19 @@ class River:
         Raises:
             ConciergeError: As ``up``; and ``RunError`` when the run's directory cannot be written.
         """
+        import asyncio
+
         from concierge.agent.task import Task
         from concierge.river.converse import converse
 
-        there = endpoint or self._endpoint or await _in_thread(self.endpoint)
+        there = endpoint or self._endpoint
+        if there is None:
+            there = await asyncio.to_thread(self.up)
         asked = Task(
             task,
             there.model,
             limits=limits or self.config.run,
-            offer_tools=self._tools.get(there.model, True),
+            offer_tools=there.tools,
             temperature=self.config.llm.temperature,
         )
         subscribers = () if on_event is None else (on_event,)
@@ -282,16 +275,8 @@ class River:
         return check(self._parts)
 
     def _for(self, model: str) -> River:
-        wanted = replace(self.config, llm=replace(self.config.llm, model=model))
-        other = River(replace(self._parts, config=wanted))
-        other._tools = self._tools  # one of us
-        return other
-
-
-async def _in_thread(find: Callable[[], Endpoint]) -> Endpoint:
-    import asyncio
-
-    return await asyncio.to_thread(find)
+        llm = replace(self.config.llm, model=model)
+        return River(replace(self._parts, config=replace(self.config, llm=llm)))
 
 
 def _log() -> Callable[[str], None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from concierge.catalog import reference
@@ -17,22 +17,8 @@ if TYPE_CHECKING:
     from concierge.river.parts import Parts
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """An endpoint, and what is known of the model behind it.
-
-    Attributes:
-        tools: Whether to offer tools to it.
-        started: Whether its server was started for this call, by us.
-    """
-
-    endpoint: Endpoint
-    tools: bool
-    started: bool
-
-
-def serve(parts: Parts) -> Served:
-    """Make sure that a server serves what is asked for.
+def serve(parts: Parts) -> tuple[Endpoint, bool]:
+    """Make sure that a server serves what is asked for; say whether it was started for this call, by us.
 
     Raises:
         ConciergeError: Any error of planning, fetching or starting.
@@ -57,20 +43,11 @@ def serve(parts: Parts) -> Served:
         say=parts.say,
         environ=parts.environ,
     )
-    after = record.read() if endpoint.owned else None
+    if not endpoint.owned:
+        return endpoint, False
+    after = record.read()
     started = after is not None and (before is None or before.launch != after.launch)
-    return Served(endpoint, _tools(parts, endpoint, (*made, known)), started)
-
-
-def named(parts: Parts) -> Endpoint:
-    """Return the configured endpoint as it is, without asking or starting anybody.
-
-    Raises:
-        ConfigError: No model is named, and the server is not ours to choose one for.
-    """
-    from concierge.config.server import configured
-
-    return configured(parts.config.llm, model=named_model(parts), environ=parts.environ)
+    return replace(endpoint, tools=_tools(parts, endpoint.model, (*made, known))), started
 
 
 def named_model(parts: Parts) -> str:
@@ -111,7 +88,6 @@ def here(parts: Parts) -> Running:
 
 def _adoptable(parts: Parts) -> Endpoint | None:
     """Return the configured server on this machine when it is up and serves the model."""
-    from concierge.config.server import configured
     from concierge.server.look import look
 
     llm = parts.config.llm
@@ -119,14 +95,14 @@ def _adoptable(parts: Parts) -> Endpoint | None:
     if not llm.address.loopback or isinstance(wanted, reference.Hub | reference.Local):
         return None
     name = llm.model if llm.model != "auto" else parts.plan(parts.running()).model_name
-    sight = look(configured(llm, model=name, environ=parts.environ))
+    sight = look(llm.endpoint(model=name, environ=parts.environ))
     return sight.endpoint if sight.serves else None
 
 
-def _tools(parts: Parts, endpoint: Endpoint, generations: tuple[Generation | None, ...]) -> bool:
-    """Return whether to offer tools: what the catalogue knows of the model, else yes."""
+def _tools(parts: Parts, name: str, generations: tuple[Generation | None, ...]) -> bool:
+    """Return what is known of the tools of a model that we serve."""
     for generation in generations:
-        if generation is not None and endpoint.owned and generation.spec.model == endpoint.model:
+        if generation is not None and generation.spec.model == name:
             return generation.tools
-    model = parts.catalog.model(endpoint.model) if endpoint.owned else None
+    model = parts.catalog.model(name)
     return model is None or model.chat.tools

@@ -6,17 +6,14 @@ import hashlib
 import json
 import time
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-from concierge.config.server import configured
 from concierge.errors import EndpointError, ServerError
 from concierge.server import proof
 from concierge.server.look import look
 from concierge.server.processes import table
 from concierge.server.record import RecordFile
-from concierge.server.supervisor import obtain
-from concierge.server.wanted import Ground, Wanted
+from concierge.server.supervisor import DesiredServer, obtain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,10 +28,6 @@ if TYPE_CHECKING:
     from concierge.server.record import Record
 
 
-def _unwatched(step: str) -> None:
-    """Let nobody watch the steps."""
-
-
 def ensure(
     llm: Llm,
     *,
@@ -43,7 +36,6 @@ def ensure(
     home: Home,
     say: Callable[[str], None],
     environ: Mapping[str, str],
-    checkpoint: Callable[[str], None] = _unwatched,
 ) -> Endpoint:
     """Return an endpoint that serves ``model``.
 
@@ -58,36 +50,35 @@ def ensure(
         home: Where record, lock and logs are.
         say: Takes one line of narration at a time.
         environ: The environment of this command.
-        checkpoint: Called with the name of each recorded step, for tests that end a command there.
 
     Raises:
         EndpointError: The configured server is unreachable or does not serve the model, and may not be started.
         StartError: The server that was started died, stalled or cannot be trusted.
         ServerError: The record or the lock cannot be used.
     """
-    named = configured(llm, model=model, environ=environ)
+    named = llm.endpoint(model=model, environ=environ)
     if not llm.local_llm_ensure_available or not named.address.loopback:
         return named
-    ground = Ground(home, say, environ, checkpoint)
     waits = llm.never_started or bool(llm.local_llm_start_cmd)
-    sight = _look(named, ground, patience_s=llm.local_llm_start_timeout_s if waits else 0)
+    sight = _look(named, home, patience_s=llm.local_llm_start_timeout_s if waits else 0)
     ours = _record_of(named, home)
     if sight.serves and (ours is None or ours.state == "ready"):
         return replace(sight.endpoint, owned=ours is not None)
     if llm.never_started:
         return _as_it_is(sight)
     if not llm.local_llm_start_cmd:
-        return obtain(_engine(prepare(), llm, environ), ground)
+        return obtain(_engine(prepare(), llm, environ), home, environ=environ, say=say)
     if sight.presence != "refused" and ours is None:
         raise _occupied(sight)
-    return obtain(_command(llm, llm.local_llm_start_cmd, named, environ), ground)
+    desired = _command(llm, llm.local_llm_start_cmd, named, environ)
+    return obtain(desired, home, environ=environ, say=say)
 
 
-def _look(named: Endpoint, ground: Ground, *, patience_s: float) -> Sight:
+def _look(named: Endpoint, home: Home, *, patience_s: float) -> Sight:
     """Look at the configured server; one that loads is given time, unless it is our own start that goes on."""
     sight = look(named)
     deadline = time.monotonic() + patience_s
-    while sight.presence == "loading" and time.monotonic() < deadline and _record_of(named, ground.home) is None:
+    while sight.presence == "loading" and time.monotonic() < deadline and _record_of(named, home) is None:
         time.sleep(0.25)
         sight = look(named)
     return sight
@@ -142,59 +133,52 @@ def _lacks(sight: Sight) -> EndpointError:
     )
 
 
-def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> Wanted:
+def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredServer:
+    def command(key: str) -> Command:
+        # Starting is rare and finding a running server is not: what only a start needs is imported by a start.
+        from concierge.server.engines.launch import engine_command
+
+        return engine_command(spec, key=key, environ=environ)
+
     def prove(record: Record, leader: Identity | None) -> Endpoint | None:
         if leader is None:
             return None
         return proof.engine_endpoint(record, leader, patience_s=llm.local_llm_start_timeout_s)
 
-    return Wanted(
+    return DesiredServer(
         digest=spec_digest(spec),
         kind="engine",
         model=spec.model,
         title=f"{spec.engine} ({spec.accelerator}) with {spec.model}",
-        command=partial(_engine_command, spec, environ),
+        command=command,
         look=prove,
         limit_s=llm.local_llm_start_timeout_s,
     )
 
 
-def _command(llm: Llm, words: tuple[str, ...], named: Endpoint, environ: Mapping[str, str]) -> Wanted:
-    return Wanted(
+def _command(llm: Llm, words: tuple[str, ...], named: Endpoint, environ: Mapping[str, str]) -> DesiredServer:
+    def command(_key: str) -> Command:
+        from concierge.server.engines.launch import user_command
+
+        return user_command(words, environ=environ)
+
+    def found(_record: Record, _leader: Identity | None) -> Endpoint | None:
+        sight = look(named)
+        if sight.presence in ("denied", "listed") and not sight.serves:
+            raise _occupied(sight)
+        return replace(sight.endpoint, owned=True) if sight.serves else None
+
+    return DesiredServer(
         digest=_digest({"command": words, "base_url": named.base_url, "model": named.model}),
         kind="command",
         model=named.model,
-        title=f"`{words[0]}` for {named.model}" if words else "an empty command",
-        command=partial(_user_command, words, environ),
-        look=partial(_look_at_command, named),
+        title=f"`{words[0]}` for {named.model}",
+        command=command,
+        look=found,
         limit_s=llm.local_llm_start_timeout_s,
         api_key=named.api_key,
         base_url=named.base_url,
     )
-
-
-def _engine_command(spec: ServerSpec, environ: Mapping[str, str], key: str) -> Command:
-    # Starting is rare and finding a running server is not: what only a start needs is imported by a start.
-    from concierge.server.engines.launch import engine_command
-
-    return engine_command(spec, key=key, environ=environ)
-
-
-def _user_command(words: tuple[str, ...], environ: Mapping[str, str], _key: str) -> Command:
-    from concierge.server.engines.launch import user_command
-
-    return user_command(words, environ=environ)
-
-
-def _look_at_command(named: Endpoint, _record: Record, _leader: Identity | None) -> Endpoint | None:
-    sight = look(named)
-    if sight.serves:
-        return replace(sight.endpoint, owned=True)
-    if sight.presence == "denied":
-        raise _occupied(sight)
-    if sight.presence == "listed":
-        raise _lacks(sight)
-    return None
 
 
 def spec_digest(spec: ServerSpec) -> str:

@@ -6,7 +6,6 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from concierge.config.server import configured
 from concierge.net import near
 from concierge.server.look import look
 from concierge.server.processes import table
@@ -104,7 +103,7 @@ def _answers(record: Record) -> bool:
 
 
 def _configured(llm: Llm, environ: Mapping[str, str]) -> Configured:
-    named = configured(llm, model=llm.model, environ=environ)
+    named = llm.endpoint(model=llm.model, environ=environ)
     if not named.address.loopback:
         return Configured(named.base_url, None)
     sight = look(named)

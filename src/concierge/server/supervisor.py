@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +16,18 @@ from concierge import mutex
 from concierge.errors import ServerError, StartError
 from concierge.server import failures, logs, stop
 from concierge.server.processes import table
-from concierge.server.record import Record
-from concierge.server.wanted import Claim
+from concierge.server.record import Record, RecordFile
 from concierge.server.watch import Adopted, Child, Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
     from concierge.endpoint import Endpoint
+    from concierge.paths import Home
     from concierge.server.engines.command import Command
     from concierge.server.processes.identity import Identity
-    from concierge.server.wanted import Ground, Wanted
+    from concierge.server.record import Kind
 
 PAUSES_S = (0.01, 0.25)
 """The shortest and the longest pause between two looks at a server that is starting: a twentieth of the wait so far."""
@@ -36,100 +39,245 @@ DAEMON_S = 1.5
 """How long a command that ended well may take until the server that it left behind answers."""
 
 
+@dataclass(frozen=True, slots=True)
+class DesiredServer:
+    """A server as it should be.
+
+    Attributes:
+        digest: Equal digests mean equal servers.
+        title: What is started, for people.
+        command: How it is started, given its key.
+        look: Its endpoint once it is proven to be ready, None while it is not.
+        limit_s: Seconds without any progress after which a start has failed.
+        api_key: The key that it will demand; None makes a random one for each launch.
+        base_url: Where it will answer, if that is known beforehand.
+    """
+
+    digest: str
+    kind: Kind
+    model: str
+    title: str
+    command: Callable[[str], Command]
+    look: Callable[[Record, Identity | None], Endpoint | None]
+    limit_s: float
+    api_key: str | None = None
+    base_url: str | None = None
+
+
 class _Unproven(Exception):  # noqa: N818  # it never leaves this module
     """A server that had been ready is not any more."""
 
 
-def obtain(wanted: Wanted, ground: Ground) -> Endpoint:
-    """Return the endpoint of the wanted server when it is ready.
+def obtain(desired: DesiredServer, home: Home, *, environ: Mapping[str, str], say: Callable[[str], None]) -> Endpoint:
+    """Return the endpoint of the desired server when it is ready.
+
+    Args:
+        desired: The server.
+        home: Where record, lock and logs are.
+        environ: The environment of this command.
+        say: Takes one line of narration at a time.
 
     Raises:
         ServerError: It died, stalled, or is not what it should be; nothing of it is left running.
     """
     try:
-        return _obtain_once(wanted, ground)
+        return _Launch(desired, home, environ, say).obtain()
     except _Unproven as lost:
-        ground.say(f"The running server {lost}; starting a new one.")
+        say(f"The running server {lost}; starting a new one.")
     try:
-        return _obtain_once(wanted, ground)
+        return _Launch(desired, home, environ, say).obtain()
     except _Unproven as lost:
         raise StartError(f"The new server {lost} as well.", hint="`concierge status` names its log.") from None
 
 
-def _obtain_once(wanted: Wanted, ground: Ground) -> Endpoint:
-    claim = Claim()
-    try:
-        with mutex.held(ground.home, environ=ground.environ, say=ground.say):
-            ground.checkpoint("locked")
-            _decide(claim, wanted, ground)
-        return _wait(claim, wanted, ground)
-    except ServerError as error:
-        if claim.record is not None:
-            _finish_off(claim.record, ground)
-            if claim.record.state == "ready":
-                raise _Unproven(f"failed ({error.what})") from None
-        raise
-    except BaseException:
-        if claim.record is not None:
-            _leave(claim.record, ground)
-        raise
+class _Launch:
+    """The launch that this command waits for: another command's, or its own.
 
+    ``_record`` is set before anything of a launch is visible, so that an interrupt at any moment finds what to undo.
+    """
 
-def _decide(claim: Claim, wanted: Wanted, ground: Ground) -> None:
-    record = ground.file.read()
-    if record is not None:
-        leader = table.leader(record.launch, record.identity) if table.from_here(record.starter) else None
-        if leader is not None and record.wants == wanted.digest and record.state != "stopping":
-            return _adopt(claim, record, leader, ground)
+    def __init__(
+        self, desired: DesiredServer, home: Home, environ: Mapping[str, str], say: Callable[[str], None]
+    ) -> None:
+        self._desired = desired
+        self._home = home
+        self._environ = environ
+        self._say = say
+        self._file = RecordFile(home)
+        self._record: Record | None = None
+
+    def obtain(self) -> Endpoint:
+        try:
+            with self._locked():
+                watch = self._decide()
+            return self._wait(watch)
+        except ServerError as error:
+            if self._record is not None:
+                self._finish_off(self._record)
+                if self._record.state == "ready":
+                    raise _Unproven(f"failed ({error.what})") from None
+            raise
+        except BaseException:
+            if self._record is not None:
+                self._leave(self._record)
+            raise
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return mutex.held(self._home, environ=self._environ, say=self._say)
+
+    def _decide(self) -> Child | Adopted:
+        record = self._file.read()
+        if record is not None:
+            leader = table.leader(record.launch, record.identity) if table.from_here(record.starter) else None
+            if leader is not None and record.wants == self._desired.digest and record.state != "stopping":
+                return self._adopt(record, leader)
+            if leader is not None:
+                self._say(f"Stopping the server of {record.model}: something else is wanted now.")
+            stop.end(record, self._file, say=self._say, drain_s=stop.DRAIN_S)
+        return self._spawn()
+
+    def _adopt(self, record: Record, leader: Identity) -> Adopted:
+        self._record = record
+        if record.state != "ready":
+            self._say(f"Waiting for the server of {record.model} that is already starting.")
+            waiters = (*(waiter for waiter in record.waiters if table.alive(waiter)), table.myself())
+            self._record = replace(record, state="starting", identity=leader, waiters=waiters)
+            self._file.write(self._record)
+        return Adopted(record)
+
+    def _spawn(self) -> Child:
+        import secrets
+
+        desired, me = self._desired, table.myself()
+        key = desired.api_key or secrets.token_urlsafe(24)
+        command = desired.command(key)
+        generation = self._file.next_generation()
+        log, handle = logs.create(self._home, generation)
+        self._record = record = Record(
+            generation=generation,
+            state="intent",
+            launch=secrets.token_hex(16),
+            wants=desired.digest,
+            kind=desired.kind,
+            model=desired.model,
+            log=str(log),
+            starter=me,
+            waiters=(me,),
+            base_url=desired.base_url,
+            # The key of a command is the user's own secret, and not ours to write down.
+            api_key=key if desired.kind == "engine" else None,
+        )
+        try:
+            self._file.write(record)
+            self._say(f"Starting {desired.title}.")
+            child = _start(command, record, handle)
+        finally:
+            os.close(handle)
+        self._record = replace(record, state="starting", identity=table.identify(child.pid))
+        self._file.write(self._record)
+        return child
+
+    def _wait(self, watch: Child | Adopted) -> Endpoint:
+        record, look = self._record, self._desired.look
+        assert record is not None
+        progress: Progress | None = None
+        began = time.monotonic()
+        while True:
+            leader = table.leader(record.launch, record.identity)
+            if leader is not None and leader != record.identity and record.state != "ready":
+                record = self._update(replace(record, identity=leader))
+            # The user's command may run as somebody whose processes we may not read: its server answers all the same.
+            endpoint = look(record, leader) if leader or record.kind == "command" else None
+            if endpoint is not None:
+                return self._ready(record, endpoint) if leader else self._left_behind(record, endpoint)
+            progress = progress or self._progress(record)
+            progress.asked()
+            shortest, longest = PAUSES_S
+            if watch.ended_within(min(max((time.monotonic() - began) / 20, shortest), longest)):
+                return self._ended(record, watch.status)
+            if why := progress.stalled():
+                raise failures.stalled(record, self._desired.title, why)
+
+    def _progress(self, record: Record) -> Progress:
+        limit_s = self._desired.limit_s
+        return Progress(
+            lambda: table.members(record.launch, record.identity),
+            Path(record.log),
+            limit_s=min(limit_s, SILENCE_S) if record.state == "ready" else limit_s,
+        )
+
+    def _ready(self, record: Record, endpoint: Endpoint) -> Endpoint:
+        if record.state != "ready":
+            now = replace(record, state="ready", waiters=(), base_url=endpoint.base_url, context=endpoint.context)
+            self._update(now)
+            self._say(f"The server of {record.model} is ready at {endpoint.base_url}.")
+        return endpoint
+
+    def _update(self, record: Record) -> Record:
+        """Write the record of our launch, keeping those who joined meanwhile.
+
+        Raises:
+            StartError: Another command stopped the launch or replaced it.
+        """
+        with self._locked():
+            current = self._current(record)
+            if record.state == "starting":
+                record = replace(record, waiters=current.waiters)
+            self._file.write(record)
+        return record
+
+    def _current(self, record: Record) -> Record:
+        """Return what the file says of our launch by now.
+
+        Raises:
+            StartError: Another command stopped the launch or replaced it.
+        """
+        current = self._file.read()
+        if current is None or current.launch != record.launch or current.state == "stopping":
+            raise failures.taken_away(record)
+        return current
+
+    def _ended(self, record: Record, status: int | None) -> Endpoint:
+        """Say how a start failed, or accept what a command that ended well has left running."""
+        if record.kind == "command" and status == 0:
+            deadline = time.monotonic() + DAEMON_S
+            while time.monotonic() < deadline:
+                endpoint = self._desired.look(record, None)
+                if endpoint is not None:
+                    return self._left_behind(record, endpoint)
+                time.sleep(0.05)
+        self._current(record)
+        raise failures.ended(record, self._desired.title, status)
+
+    def _left_behind(self, record: Record, endpoint: Endpoint) -> Endpoint:
+        leader = table.leader(record.launch, None)
         if leader is not None:
-            ground.say(f"Stopping the server of {record.model}: something else is wanted now.")
-        stop.end(record, ground.file, say=ground.say, drain_s=stop.DRAIN_S)
-    return _spawn(claim, wanted, ground)
+            return self._ready(replace(record, identity=leader), endpoint)
+        with self._locked():
+            self._file.clear(record)
+        return replace(endpoint, owned=False)
 
+    def _finish_off(self, record: Record) -> None:
+        """Leave nothing of a failed launch."""
+        with self._locked():
+            current = self._file.read()
+            if current is not None and current.launch == record.launch:
+                stop.end(current, self._file, say=self._say, drain_s=0)
 
-def _adopt(claim: Claim, record: Record, leader: Identity, ground: Ground) -> None:
-    claim.record, claim.watch = record, Adopted(record)
-    if record.state == "ready":
-        return
-    ground.say(f"Waiting for the server of {record.model} that is already starting.")
-    waiters = (*(waiter for waiter in record.waiters if table.alive(waiter)), table.myself())
-    claim.record = replace(record, state="starting", identity=leader, waiters=waiters)
-    ground.file.write(claim.record)
-
-
-def _spawn(claim: Claim, wanted: Wanted, ground: Ground) -> None:
-    import secrets
-
-    me = table.myself()
-    key = wanted.api_key or secrets.token_urlsafe(24)
-    command = wanted.command(key)
-    generation = ground.file.next_generation()
-    log, handle = logs.create(ground.home, generation)
-    claim.record = record = Record(
-        generation=generation,
-        state="intent",
-        launch=secrets.token_hex(16),
-        wants=wanted.digest,
-        kind=wanted.kind,
-        model=wanted.model,
-        log=str(log),
-        starter=me,
-        waiters=(me,),
-        base_url=wanted.base_url,
-        # The key of a command is the user's own secret, and not ours to write down.
-        api_key=key if wanted.kind == "engine" else None,
-    )
-    try:
-        ground.file.write(record)
-        ground.checkpoint("intent")
-        ground.say(f"Starting {wanted.title}.")
-        claim.watch = child = _start(command, record, handle)
-    finally:
-        os.close(handle)
-    ground.checkpoint("spawned")
-    claim.record = replace(record, state="starting", identity=table.identify(child.pid))
-    ground.file.write(claim.record)
-    ground.checkpoint("recorded")
+    def _leave(self, record: Record) -> None:
+        """Stop waiting; the last one out of a start that is not finished stops it."""
+        if record.state == "ready":
+            return
+        with self._locked():
+            current = self._file.read()
+            if current is None or current.launch != record.launch or current.state == "ready":
+                return
+            me = table.myself()
+            others = tuple(waiter for waiter in current.waiters if waiter != me and table.alive(waiter))
+            if others:
+                self._file.write(replace(current, waiters=others))
+            else:
+                stop.end(current, self._file, say=self._say, drain_s=0)
 
 
 def _start(command: Command, record: Record, log: int) -> Child:
@@ -154,108 +302,3 @@ def _start(command: Command, record: Record, log: int) -> Child:
     except OSError as error:
         raise failures.not_started(record, command.argv[0], error) from None
     return Child(process)
-
-
-def _wait(claim: Claim, wanted: Wanted, ground: Ground) -> Endpoint:
-    record, watch = claim.record, claim.watch
-    assert record is not None
-    assert watch is not None
-    progress: Progress | None = None
-    began = time.monotonic()
-    while True:
-        leader = table.leader(record.launch, record.identity)
-        if leader is not None and leader != record.identity and record.state != "ready":
-            record = _update(replace(record, identity=leader), ground)
-        # The user's command may run as somebody whose processes we may not read: its server answers all the same.
-        endpoint = wanted.look(record, leader) if leader or record.kind == "command" else None
-        if endpoint is not None:
-            return _ready(record, endpoint, ground) if leader else _left_behind(record, endpoint, ground)
-        progress = progress or _progress(record, wanted)
-        progress.asked()
-        shortest, longest = PAUSES_S
-        if watch.ended_within(min(max((time.monotonic() - began) / 20, shortest), longest)):
-            return _ended(record, watch.status, wanted, ground)
-        if why := progress.stalled():
-            raise failures.stalled(record, wanted.title, why)
-
-
-def _progress(record: Record, wanted: Wanted) -> Progress:
-    return Progress(
-        lambda: table.members(record.launch, record.identity),
-        Path(record.log),
-        limit_s=min(wanted.limit_s, SILENCE_S) if record.state == "ready" else wanted.limit_s,
-    )
-
-
-def _ready(record: Record, endpoint: Endpoint, ground: Ground) -> Endpoint:
-    if record.state == "ready":
-        return endpoint
-    ground.checkpoint("proved")
-    _update(replace(record, state="ready", waiters=(), base_url=endpoint.base_url, context=endpoint.context), ground)
-    ground.checkpoint("ready")
-    ground.say(f"The server of {record.model} is ready at {endpoint.base_url}.")
-    return endpoint
-
-
-def _update(record: Record, ground: Ground) -> Record:
-    """Write the record of our launch, keeping those who joined meanwhile.
-
-    Raises:
-        StartError: Another command stopped the launch or replaced it.
-    """
-    with mutex.held(ground.home, environ=ground.environ, say=ground.say):
-        current = ground.file.read()
-        if current is None or current.launch != record.launch or current.state == "stopping":
-            raise failures.taken_away(record)
-        if record.state == "starting":
-            record = replace(record, waiters=current.waiters)
-        ground.file.write(record)
-    return record
-
-
-def _ended(record: Record, status: int | None, wanted: Wanted, ground: Ground) -> Endpoint:
-    """Say how a start failed, or accept what a command that ended well has left running."""
-    if record.kind == "command" and status == 0:
-        deadline = time.monotonic() + DAEMON_S
-        while time.monotonic() < deadline:
-            endpoint = wanted.look(record, None)
-            if endpoint is not None:
-                return _left_behind(record, endpoint, ground)
-            time.sleep(0.05)
-    current = ground.file.read()
-    if current is None or current.launch != record.launch or current.state == "stopping":
-        raise failures.taken_away(record)
-    raise failures.ended(record, wanted.title, status)
-
-
-def _left_behind(record: Record, endpoint: Endpoint, ground: Ground) -> Endpoint:
-    leader = table.leader(record.launch, None)
-    if leader is not None:
-        return _ready(replace(record, identity=leader), endpoint, ground)
-    with mutex.held(ground.home, environ=ground.environ, say=ground.say):
-        ground.file.clear(record)
-    return replace(endpoint, owned=False)
-
-
-def _finish_off(record: Record, ground: Ground) -> None:
-    """Leave nothing of a failed launch."""
-    with mutex.held(ground.home, environ=ground.environ, say=ground.say):
-        current = ground.file.read()
-        if current is not None and current.launch == record.launch:
-            stop.end(current, ground.file, say=ground.say, drain_s=0)
-
-
-def _leave(record: Record, ground: Ground) -> None:
-    """Stop waiting; the last one out of a start that is not finished stops it."""
-    if record.state == "ready":
-        return
-    with mutex.held(ground.home, environ=ground.environ, say=ground.say):
-        current = ground.file.read()
-        if current is None or current.launch != record.launch or current.state == "ready":
-            return
-        me = table.myself()
-        others = tuple(waiter for waiter in current.waiters if waiter != me and table.alive(waiter))
-        if others:
-            ground.file.write(replace(current, waiters=others))
-        else:
-            stop.end(current, ground.file, say=ground.say, drain_s=0)

@@ -106,11 +106,12 @@ class Progress:
 
     def _advanced(self, seconds: float) -> bool:
         usage, logged = table.usage(self._members()), logs.size(self._log)
-        advanced = _worked(self._usage, usage, seconds) or logged - self._logged > CHATTER * self._questions
+        advanced = worked(self._usage, usage, seconds) or logged - self._logged > CHATTER * self._questions
         self._usage, self._logged, self._questions = usage, logged, 0
         return advanced
 
 
-def _worked(before: Usage, after: Usage, seconds: float) -> bool:
+def worked(before: Usage, after: Usage, seconds: float) -> bool:
+    """Tell whether processes that had used ``before`` got anywhere: computed, or had bytes brought from the disk."""
     computed = after.cpu_s - before.cpu_s >= BUSY_SHARE * seconds
     return computed or after.faults > before.faults or after.read > before.read

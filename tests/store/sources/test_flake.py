@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog.loader import load
+from concierge.catalog.types import Catalog, Needs
 from concierge.config.keys import Llm
 from concierge.errors import FetchError
 from concierge.plan.decide import plan
@@ -36,8 +37,10 @@ class FakeNix:
     def __init__(self, folder: Path, *, code: int = 0) -> None:
         self.folder = folder
         self.code = code
+        self.asked: list[str] = []
 
     def __call__(self, command: Sequence[str], *, seconds: float, err: Hear = unheard) -> Output:
+        self.asked.append(command[-1])
         if self.code:
             err("error: no such attribute")
             return Output(self.code)
@@ -78,6 +81,31 @@ def test_nix_brings_its_own_libraries_but_not_the_driver() -> None:
     cuda = flake_build(accelerator="cuda").needs
     assert cuda.glibc is None
     assert cuda.driver is not None
+    catalogues = next(b for b in load().builds if (b.system, b.accelerator) == ("x86_64-linux", "cuda")).needs
+    assert (cuda.driver, cuda.compute, cuda.vulkan) == (catalogues.driver, catalogues.compute, catalogues.vulkan)
+    assert flake_build(accelerator="rocm").needs.gfx
+
+
+def test_an_engine_that_only_the_flake_has_needs_nothing_that_is_known() -> None:
+    builds = with_engines(Catalog(builds=(), models=()), "x86_64-linux", FLAKE).builds
+    assert {build.needs for build in builds} == {Needs()}
+
+
+def test_an_engine_of_the_flake_needs_the_gpu_that_the_catalogues_needs(make: Make) -> None:
+    needs = Needs(glibc="2.35", vulkan="1.3", gfx=("gfx1100",), compute=("7.5",), driver="580")
+    catalog = Catalog(builds=(make.build("vulkan", needs=needs),), models=())
+    ours = with_engines(catalog, "x86_64-linux", FLAKE).builds
+    assert {build.accelerator: build.needs for build in ours if build.version == "nix"} == {
+        **dict.fromkeys(("cuda", "rocm", "cpu"), Needs()),
+        "vulkan": needs.model_copy(update={"glibc": None}),
+    }
+
+
+def test_a_second_engine_of_the_flake_comes_into_the_same_home(tmp_path: Path) -> None:
+    home, nix = tmp_path / "home", FakeNix(tmp_path / "engine")
+    for accelerator in ("cpu", "vulkan"):
+        assert fetcher(home, nix).fetch(flake_build(accelerator=accelerator).artefact).is_dir()
+    assert nix.asked == [f"{FLAKE}#legacyPackages.x86_64-linux.engines.llama-cpp.{name}" for name in ("cpu", "vulkan")]
 
 
 def test_the_plan_prefers_nix_where_nix_started_it(make: Make) -> None:

@@ -82,21 +82,26 @@ def test_narration_reaches_the_caller_line_by_line(tmp_path: Path) -> None:
     ],
 )
 def test_a_nix_that_does_not_start_is_a_failed_fetch(error: Exception, sentence: str) -> None:
-    with pytest.raises(FetchError, match=sentence):
+    with pytest.raises(FetchError, match=sentence) as caught:
         nix.realise("/src", "a", run=FakeRun(raises=error))
+    assert caught.value.where == "/src#a"
 
 
 def test_a_nix_that_does_not_finish_is_a_failed_fetch() -> None:
-    with pytest.raises(FetchError, match="did not finish in 5 s"):
+    with pytest.raises(FetchError, match="did not finish in 5 s") as caught:
         nix.realise("/src", "a", run=FakeRun(None), timeout=5)
+    assert caught.value.where == "/src#a"
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("output", ["", "/a\n/b\n", "not a path\n"])
 def test_anything_but_one_path_is_refused(output: str) -> None:
-    with pytest.raises(FetchError, match="one store path"):
+    with pytest.raises(FetchError, match="one store path") as caught:
         nix.realise("/src", "a", run=FakeRun(output=output))
+    assert caught.value.where == "/src#a"
 
 
 def test_a_result_in_another_machines_store_is_refused() -> None:
-    with pytest.raises(FetchError, match="not on this machine"):
+    with pytest.raises(FetchError, match="not on this machine") as caught:
         nix.realise("/src", "a", run=FakeRun(output="/nix/store/nowhere\n"))
+    assert caught.value.where == "/src#a"

@@ -6,14 +6,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concierge.agent.arguments import is_object
+from concierge import jsontext
 from concierge.agent.events import Event, Replied, Started, ToolReturned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from concierge.agent.task import Task
-    from concierge.chat.port import Message
+    from concierge.chat.port import Message, ToolCall
 
 
 @cache
@@ -35,6 +35,11 @@ def opening(task: Task, tools: Sequence[Mapping[str, Any]]) -> tuple[Message, ..
 def utf8(text: str) -> str:
     """Return the text without what no request can carry: a lone surrogate becomes a question mark."""
     return text.encode("utf-8", "replace").decode()
+
+
+def as_written(call: ToolCall) -> dict[str, str]:
+    """Return a call as an event holds it."""
+    return {"id": call.id, "name": utf8(call.name), "arguments": utf8(call.arguments)}
 
 
 def messages(event: Event) -> tuple[Message, ...]:
@@ -65,7 +70,7 @@ def _assistant(event: Replied) -> Message:
             # Servers parse the arguments of past calls; what the model got wrong stays in the journal.
             "function": {
                 "name": call["name"],
-                "arguments": call["arguments"] if is_object(call["arguments"]) else "{}",
+                "arguments": call["arguments"] if jsontext.parse_object(call["arguments"]) is not None else "{}",
             },
         }
         for call in event.tool_calls

@@ -1,0 +1,69 @@
+"""JSON that a stranger wrote: whatever it holds, the answer is a value or a ``ValueError``.
+
+How long the text may be is for whoever reads the bytes to say.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+DEEPEST = 100
+"""Nobody nests further on purpose, and what is nested further may not survive being copied or written again."""
+
+_DECODER = json.JSONDecoder()
+
+
+def parse(text: str | bytes) -> Any:
+    """Return the value of a whole text.
+
+    Raises:
+        ValueError: It is not JSON, or nested too deeply.
+    """
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return _shallow(value, text)
+
+
+def first(text: str) -> tuple[Any, int]:
+    """Return the value that a text begins with, and where it ends.
+
+    Raises:
+        ValueError: The text begins with no JSON, or with one that is nested too deeply.
+    """
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return _shallow(value, text), end
+
+
+def parse_object(text: str | bytes) -> dict[str, Any] | None:
+    """Return the one object that the text is, or None when it is anything else."""
+    try:
+        value = parse(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _shallow(value: Any, text: str) -> Any:
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return value
+    layer, depth = [value], 0
+    while layer:
+        depth += 1
+        if depth > DEEPEST + 1:
+            raise ValueError("nested too deeply")
+        layer = [part for item in layer for part in _parts(item)]
+    return value
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

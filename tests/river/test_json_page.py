@@ -1,0 +1,69 @@
+"""docs/json.md against what the commands print."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from concierge.documents import SCHEMA
+
+if TYPE_CHECKING:
+    from tests.river.place import Place
+
+PAGE = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+ROWS = {
+    command: set(re.findall(r"`(\w+)`", keys))
+    for command, keys in re.findall(r"^\| `([^`]+)` \| (`.*) \|$", PAGE, re.MULTILINE)
+}
+SESSION = (
+    "status",
+    "plan",
+    "models",
+    "engines",
+    "config show",
+    "config init",
+    "doctor",
+    "doctor --capture m.json",
+    "lock",
+    "lock --check",
+    "up",
+    "run hello",
+    "runs list",
+    "runs show ID",
+    "down",
+)
+"""Every command that takes ``--json``, in an order in which each works."""
+
+
+def told(place: Place, words: str) -> dict[str, Any]:
+    code, out, err = place(*words.split(), "--json")
+    document: dict[str, Any] = json.loads(out)
+    assert (code, next(iter(document))) == (0, "schema"), err
+    assert document.pop("schema") == SCHEMA
+    return document
+
+
+@pytest.mark.real
+@pytest.mark.skipif(sys.platform == "win32", reason="uses POSIX signals")
+def test_every_command_prints_one_object_with_the_keys_of_the_page(place: Place) -> None:
+    place.environ |= {"CONCIERGE_LLM_MODEL": "smollm2-135m", "CONCIERGE_RUN_MAX_TOKENS": "2000"}
+    printed: dict[str, set[str]] = {}
+    run_id = ""
+    for words in SESSION:
+        document = told(place, words.replace("ID", run_id))
+        run_id = document.get("id", run_id)
+        printed[re.sub(r" (hello|m\.json|ID)", "", words)] = set(document)
+    assert printed == ROWS
+
+
+def test_an_error_has_the_keys_of_the_page(place: Place) -> None:
+    code, out, err = place("status", "extra", "--json")
+    document = json.loads(out)
+    table = PAGE.partition("## Errors")[2].partition("## What")[0]
+    assert (code, err) == (2, "")
+    assert list(document) == ["schema", *re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)]

@@ -1,0 +1,24 @@
+"""The table of docs/configuration.md: ``python -m tools.configuration_page`` prints it."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from concierge.cli.reference import plain
+from concierge.config import keys, sources
+
+
+def markdown() -> str:
+    """Return the table of docs/configuration.md."""
+    lines = ["| Key | Type | Default | Variable | Meaning |", "|---|---|---|---|---|"]
+    for key, field in keys.known_keys().items():
+        default = plain(field.default)
+        shown = "unset" if default is None else f"`{json.dumps(default)}`"
+        kind = field.kind.name.replace("|", "\\|")
+        lines.append(f"| `{'.'.join(key)}` | {kind} | {shown} | `{sources.variable(key)}` | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())
