@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from concierge.machine.budget import device_budget
-from concierge.machine.read import engine, nvidia, vulkan
+from concierge.machine.read import nvidia, vulkan
 from concierge.machine.read.parse import version
 from concierge.machine.types import Finding
 from concierge.units import gib
@@ -36,7 +36,6 @@ def findings(bundle: Bundle, machine: Machine, verdicts: Verdicts) -> tuple[Find
         *_tools(bundle, machine),
         *_processor(machine),
         *_system(bundle, machine),
-        *engine.findings(bundle, machine.devices),
         *_probe(bundle),
     ]
     order = {"error": 0, "warning": 1, "info": 2}
