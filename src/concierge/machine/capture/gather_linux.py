@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from concierge.machine.bundle import Bundle
 from concierge.machine.capture.gather import Part, ask, joined, names_in, nvml_folder, read_files
-from concierge.machine.read.memory import own_groups
+from concierge.machine.read.amd import KFD, VERSION
+from concierge.machine.read.memory import cgroup_files
 from concierge.machine.read.pci import DEVICES
-from concierge.machine.read.rocm import VERSION
 from concierge.machine.read.vulkan import ICD_FOLDERS
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _DEVICE_FILES = (
     "ip_discovery/die/0/GC/0/minor", "ip_discovery/die/0/GC/0/revision",
 )  # fmt: skip
 _GPU_CLASSES = ("0x03", "0x1200")
-_KFD = "/sys/class/kfd/kfd/topology/nodes"
 _NODES = ("/dev/kfd", "/dev/dxg", "/dev/nvidia0", "/dev/nvidiactl")
 _LIBRARIES = {
     "libcuda": ("libcuda.so.1",),
@@ -68,8 +67,9 @@ def parts() -> list[Part]:
 
 def _files(host: Host) -> Bundle:
     first = read_files(host, _FILES)
+    groups = cgroup_files(first.text("/proc/self/cgroup"))
     gpus = (f"/proc/driver/nvidia/gpus/{name}/information" for name in names_in(host, "/proc/driver/nvidia/gpus"))
-    second = read_files(host, [*gpus, *_cgroup_files(first.text("/proc/self/cgroup"))])
+    second = read_files(host, [*gpus, *(path for pair in groups for path in pair)])
     cpuinfo = read_files(host, ["/proc/cpuinfo"]).files
     trimmed = Bundle(files={path: _first_block(text) for path, text in cpuinfo.items()})
     return joined([first, second, trimmed, Bundle(answers={"cpu": _affinity(), "libc": _libc(host)})])
@@ -80,14 +80,6 @@ def _first_block(cpuinfo: str) -> str:
     first, *later = cpuinfo.split("\n\n")
     kept = ("\n".join(line for line in block.splitlines() if _LATER_LINES.match(line)) for block in later)
     return "\n\n".join([first, *kept])
-
-
-def _cgroup_files(text: str) -> list[str]:
-    second = ["/sys/fs/cgroup", *(f"/sys/fs/cgroup{path}" for path in own_groups(text, "0::"))]
-    first = ["/sys/fs/cgroup/memory", *(f"/sys/fs/cgroup/memory{path}" for path in own_groups(text, "memory"))]
-    return [f"{folder}/{name}" for folder in second for name in ("memory.max", "memory.current")] + [
-        f"{folder}/{name}" for folder in first for name in ("memory.limit_in_bytes", "memory.usage_in_bytes")
-    ]
 
 
 def _affinity() -> dict[str, Any]:
@@ -120,8 +112,8 @@ def _banner(host: Host, path: str) -> str:
 
 
 def _devices(host: Host) -> Bundle:
-    nodes = names_in(host, _KFD)
-    found = [read_files(host, [f"{_KFD}/{node}/properties" for node in nodes])]
+    nodes = names_in(host, KFD)
+    found = [read_files(host, [f"{KFD}/{node}/properties" for node in nodes])]
     found += [_device(host, f"{DEVICES}/{address}") for address in names_in(host, DEVICES)]
     render = [f"/dev/dri/{name}" for name in names_in(host, "/dev/dri") if name.startswith("renderD")]
     found.append(Bundle(access=_access(host, [*_NODES, *render])))

@@ -21,9 +21,7 @@ _FEATURES = {38: "sse4_2", 39: "avx", 40: "avx2", 41: "avx512f", 43: "asimddp"}
 
 _CIM = (
     "@{VideoController=@(Get-CimInstance Win32_VideoController|"
-    "Select-Object Name,PNPDeviceID,AdapterRAM,DriverVersion);"
-    "OperatingSystem=Get-CimInstance Win32_OperatingSystem|"
-    "Select-Object TotalVisibleMemorySize,FreePhysicalMemory}|ConvertTo-Json -Depth 3"
+    "Select-Object Name,PNPDeviceID,AdapterRAM,DriverVersion)}|ConvertTo-Json -Depth 3"
 )
 _LIBRARIES = {"libcuda": "nvcuda.dll", "libnvidia-ml": "nvml.dll", "libvulkan": "vulkan-1.dll"}
 

@@ -78,7 +78,7 @@ def _unusable_finding(device: Device, verdict: Verdict, works: bool) -> Finding:
         severity,
         f"{device.name}: {verdict.usable.reason}.",
         evidence=verdict.usable.evidence,
-        fix=verdict.fix,
+        fix=verdict.usable.fix,
         device=device.id,
     )
 

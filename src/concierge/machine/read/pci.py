@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.machine.read.parse import VENDORS, hex_id
-from concierge.machine.read.sighting import Sighting
-from concierge.machine.types import DeviceKind, Driver
+from concierge.machine.read.parse import VENDORS, hex_id, pci_id
+from concierge.machine.types import Device, DeviceKind, Driver
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from concierge.machine.bundle import Bundle
 
 DEVICES = "/sys/bus/pci/devices"
@@ -18,30 +19,26 @@ _INTEL_INTEGRATED = "00:02.0"
 """Intel's integrated graphics has had this address since it moved onto the processor."""
 
 
-def sightings(bundle: Bundle) -> list[Sighting]:
-    """Return the display and compute functions of the vendors that engines know."""
-    found = (_sighting(bundle, address) for address in bundle.below(DEVICES))
-    return [sighting for sighting in found if sighting is not None]
-
-
-def _sighting(bundle: Bundle, address: str) -> Sighting | None:
-    base = f"{DEVICES}/{address}"
-    kind = bundle.text(f"{base}/class").lower()
-    vendor_id = hex_id(bundle.text(f"{base}/vendor"))
-    vendor = VENDORS.get(vendor_id or "")
-    # Intel's class 0x1200 is its NPU, which no engine here serves.
-    wanted = kind.startswith(_DISPLAY) or (kind.startswith(_ACCELERATOR) and vendor != "intel")
-    if vendor is None or not wanted:
-        return None
-    device_id = hex_id(bundle.text(f"{base}/device"))
-    return Sighting(
-        source="pci",
-        vendor=vendor,
-        address=address.lower(),
-        pci_id=f"{vendor_id}:{device_id}" if device_id else None,
-        kind=_kind(vendor, address),
-        driver=Driver(name=bundle.links.get(f"{base}/driver", "").rsplit("/", 1)[-1]),
-    )
+def sightings(bundle: Bundle) -> Iterator[Device]:
+    """Yield the display and compute functions of the vendors that engines know."""
+    for address in bundle.below(DEVICES):
+        base = f"{DEVICES}/{address}"
+        kind = bundle.text(f"{base}/class").lower()
+        vendor_id = hex_id(bundle.text(f"{base}/vendor"))
+        vendor = VENDORS.get(vendor_id or "")
+        # Intel's class 0x1200 is its NPU, which no engine here serves.
+        wanted = kind.startswith(_DISPLAY) or (kind.startswith(_ACCELERATOR) and vendor != "intel")
+        if vendor is None or not wanted:
+            continue
+        yield Device(
+            id=address.lower(),
+            vendor=vendor,
+            name="",
+            kind=_kind(vendor, address),
+            pci_id=pci_id(vendor_id, bundle.text(f"{base}/device")),
+            driver=Driver(name=bundle.links.get(f"{base}/driver", "").rsplit("/", 1)[-1]),
+            sources=("pci",),
+        )
 
 
 def _kind(vendor: str, address: str) -> DeviceKind:
