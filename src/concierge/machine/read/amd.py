@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from concierge.machine.read.parse import amount, fields, found, integer, pci_id, words
 from concierge.machine.read.pci import DEVICES
-from concierge.machine.read.verdict import JOIN_GROUPS, Verdict, closed, no, yes
+from concierge.machine.read.verdict import JOIN_GROUPS, Verdict, closed, hidden, no, yes
 from concierge.machine.types import Amount, Device, DeviceKind, DeviceMemory, Driver
 from concierge.units import GIB, KIB
 
@@ -191,8 +191,7 @@ def rocm(bundle: Bundle, device: Device, environment: Environment) -> Verdict:
 def _hidden(bundle: Bundle) -> Verdict | None:
     for name in ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
         if bundle.environment.get(name) in ("", "-1"):
-            said = f"{name}={bundle.environment[name]}"
-            return no("device-hidden", f"{name} hides it", evidence=said, fix=f"Unset {name} to use it.", expected=True)
+            return hidden(bundle, name)
     return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from concierge.machine.read.parse import amount, fields, found, integer, pci_address, pci_id, words
-from concierge.machine.read.verdict import Verdict, no, yes
+from concierge.machine.read.verdict import Verdict, hidden, no, yes
 from concierge.machine.types import Amount, Device, DeviceMemory, Driver
 from concierge.units import MIB
 
@@ -187,11 +187,7 @@ def cuda(bundle: Bundle, device: Device, environment: Environment, *, index: int
 def _hidden(bundle: Bundle, index: int) -> Verdict | None:
     value = bundle.environment.get("CUDA_VISIBLE_DEVICES")
     visible = None if value is None else _visible_indexes(value)
-    if visible is None or index in visible:
-        return None
-    evidence = f"CUDA_VISIBLE_DEVICES={value}"
-    fix = "Unset CUDA_VISIBLE_DEVICES to use it."
-    return no("device-hidden", "CUDA_VISIBLE_DEVICES hides it", evidence=evidence, fix=fix, expected=True)
+    return None if visible is None or index in visible else hidden(bundle, "CUDA_VISIBLE_DEVICES")
 
 
 def _visible_indexes(value: str) -> list[int] | None:

@@ -37,6 +37,13 @@ def no(finding: str, reason: str, *, evidence: str = "", fix: str = "", expected
     return Verdict(Usable(ok=False, reason=reason, evidence=evidence, fix=fix), id=finding, expected=expected)
 
 
+def hidden(bundle: Bundle, variable: str) -> Verdict:
+    """Return the verdict that an environment variable hides the device from its engines."""
+    said = f"{variable}={bundle.environment.get(variable, '')}"
+    fix = f"Unset {variable} to use it."
+    return no("device-hidden", f"{variable} hides it", evidence=said, fix=fix, expected=True)
+
+
 def closed(bundle: Bundle, path: str) -> str:
     """Return whose a device node is when this user may not open it, else nothing."""
     node = bundle.access.get(path, {})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from concierge.machine.read.parse import VENDORS, amount, found, hex_id, integer, pci_address, pci_id, words
 from concierge.machine.read.pci import DEVICES
-from concierge.machine.read.verdict import JOIN_GROUPS, Verdict, closed, no, yes
+from concierge.machine.read.verdict import JOIN_GROUPS, Verdict, closed, hidden, no, yes
 from concierge.machine.types import Amount, Device, DeviceKind, DeviceMemory, Driver, Environment
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _PACKAGES = {
     "intel": "Install Mesa's Vulkan driver (Debian, Ubuntu, Fedora: mesa-vulkan-drivers; Arch: vulkan-intel).",
     "nvidia": "Install the driver's Vulkan part (Debian: nvidia-vulkan-icd; Ubuntu: libnvidia-gl-*).",
 }
+_LOADER = "Install the Vulkan loader (Debian, Ubuntu: libvulkan1; Fedora: vulkan-loader) and a driver for the card."
 _WINDOWS = "Install the vendor's newest graphics driver: this one has no Vulkan driver for the chip."
 
 
@@ -98,29 +99,19 @@ def _budget(heaps: list[dict[str, Any]]) -> int | None:
 def verdict(bundle: Bundle, device: Device, environment: Environment) -> Verdict:
     """Return whether Vulkan is usable on ``device``: it is where Vulkan itself enumerates the device."""
     if SOURCE in device.sources:
-        return _hidden(bundle) or yes("Vulkan enumerates it", words(device.name))
-    if bundle.system == "darwin":
-        return no("vulkan-macos", "macOS has no Vulkan of its own", expected=True)
+        if bundle.environment.get("GGML_VK_VISIBLE_DEVICES") == "":
+            return hidden(bundle, "GGML_VK_VISIBLE_DEVICES")
+        return yes("Vulkan enumerates it", words(device.name))
     if environment.wsl:
         reason = "no Vulkan driver for the GPU answers inside WSL"
         return no("vulkan-wsl", reason, evidence=_listed(bundle), fix="Use CUDA or ROCm in WSL.", expected=True)
     return _missing(bundle, device, environment)
 
 
-def _hidden(bundle: Bundle) -> Verdict | None:
-    if bundle.environment.get("GGML_VK_VISIBLE_DEVICES") == "":
-        return no("device-hidden", "GGML_VK_VISIBLE_DEVICES hides it", fix="Unset it to use the device.", expected=True)
-    return None
-
-
 def _missing(bundle: Bundle, device: Device, environment: Environment) -> Verdict:
-    if "libvulkan" not in bundle.libraries and bundle.system == "windows":
-        return no(
-            "vulkan-loader-missing", "the Vulkan loader is not installed", evidence="no vulkan-1.dll", fix=_WINDOWS
-        )
     if "libvulkan" not in bundle.libraries:
-        fix = "Install the Vulkan loader (Debian, Ubuntu: libvulkan1; Fedora: vulkan-loader) and a driver for the card."
-        return no("vulkan-loader-missing", "the Vulkan loader is not installed", evidence="no libvulkan.so.1", fix=fix)
+        file, fix = ("vulkan-1.dll", _WINDOWS) if bundle.system == "windows" else ("libvulkan.so.1", _LOADER)
+        return no("vulkan-loader-missing", "the Vulkan loader is not installed", evidence=f"no {file}", fix=fix)
     failure = bundle.failures.get("vulkan") or words(bundle.answer("vulkan").get("error"))
     if failure and not bundle.records("vulkan", "devices"):
         fix = "Run vulkaninfo --summary to see the driver's own message."
@@ -132,9 +123,9 @@ def _missing(bundle: Bundle, device: Device, environment: Environment) -> Verdic
     if bundle.system == "windows":
         return no("vulkan-no-device", "Vulkan lists no device for it", evidence=_listed(bundle), fix=_WINDOWS)
     if not any(_serves(path, device.vendor) for path in icds(bundle)):
-        return no(
-            "vulkan-icd-missing", "no Vulkan driver for it is installed", evidence=_installed(bundle), fix=package
-        )
+        installed = ", ".join(path.rsplit("/", 1)[-1] for path in icds(bundle)) or "none"
+        reason = "no Vulkan driver for it is installed"
+        return no("vulkan-icd-missing", reason, evidence=f"installed: {installed}", fix=package)
     fix = f"{package} A new chip needs a newer version than the installed one."
     return no("vulkan-no-device", "the Vulkan driver does not list it", evidence=_listed(bundle), fix=fix)
 
@@ -148,10 +139,6 @@ def _serves(path: str, vendor: str) -> bool:
 def _closed_render_node(bundle: Bundle) -> str:
     nodes = [closed(bundle, path) for path in bundle.access if path.startswith("/dev/dri/renderD")]
     return nodes[0] if nodes and all(nodes) else ""
-
-
-def _installed(bundle: Bundle) -> str:
-    return "installed: " + (", ".join(path.rsplit("/", 1)[-1] for path in icds(bundle)) or "none")
 
 
 def _listed(bundle: Bundle) -> str:
