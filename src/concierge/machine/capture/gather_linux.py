@@ -10,7 +10,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from concierge.machine.bundle import Bundle
-from concierge.machine.capture.gather import Part, ask, joined, names_in, nvml_folder, read_files
+from concierge.machine.capture.gather import Part, ask_nvidia, ask_vulkan, joined, names_in, read_files
 from concierge.machine.read.amd import KFD, VERSION
 from concierge.machine.read.memory import cgroup_files
 from concierge.machine.read.pci import DEVICES
@@ -54,13 +54,12 @@ _LATER_LINES = re.compile(r"(processor|physical id|core id|CPU part)\b")
 
 
 def parts() -> list[Part]:
-    """Return the parts, each with its own bound."""
     return [
         Part("files", _files, 2.0),
         Part("devices", _devices, 2.0),
         Part("libraries", _libraries, 1.0),
         Part("nvidia", _nvidia, 6.5),
-        Part("vulkan", _vulkan, 5.0),
+        Part("vulkan", lambda host: ask_vulkan(host, _found(host)), 5.0),
         Part("rocminfo", _rocminfo, 5.0),
     ]
 
@@ -71,8 +70,9 @@ def _files(host: Host) -> Bundle:
     gpus = (f"/proc/driver/nvidia/gpus/{name}/information" for name in names_in(host, "/proc/driver/nvidia/gpus"))
     second = read_files(host, [*gpus, *(path for pair in groups for path in pair)])
     cpuinfo = read_files(host, ["/proc/cpuinfo"]).files
+    answers = Bundle(answers={"cpu": {"affinity": len(os.sched_getaffinity(0))}, "libc": _libc(host)})
     trimmed = Bundle(files={path: _first_block(text) for path, text in cpuinfo.items()})
-    return joined([first, second, trimmed, Bundle(answers={"cpu": _affinity(), "libc": _libc(host)})])
+    return joined([first, second, trimmed, answers])
 
 
 def _first_block(cpuinfo: str) -> str:
@@ -80,10 +80,6 @@ def _first_block(cpuinfo: str) -> str:
     first, *later = cpuinfo.split("\n\n")
     kept = ("\n".join(line for line in block.splitlines() if _LATER_LINES.match(line)) for block in later)
     return "\n\n".join([first, *kept])
-
-
-def _affinity() -> dict[str, Any]:
-    return {"affinity": len(os.sched_getaffinity(0))}
 
 
 def _libc(host: Host) -> dict[str, Any]:
@@ -158,7 +154,7 @@ def _name(look_up: Any, number: int) -> str:
         return str(number)
 
 
-def find_libraries(host: Host) -> dict[str, str]:
+def _found(host: Host) -> dict[str, str]:
     """Return the first place of each library, in the order that a loader would look."""
     own = [folder for folder in host.environ.get("LD_LIBRARY_PATH", "").split(":") if folder.startswith("/")]
     found: dict[str, str] = {}
@@ -173,15 +169,11 @@ def find_libraries(host: Host) -> dict[str, str]:
 
 def _libraries(host: Host) -> Bundle:
     listings = {folder: names for folder in ICD_FOLDERS if (names := names_in(host, folder))}
-    return Bundle(libraries=find_libraries(host), listings=listings)
+    return Bundle(libraries=_found(host), listings=listings)
 
 
 def _nvidia(host: Host) -> Bundle:
-    libraries = find_libraries(host)
-    nvml, cuda = libraries.get("libnvidia-ml", "-"), libraries.get("libcuda", "-")
-    asked = Bundle()
-    if (nvml, cuda) != ("-", "-"):
-        asked = ask(host, "nvidia", nvml_folder(), nvml, cuda, seconds=4.0)
+    asked = ask_nvidia(host, _found(host))
     if asked.records("nvml", "devices"):
         return asked
     tool = _tool(host, "nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi")
@@ -195,11 +187,6 @@ def _nvidia(host: Host) -> Bundle:
 def _tool(host: Host, name: str, *places: str) -> str | None:
     found = shutil.which(name, path=host.environ.get("PATH", ""))
     return found or next((place for place in places if host.path(place).is_file()), None)
-
-
-def _vulkan(host: Host) -> Bundle:
-    path = find_libraries(host).get("libvulkan")
-    return ask(host, "vulkan", path, seconds=4.0) if path else Bundle()
 
 
 def _rocminfo(host: Host) -> Bundle:

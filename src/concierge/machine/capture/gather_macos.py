@@ -20,7 +20,6 @@ _PROFILER = ("system_profiler", "-json", "SPDisplaysDataType")
 
 
 def parts() -> list[Part]:
-    """Return the parts, each with its own bound."""
     return [
         Part("files", _files, 1.0),
         Part("sysctl", lambda host: _command(host, 2.5, "sysctl", *_SYSCTL), 3.0),

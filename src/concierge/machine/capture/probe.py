@@ -82,28 +82,19 @@ def _started(part: Part, host: Host, results: dict[str, Bundle]) -> threading.Th
 def _own_parts() -> list[Part]:
     system = platform.system()
     if system == "Linux":
-        from concierge.machine.capture import gather_linux
-
-        return gather_linux.parts()
-    if system == "Darwin":
-        from concierge.machine.capture import gather_macos
-
-        return gather_macos.parts()
-    if system == "Windows":
-        from concierge.machine.capture import gather_windows
-
-        return gather_windows.parts()
-    return []
+        from concierge.machine.capture.gather_linux import parts
+    elif system == "Darwin":
+        from concierge.machine.capture.gather_macos import parts
+    elif system == "Windows":
+        from concierge.machine.capture.gather_windows import parts
+    else:
+        return []
+    return parts()
 
 
 def _platform() -> dict[str, str]:
     told = platform.uname()
-    return {
-        "system": told.system.lower(),
-        "machine": told.machine,
-        "release": told.release,
-        "version": told.version,
-    }
+    return {"system": told.system.lower(), "machine": told.machine, "release": told.release, "version": told.version}
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -22,22 +22,14 @@ _ARM_LEVELS = (
     ("armv8.6", {"i8mm", "bf16"}),
     ("armv8.2", {"asimddp", "atomics"}),
 )
-_MACOS_WORDS = {
-    "avx1.0": "avx",
-    "sse4.1": "sse4_1",
-    "sse4.2": "sse4_2",
-    "lzcnt": "abm",
-    "lahf": "lahf_lm",
-    "pclmulqdq": "pclmulqdq",
-}
+_MACOS_WORDS = {"avx1.0": "avx", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "lzcnt": "abm", "lahf": "lahf_lm"}
 _ARM_MAKERS = {"0x41": "ARM", "0x4e": "NVIDIA", "0x51": "Qualcomm", "0x61": "Apple", "0xc0": "Ampere"}
 _X86 = ("x86_64", "amd64", "AMD64")
 
 
 def facts(bundle: Bundle) -> Cpu:
     """Return what is known of the processor."""
-    reader = {"darwin": _macos, "windows": _windows}.get(bundle.system, _linux)
-    return reader(bundle)
+    return {"darwin": _macos, "windows": _windows}.get(bundle.system, _linux)(bundle)
 
 
 def level(features: set[str], machine: str) -> str | None:

@@ -1,12 +1,13 @@
-"""Ask DXGI for the adapters and their memory budgets. No arguments."""
+"""DXGI's adapters and their memory budgets."""
 
 from __future__ import annotations
 
 import ctypes
-import json
-import sys
 from ctypes import POINTER, Structure, byref, c_int32, c_size_t, c_uint32, c_void_p, cast
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # IID_IDXGIFactory1, as the sixteen bytes that a GUID has in memory.
 _FACTORY = bytes.fromhex("78ae0a776f2dba4da829253c83d1b387")
@@ -24,6 +25,10 @@ class Description(Structure):
 def method(pointer: Any, index: int, *kinds: Any) -> Any:
     table = cast(cast(pointer, POINTER(c_void_p))[0], POINTER(c_void_p))
     return ctypes.CFUNCTYPE(c_int32, c_void_p, *kinds)(table[index])
+
+
+def questions() -> dict[str, Callable[[], dict[str, Any]]]:
+    return {"dxgi": lambda: {"adapters": adapters()}}
 
 
 def adapters() -> list[dict[str, Any]]:
@@ -45,15 +50,3 @@ def described(told: Description) -> dict[str, Any]:
     names = ("VendorId", "DeviceId", "DedicatedVideoMemory", "DedicatedSystemMemory", "SharedSystemMemory", "Flags")
     text = bytes(told.Description).decode("utf-16-le", errors="replace").split("\0", 1)[0]
     return {"Description": text} | {name: getattr(told, name) for name in names}
-
-
-def main() -> None:
-    try:
-        answer: dict[str, Any] = {"adapters": adapters()}
-    except (OSError, AttributeError) as error:
-        answer = {"error": f"{type(error).__name__}: {error}", "adapters": []}
-    sys.stdout.write(json.dumps({"dxgi": answer}) + "\n")
-
-
-if __name__ == "__main__":
-    main()
