@@ -11,7 +11,7 @@ from concierge.machine.read.amd import gfx_name
 from concierge.machine.read.cpu import level
 from concierge.machine.read.machine import read
 from concierge.machine.read.memory import own_groups
-from concierge.machine.read.parse import amount, hex_id, integer, pci_address, version
+from concierge.machine.read.parse import amount, hex_id, integer, pci_address
 from concierge.machine.read.windows import driver_version
 from concierge.machine.report import describe, describe_finding
 from concierge.machine.types import Amount, Finding, MemoryFacts
@@ -51,7 +51,6 @@ def test_numbers_are_read_strictly() -> None:
     assert hex_id("0x10de") == "10de"
     assert hex_id(0x10DE) == "10de"
     assert hex_id(0x10005) is None
-    assert version("580.95.05") == (580, 95, 5)
 
 
 @pytest.mark.parametrize(

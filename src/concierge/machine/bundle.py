@@ -117,11 +117,7 @@ def from_json(document: object) -> Bundle:
 
 
 def loads(text: str, *, where: str) -> Bundle:
-    """Return the bundle that ``text`` holds.
-
-    Raises:
-        UsageError: It is not a bundle of a format that this release reads.
-    """
+    """Return the bundle that ``text`` holds; one of another format is a ``UsageError``."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:

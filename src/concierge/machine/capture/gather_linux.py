@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -83,11 +84,9 @@ def _first_block(cpuinfo: str) -> str:
 
 
 def _libc(host: Host) -> dict[str, Any]:
-    told: dict[str, Any] = {}
-    try:
+    told: dict[str, Any] = {"confstr": None}
+    with contextlib.suppress(ValueError, OSError):
         told["confstr"] = os.confstr("CS_GNU_LIBC_VERSION")
-    except (ValueError, OSError):
-        told["confstr"] = None
     loaders = (f"{folder}/{name}" for folder in ("/lib", "/lib64") for name in names_in(host, folder))
     told["loaders"] = [path for path in loaders if "/ld-linux" in path or "/ld-musl" in path]
     # NixOS puts a stub there that only explains why foreign programs do not start; nix-ld puts a real one.
@@ -148,10 +147,9 @@ def _access(host: Host, nodes: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _name(look_up: Any, number: int) -> str:
-    try:
+    with contextlib.suppress(KeyError):
         return str(look_up(number)[0])
-    except KeyError:
-        return str(number)
+    return str(number)
 
 
 def _found(host: Host) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import os
@@ -50,16 +51,11 @@ def _values(key: str, names: tuple[str, ...]) -> dict[str, Any]:
     # winreg exists on Windows only, and its types too.
     winreg: Any = importlib.import_module("winreg")
     found: dict[str, Any] = {}
-    try:
-        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, key) as opened:
-            for name in names:
-                try:
-                    value = winreg.QueryValueEx(opened, name)[0]
-                except OSError:
-                    continue
+    with contextlib.suppress(OSError), winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, key) as opened:
+        for name in names:
+            with contextlib.suppress(OSError):
+                value = winreg.QueryValueEx(opened, name)[0]
                 found[name] = int.from_bytes(value, "little") if isinstance(value, bytes) else value
-    except OSError:
-        pass
     return found
 
 

@@ -24,14 +24,9 @@ if TYPE_CHECKING:
     from concierge.machine.types import Machine
 
 _VARIABLES = (
-    "CUDA_VISIBLE_DEVICES",
-    "ROCR_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "HSA_OVERRIDE_GFX_VERSION",
-    "GGML_VK_VISIBLE_DEVICES",
-    "GGML_VK_DISABLE_F16",
-    "container",
-)
+    "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "HSA_OVERRIDE_GFX_VERSION",
+    "GGML_VK_VISIBLE_DEVICES", "GGML_VK_DISABLE_F16", "container",
+)  # fmt: skip
 _MARKERS = ("SNAP", "KUBERNETES_SERVICE_HOST")
 """Variables of which only the presence counts; their values name paths and addresses."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.machine.read.parse import VENDORS, amount, fields, found, integer, records, words
+from concierge.machine.read.parse import VENDORS, amount, fields, found, integer, json_records, words
 from concierge.machine.read.verdict import Verdict, no, yes
 from concierge.machine.types import Amount, Device, DeviceMemory, Driver, Vendor
 from concierge.units import GIB, MIB
@@ -29,35 +29,33 @@ def is_silicon(bundle: Bundle) -> bool:
     return sysctl(bundle).get("hw.optional.arm64") == "1" or bundle.platform.get("machine") == "arm64"
 
 
-def sightings(bundle: Bundle, system: MemoryFacts) -> list[Device]:
-    """Return the Mac's GPU; on Apple silicon it is there even when system_profiler says nothing."""
+def sightings(bundle: Bundle, system: MemoryFacts) -> Iterator[Device]:
+    """Yield the Mac's GPU; on Apple silicon it is there even when system_profiler says nothing."""
     if bundle.system != "darwin":
-        return []
+        return
     shown = [*_shown(bundle)]
     if not is_silicon(bundle):
-        return shown
+        yield from shown
+        return
     name = next((sighting.name for sighting in shown if sighting.name), "")
-    memory = DeviceMemory(
-        dedicated=Amount(reason="the GPU shares the system's memory"),
-        unified=system.total,
-        wired_limit=_wired_limit(bundle, system),
-        free=system.available,
+    yield Device(
+        id="",
+        vendor="apple",
+        name=name or words(sysctl(bundle).get("machdep.cpu.brand_string")) or "Apple GPU",
+        kind="unified",
+        memory=DeviceMemory(
+            dedicated=Amount(reason="the GPU shares the system's memory"),
+            unified=system.total,
+            wired_limit=_wired_limit(bundle, system),
+            free=system.available,
+        ),
+        driver=Driver(name="metal", usable=True),
+        sources=("sysctl",),
     )
-    return [
-        Device(
-            id="",
-            vendor="apple",
-            name=name or words(sysctl(bundle).get("machdep.cpu.brand_string")) or "Apple GPU",
-            kind="unified",
-            memory=memory,
-            driver=Driver(name="metal", usable=True),
-            sources=("sysctl",),
-        )
-    ]
 
 
 def _shown(bundle: Bundle) -> Iterator[Device]:
-    for record in records(bundle.printed("system_profiler"), "SPDisplaysDataType"):
+    for record in json_records(bundle.printed("system_profiler"), "SPDisplaysDataType"):
         vendor = _vendor(words(record.get("spdisplays_vendor")))
         if vendor is None:
             continue

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from concierge.machine.budget import device_budget
 from concierge.machine.read import nvidia, vulkan
-from concierge.machine.read.parse import version
 from concierge.machine.types import Finding
-from concierge.units import gib
+from concierge.units import gib, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
 _CUDA_12_DRIVER, _CUDA_13_DRIVER = 525, 580
 _TTM_SHARE = 0.6
 """The kernel lets an APU have half of the memory unless it is told otherwise; above this share it was told."""
+
+_POINTLESS = ("rocm-platform", "metal-intel-mac")
+"""Not worth telling of a device that works through another accelerator: nobody can change it."""
 
 _PAGE = 4096
 _ORDER = ("error", "warning", "info")
@@ -44,7 +46,7 @@ def findings(bundle: Bundle, machine: Machine, verdicts: Verdicts) -> tuple[Find
     return tuple(sorted(dict.fromkeys(found), key=lambda finding: _ORDER.index(finding.severity)))
 
 
-def _unusable(device: Device, verdicts: Mapping[Accelerator, Verdict]) -> list[Finding]:
+def _unusable(device: Device, verdicts: Mapping[Accelerator, Verdict]) -> Iterator[Finding]:
     """Report the vendor's own accelerator first; Vulkan's trouble matters only where nothing better works."""
     native = [verdict for accelerator, verdict in verdicts.items() if accelerator != "vulkan"]
     reported = [verdict for verdict in native if not verdict.usable.ok]
@@ -53,19 +55,12 @@ def _unusable(device: Device, verdicts: Mapping[Accelerator, Verdict]) -> list[F
     if portable and not portable.usable.ok and not rooted and len(reported) == len(native):
         reported.append(portable)
     works = any(verdict.usable.ok for verdict in verdicts.values())
-    return [_unusable_finding(device, verdict, works) for verdict in reported if not _pointless(verdict, works)]
-
-
-def _pointless(verdict: Verdict, works: bool) -> bool:
-    return verdict.expected and works and verdict.id in ("rocm-platform", "metal-intel-mac")
-
-
-def _unusable_finding(device: Device, verdict: Verdict, works: bool) -> Finding:
-    broken = not works and device.kind in ("discrete", "unified")
-    severity: Severity = "info" if verdict.expected else "error" if broken else "warning"
-    told = verdict.usable
-    cause = f"{device.name}: {told.reason}."
-    return Finding(verdict.id, severity, cause, evidence=told.evidence, fix=told.fix, device=device.id)
+    for verdict in reported:
+        told, broken = verdict.usable, not works and device.kind in ("discrete", "unified")
+        severity: Severity = "info" if verdict.expected else "error" if broken else "warning"
+        if not works or verdict.id not in _POINTLESS:
+            cause = f"{device.name}: {told.reason}."
+            yield Finding(verdict.id, severity, cause, evidence=told.evidence, fix=told.fix, device=device.id)
 
 
 def _memory(machine: Machine, device: Device) -> Iterator[Finding]:
@@ -113,7 +108,7 @@ def _drivers(machine: Machine) -> Iterator[Finding]:
     if reported is None or reported.driver.name.startswith("nvgpu"):
         return
     told = reported.driver.version or ""
-    major = next(iter(version(told)), _CUDA_13_DRIVER)
+    major = next(iter(number(told)), _CUDA_13_DRIVER)
     fix = f"Install driver {_CUDA_13_DRIVER} or newer."
     if major < _CUDA_12_DRIVER:
         cause = f"The NVIDIA driver is too old for CUDA builds: those for CUDA 12 need {_CUDA_12_DRIVER}."
@@ -174,7 +169,7 @@ def _libc(machine: Machine) -> Iterator[Finding]:
         fix = "Use Nix, or a container with glibc."
         yield Finding("libc-musl", "warning", cause, evidence="only a musl loader is installed", fix=fix)
     floor = (2, 39) if machine.system == "aarch64-linux" else (2, 35)
-    told = version(machine.glibc or "")
+    told = number(machine.glibc or "")
     if told and told < floor:
         cause = f"glibc is older than the official builds want ({'.'.join(map(str, floor))})."
         yield Finding("glibc-old", "info", cause, evidence=f"glibc {machine.glibc}", fix="Another source is chosen.")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from concierge.machine.read.parse import amount, integer
-from concierge.machine.read.pci import DEVICES
+from concierge.machine.read.pci import DEVICES, INTEL_INTEGRATED
 from concierge.machine.types import Amount, Device, DeviceMemory
 from concierge.units import GIB
 
@@ -26,7 +26,7 @@ def sightings(bundle: Bundle) -> Iterator[Device]:
     """Yield what sysfs says of the memory of Intel's discrete cards."""
     for address in bundle.below(DEVICES):
         base = f"{DEVICES}/{address}"
-        if bundle.text(f"{base}/vendor") != "0x8086" or address.endswith("00:02.0"):
+        if bundle.text(f"{base}/vendor") != "0x8086" or address.endswith(INTEL_INTEGRATED):
             continue
         local = amount(_local_memory(bundle, base), "lmem_total_bytes")
         size = local if local.bytes is not None else _window(bundle.text(f"{base}/resource"))
@@ -53,11 +53,10 @@ def _window(resource: str) -> Amount:
 
 def finished(device: Device) -> Device:
     """Complete an Intel device: an integrated one has no memory of its own."""
-    memory = device.memory
     if device.kind != "integrated":
         return device
-    pool = memory.unified
+    pool = device.memory.unified
     if pool.bytes is None:
         pool = Amount(reason="integrated graphics share the system's memory, and no Vulkan driver said how much")
     nothing = Amount(reason="integrated graphics have no memory of their own")
-    return replace(device, memory=replace(memory, dedicated=nothing, unified=pool))
+    return replace(device, memory=replace(device.memory, dedicated=nothing, unified=pool))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _V1_NO_LIMIT = 1 << 60
 """cgroup v1 says "no limit" as the largest page-aligned number."""
 
+_RECLAIMABLE = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
 _CGROUPS = (
     ("0::", "/sys/fs/cgroup", "memory.max", "memory.current"),
     ("memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -24,11 +25,7 @@ _CGROUPS = (
 
 def facts(bundle: Bundle) -> MemoryFacts:
     """Return the system's memory and its tightest cgroup limit."""
-    if bundle.system == "darwin":
-        return _macos(bundle)
-    if bundle.system == "windows":
-        return _windows(bundle)
-    return _linux(bundle)
+    return {"darwin": _macos, "windows": _windows}.get(bundle.system, _linux)(bundle)
 
 
 def _linux(bundle: Bundle) -> MemoryFacts:
@@ -55,9 +52,7 @@ def _cgroup(bundle: Bundle) -> tuple[Amount, int]:
     files = cgroup_files(bundle.text("/proc/self/cgroup"))
     candidates = [(_limit(bundle, limit), integer(bundle.text(usage)) or 0) for limit, usage in files]
     known = [(limit, used) for limit, used in candidates if limit.bytes is not None]
-    if not known:
-        return Amount(reason="no cgroup limits it"), 0
-    return min(known, key=lambda pair: pair[0].bytes or 0)
+    return min(known, key=lambda pair: pair[0].bytes or 0, default=(Amount(reason="no cgroup limits it"), 0))
 
 
 def _limit(bundle: Bundle, path: str) -> Amount:
@@ -94,9 +89,6 @@ def _macos(bundle: Bundle) -> MemoryFacts:
     free = sum(count for count in counts if count is not None) if page_size else None
     available = amount(free, "vm_stat", unit=page_size or 1, confidence="low")
     return MemoryFacts(total, available, Amount(reason="macOS has no cgroups"))
-
-
-_RECLAIMABLE = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
 
 
 def _windows(bundle: Bundle) -> MemoryFacts:

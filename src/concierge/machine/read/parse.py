@@ -78,19 +78,13 @@ def fields(text: str, separator: str = ":") -> dict[str, str]:
     return found
 
 
-def version(text: str) -> tuple[int, ...]:
-    """Return the leading numbers of a version, for comparing; empty when there are none."""
-    match = re.match(r"\D{0,3}(\d{1,9}(?:\.\d{1,9})*)", text)
-    return tuple(int(part) for part in match[1].split(".")) if match else ()
-
-
 def found(text: str, pattern: str) -> str:
     """Return the first group of the first match, or nothing."""
     match = re.search(pattern, text)
     return match[1].strip() if match and match[1] else ""
 
 
-def records(text: str, key: str) -> list[dict[str, Any]]:
+def json_records(text: str, key: str) -> list[dict[str, Any]]:
     """Return the objects under ``key`` of a JSON text, be it one object or a list of them."""
     try:
         document = json.loads(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from concierge.machine.read.parse import VENDORS, hex_id, pci_id
-from concierge.machine.types import Device, DeviceKind, Driver
+from concierge.machine.types import Device, Driver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DEVICES = "/sys/bus/pci/devices"
 _DISPLAY = "0x03"
 _ACCELERATOR = "0x1200"
-_INTEL_INTEGRATED = "00:02.0"
+INTEL_INTEGRATED = "00:02.0"
 """Intel's integrated graphics has had this address since it moved onto the processor."""
 
 
@@ -30,18 +30,13 @@ def sightings(bundle: Bundle) -> Iterator[Device]:
         wanted = kind.startswith(_DISPLAY) or (kind.startswith(_ACCELERATOR) and vendor != "intel")
         if vendor is None or not wanted:
             continue
+        integrated = address.endswith(INTEL_INTEGRATED)
         yield Device(
             id=address.lower(),
             vendor=vendor,
             name="",
-            kind=_kind(vendor, address),
+            kind="unknown" if vendor != "intel" else "integrated" if integrated else "discrete",
             pci_id=pci_id(vendor_id, bundle.text(f"{base}/device")),
             driver=Driver(name=bundle.links.get(f"{base}/driver", "").rsplit("/", 1)[-1]),
             sources=("pci",),
         )
-
-
-def _kind(vendor: str, address: str) -> DeviceKind:
-    if vendor != "intel":
-        return "unknown"
-    return "integrated" if address.endswith(_INTEL_INTEGRATED) else "discrete"

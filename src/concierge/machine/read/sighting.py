@@ -8,6 +8,7 @@ PCI id, where both know it) that its own source has not yet described, so that a
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from concierge.machine.types import Amount, Device, DeviceMemory
@@ -36,7 +37,7 @@ def merge(sightings: Iterable[Device], *, describing: Collection[str]) -> list[D
 def _place(devices: list[Device], sighting: Device) -> int | None:
     same = (at for at, device in enumerate(devices) if device.id == sighting.id)
     alike = (at for at, device in enumerate(devices) if _could_be(device, sighting))
-    return next((at for places in (same, alike) for at in places), None)
+    return next(chain(same, alike), None)
 
 
 def _could_be(device: Device, sighting: Device) -> bool:
@@ -53,24 +54,22 @@ def _has_address(device: Device) -> bool:
 
 def _joined(device: Device, sighting: Device) -> Device:
     mine, told = device.driver, sighting.driver
+    amounts = {
+        one.name: _better(getattr(device.memory, one.name), getattr(sighting.memory, one.name))
+        for one in fields(DeviceMemory)
+    }
     return replace(
         device,
         id=sighting.id if sighting.id and not _has_address(device) else device.id,
         name=device.name or sighting.name,
         kind=sighting.kind if device.kind == "unknown" else device.kind,
         pci_id=device.pci_id or sighting.pci_id,
-        memory=_joined_memory(device.memory, sighting.memory),
+        memory=DeviceMemory(**amounts),
         driver=replace(mine, name=mine.name or told.name, version=mine.version or told.version),
         compute_capability=device.compute_capability or sighting.compute_capability,
         gfx_target=device.gfx_target or sighting.gfx_target,
         vulkan=device.vulkan or sighting.vulkan,
         sources=tuple(dict.fromkeys((*device.sources, *sighting.sources))),
-    )
-
-
-def _joined_memory(first: DeviceMemory, second: DeviceMemory) -> DeviceMemory:
-    return DeviceMemory(
-        **{one.name: _better(getattr(first, one.name), getattr(second, one.name)) for one in fields(first)}
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from concierge.machine.read.parse import VENDORS, amount, hex_id, integer, pci_id, records, words
+from concierge.machine.read.parse import VENDORS, amount, hex_id, integer, json_records, pci_id, words
 from concierge.machine.types import Amount, Device, DeviceKind, DeviceMemory, Driver, Vendor
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _registry(bundle: Bundle) -> Iterator[Device]:
 
 
 def _cim(bundle: Bundle) -> Iterator[Device]:
-    for record in records(bundle.printed("powershell"), "VideoController"):
+    for record in json_records(bundle.printed("powershell"), "VideoController"):
         size = _adapter_ram(record.get("AdapterRAM"))
         yield from _adapter("cim", record, record.get("PNPDeviceID"), record.get("Name"), size)
 
@@ -90,10 +90,8 @@ def _kind(vendor: Vendor, dedicated: Amount) -> DeviceKind:
 
 
 def _adapter_ram(value: object) -> Amount:
-    number = integer(value)
-    if number is None:
-        return Amount()
+    number = integer(value) or 0
     if number < 0 or number >= _BELIEVABLE:
         reason = f"AdapterRAM said {number}: it is a 32-bit number that cannot show 4 GiB or more"
         return Amount(None, "AdapterRAM", reason=reason)
-    return amount(number, "AdapterRAM", confidence="low")
+    return amount(value, "AdapterRAM", confidence="low")

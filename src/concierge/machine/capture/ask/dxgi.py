@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import POINTER, Structure, byref, c_int32, c_size_t, c_uint32, c_void_p, cast
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 # IID_IDXGIFactory1, as the sixteen bytes that a GUID has in memory.
 _FACTORY = bytes.fromhex("78ae0a776f2dba4da829253c83d1b387")
@@ -27,15 +24,15 @@ def method(pointer: Any, index: int, *kinds: Any) -> Any:
     return ctypes.CFUNCTYPE(c_int32, c_void_p, *kinds)(table[index])
 
 
-def questions() -> dict[str, Callable[[], dict[str, Any]]]:
-    return {"dxgi": lambda: {"adapters": adapters()}}
+def questions() -> dict[str, Any]:
+    return {"dxgi": adapters}
 
 
-def adapters() -> list[dict[str, Any]]:
+def adapters() -> dict[str, Any]:
     library = ctypes.CDLL("dxgi.dll")
     factory = c_void_p()
     if library.CreateDXGIFactory1(_FACTORY, byref(factory)) != 0:
-        return []
+        return {"adapters": []}
     found: list[dict[str, Any]] = []
     adapter = c_void_p()
     while len(found) < 16 and method(factory, _ENUMERATE, c_uint32, c_void_p)(factory, len(found), byref(adapter)) == 0:
@@ -43,7 +40,7 @@ def adapters() -> list[dict[str, Any]]:
         method(adapter, _DESCRIBE, c_void_p)(adapter, byref(told))
         found.append(described(told))
         method(adapter, _RELEASE)(adapter)
-    return found
+    return {"adapters": found}
 
 
 def described(told: Description) -> dict[str, Any]:

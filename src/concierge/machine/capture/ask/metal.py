@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 
-def questions() -> dict[str, Callable[[], dict[str, Any]]]:
+def questions() -> dict[str, Any]:
     return {"metal": devices}
 
 

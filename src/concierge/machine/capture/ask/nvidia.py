@@ -5,13 +5,10 @@ from __future__ import annotations
 import ctypes
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 
-def questions(folder: str, nvml_path: str, cuda_path: str) -> dict[str, Callable[[], dict[str, Any]]]:
+def questions(folder: str, nvml_path: str, cuda_path: str) -> dict[str, Any]:
     asked = {"nvml": partial(nvml, folder, nvml_path), "cuda": partial(cuda, cuda_path)}
     return {name: ask for name, ask in asked.items() if ask.args[-1] != "-"}
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_uint32, c_uint64, c_void_p, cast
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 _APPLICATION, _INSTANCE = 0, 1
 _PROPERTIES_2, _MEMORY_2 = 1000059001, 1000059006
@@ -65,7 +62,7 @@ class Memory(Structure):
                 ("heap_count", c_uint32), ("heaps", Heap * 16))  # fmt: skip
 
 
-def questions(path: str) -> dict[str, Callable[[], dict[str, Any]]]:
+def questions(path: str) -> dict[str, Any]:
     return {"vulkan": partial(devices, path)}
 
 
