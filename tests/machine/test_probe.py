@@ -70,7 +70,7 @@ def amd_tree(root: Path) -> None:
 def test_capture_reads_a_linux_tree_and_gives_its_device(tmp_path: Path) -> None:
     amd_tree(tmp_path)
     told = {"vulkan": {"devices": [{"name": "RADV NAVI31", "type": 2, "vendor_id": 0x1002, "pci": "0000:03:00.0"}]}}
-    runner = Runner({"vulkan.py": Output(exit=0, stdout=json.dumps(told))})
+    runner = Runner({"ask vulkan": Output(exit=0, stdout=json.dumps(told))})
     bundle = capture(gather_linux.parts(), host=Host(run=runner, environ={"SNAP": "/snap/x"}, root=tmp_path))
     machine = read(bundle)
     assert [device.id for device in machine.devices] == ["0000:03:00.0"]
@@ -90,7 +90,7 @@ def test_nvidia_smi_is_asked_only_when_nvml_lists_nothing(tmp_path: Path) -> Non
     write(tmp_path, "/usr/lib/wsl/lib/libcuda.so.1", "")
     write(tmp_path, "/usr/lib/wsl/lib/nvidia-smi", "")
     row = "0, 00000000:01:00.0, NVIDIA GeForce RTX 4070, 12282 MiB, 10891 MiB, 566.36, 8.9"
-    runner = Runner({"nvidia-smi": Output(exit=0, stdout=row), "nvidia.py": Output(exit=-11, stderr="Segfault")})
+    runner = Runner({"nvidia-smi": Output(exit=0, stdout=row), "ask nvidia": Output(exit=-11, stderr="Segfault")})
     bundle = capture(gather_linux.parts(), host=Host(run=runner, environ={}, root=tmp_path))
     assert [device.name for device in read(bundle).devices] == ["NVIDIA GeForce RTX 4070"]
     assert bundle.failures == {"nvidia": "it ended with -11: Segfault"}
@@ -102,7 +102,7 @@ def test_macos_parts_gather_what_a_recorded_mac_said(tmp_path: Path) -> None:
     plist = "/System/Library/CoreServices/SystemVersion.plist"
     write(tmp_path, plist, mac.files[plist])
     commands = {line.split(" ", 1)[0]: output for line, output in mac.commands.items()}
-    runner = Runner(commands | {"metal.py": Output(exit=0, stdout=json.dumps({"metal": mac.answers["metal"]}))})
+    runner = Runner(commands | {"ask metal": Output(exit=0, stdout=json.dumps({"metal": mac.answers["metal"]}))})
     bundle = capture(gather_macos.parts(), host=Host(run=runner, environ={}, root=tmp_path))
     machine = read(replace(bundle, platform=mac.platform))
     assert machine.devices == read(mac).devices
@@ -138,7 +138,7 @@ def test_part_that_hangs_or_fails_does_not_take_the_others_with_it() -> None:
 
 
 def test_child_that_dies_keeps_what_it_said_before() -> None:
-    runner = Runner({"nvidia.py": Output(exit=None, stdout='{"nvml": {"driver": "580.1"}}\n{"cuda": {"in')})
+    runner = Runner({"ask nvidia": Output(exit=None, stdout='{"nvml": {"driver": "580.1"}}\n{"cuda": {"in')})
     bundle = ask(Host(run=runner, environ={}), "nvidia", "-", "-", "-", seconds=1)
     assert bundle.answers == {"nvml": {"driver": "580.1"}}
     assert "timeout" in bundle.failures["nvidia"]

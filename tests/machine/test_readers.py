@@ -9,10 +9,9 @@ from concierge.machine.budget import cpu_budget
 from concierge.machine.bundle import load, loads
 from concierge.machine.read.amd import gfx_name
 from concierge.machine.read.cpu import level
-from concierge.machine.read.engine import listed_devices, missing_libraries
 from concierge.machine.read.machine import read
 from concierge.machine.read.memory import own_groups
-from concierge.machine.read.parse import amount, hex_id, integer, pci_address, version
+from concierge.machine.read.parse import amount, hex_id, integer, pci_address
 from concierge.machine.read.windows import driver_version
 from concierge.machine.report import describe, describe_finding
 from concierge.machine.types import Amount, Finding, MemoryFacts
@@ -52,7 +51,6 @@ def test_numbers_are_read_strictly() -> None:
     assert hex_id("0x10de") == "10de"
     assert hex_id(0x10DE) == "10de"
     assert hex_id(0x10005) is None
-    assert version("580.95.05") == (580, 95, 5)
 
 
 @pytest.mark.parametrize(
@@ -79,23 +77,6 @@ def test_cgroup_paths_include_every_group_above() -> None:
     assert own_groups("0::/a/b", "0::") == ["/a", "/a/b"]
     assert own_groups("5:memory,cpu:/x\n0::/", "memory") == ["/x"]
     assert own_groups("0::/../../etc", "0::") == ["/etc"]
-
-
-def test_engine_lists_are_parsed_and_zero_is_unknown() -> None:
-    lines = (
-        "Available devices:",
-        "  CUDA0: NVIDIA RTX 4090 (24080 MiB, 23660 MiB free)",
-        "  Vulkan0: iGPU (0 MiB, 0 MiB free)",
-    )
-    text = "\n".join(lines)
-    first, second = listed_devices(text)
-    assert (first.backend, first.total) == ("CUDA", 24080 << 20)
-    assert (second.backend, second.total) == ("Vulkan", None)
-
-
-def test_missing_libraries_are_found_in_any_language() -> None:
-    ldd = "\tliba.so => /lib/liba.so (0x1)\n\tlibb.so => nicht gefunden\n\tlibc.so => 見つかりません\n\tvdso (0x2)\n"
-    assert missing_libraries(ldd) == ["libb.so", "libc.so"]
 
 
 def test_budget_does_not_follow_what_happens_to_be_free() -> None:

@@ -6,7 +6,7 @@ On disk it is one JSON object; a text of several lines is a list of lines, so th
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from concierge.errors import UsageError
@@ -77,6 +77,11 @@ class Bundle:
         """Return the first command whose line starts with ``prefix``, in the order they were run."""
         return next((output for line, output in self.commands.items() if line.startswith(prefix)), None)
 
+    def printed(self, prefix: str) -> str:
+        """Return what the first such command printed; empty when there was none."""
+        output = self.command(prefix)
+        return output.stdout if output else ""
+
     def below(self, folder: str) -> list[str]:
         """Return the names directly below ``folder`` that any recorded path shows, sorted."""
         prefix = folder.rstrip("/") + "/"
@@ -86,25 +91,10 @@ class Bundle:
 
 def dumps(bundle: Bundle) -> str:
     """Return the bundle as the JSON text that is written to disk."""
-    commands = {
-        line: {"exit": output.exit, "stdout": _folded(output.stdout), "stderr": _folded(output.stderr)}
-        for line, output in bundle.commands.items()
-    }
-    document = {
-        "format": FORMAT,
-        "platform": dict(bundle.platform),
-        "environment": dict(bundle.environment),
-        "files": {path: _folded(text) for path, text in bundle.files.items()},
-        "unreadable": dict(bundle.unreadable),
-        "links": dict(bundle.links),
-        "listings": {path: list(names) for path, names in bundle.listings.items()},
-        "access": {path: dict(entry) for path, entry in bundle.access.items()},
-        "commands": {line: {k: v for k, v in entry.items() if v != ""} for line, entry in commands.items()},
-        "answers": dict(bundle.answers),
-        "libraries": dict(bundle.libraries),
-        "failures": dict(bundle.failures),
-    }
-    kept = {key: value for key, value in document.items() if value != {}}
+    document = {one.name: getattr(bundle, one.name) for one in fields(bundle)}
+    document["files"] = {path: _folded(text) for path, text in bundle.files.items()}
+    document["commands"] = {line: _written(output) for line, output in bundle.commands.items()}
+    kept = {"format": FORMAT} | {name: part for name, part in document.items() if part}
     return json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -127,11 +117,7 @@ def from_json(document: object) -> Bundle:
 
 
 def loads(text: str, *, where: str) -> Bundle:
-    """Return the bundle that ``text`` holds.
-
-    Raises:
-        UsageError: It is not a bundle of a format that this release reads.
-    """
+    """Return the bundle that ``text`` holds; one of another format is a ``UsageError``."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -159,6 +145,11 @@ def load(path: Path) -> Bundle:
 
 def _folded(text: str) -> str | list[str]:
     return text.split("\n") if "\n" in text else text
+
+
+def _written(output: Output) -> dict[str, Any]:
+    told = {"exit": output.exit, "stdout": _folded(output.stdout), "stderr": _folded(output.stderr)}
+    return {name: value for name, value in told.items() if value != ""}
 
 
 def _unfolded(value: object) -> str | None:

@@ -9,19 +9,8 @@ from typing import Any
 from concierge.machine.bundle import Bundle, dumps, from_json
 
 _KEPT_WORDS = {
-    "root",
-    "user",
-    "admin",
-    "linux",
-    "amd",
-    "nvidia",
-    "intel",
-    "apple",
-    "debian",
-    "ubuntu",
-    "nixos",
-    "localhost",
-}
+    "root", "user", "admin", "linux", "amd", "nvidia", "intel", "apple", "debian", "ubuntu", "nixos", "localhost",
+}  # fmt: skip
 """Names that say nothing about anybody and that ordinary output holds: taking them out would spoil the facts."""
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -40,12 +29,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def redacted(bundle: Bundle, *, names: tuple[str, ...] = ()) -> Bundle:
-    """Return the bundle without UUIDs, serial numbers, MAC addresses and home folders.
-
-    Args:
-        bundle: What was captured.
-        names: The user's and the computer's names, to be taken out wherever they stand as a word.
-    """
+    """Return the bundle without UUIDs, serial numbers, MAC addresses, home folders, and ``names`` as whole words."""
     document = json.loads(dumps(bundle))
     return from_json(_walk(document, _rules(names)))
 
@@ -65,12 +49,9 @@ def _walk(value: Any, rules: tuple[tuple[re.Pattern[str], str], ...]) -> Any:
     if isinstance(value, list):
         return [_walk(item, rules) for item in value]
     if isinstance(value, dict):
-        return {_clean(key, rules): _secret(key) or _walk(item, rules) for key, item in value.items()}
+        secret = {key: "redacted" for key in value if re.search(r"(?i)serial|uuid", key)}
+        return {_clean(key, rules): secret.get(key) or _walk(item, rules) for key, item in value.items()}
     return value
-
-
-def _secret(key: str) -> str:
-    return "redacted" if re.search(r"(?i)serial|uuid", key) else ""
 
 
 def _clean(text: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str:

@@ -35,8 +35,7 @@ def describe_finding(finding: Finding) -> list[str]:
     return lines
 
 
-def size(amount: Amount) -> str:
-    """Return an amount as people write it, or that it is unknown and why."""
+def _size(amount: Amount) -> str:
     if amount.bytes is None:
         return f"unknown ({amount.reason})" if amount.reason else "unknown"
     mark = "about " if amount.confidence == "low" else ""
@@ -49,17 +48,14 @@ def _system(machine: Machine) -> list[str]:
     name = " ".join(part for part in (os.distribution or os.name, os.version) if part)
     cores = f"{cpu.cores or '?'} cores, {cpu.threads or '?'} threads"
     around = _around(machine)
+    limit = machine.memory.limit
+    limited = "" if limit.bytes is None else f", limited to {_size(limit)}"
     return [
         f"system    {machine.system or 'unknown'}, {name}, kernel {os.kernel or 'unknown'}, {libc}",
         f"cpu       {cpu.model or cpu.vendor or 'unknown'}, {cores}, {cpu.level or 'level unknown'}",
-        f"memory    {size(machine.memory.total)}, available {size(machine.memory.available)}{_limit(machine)}",
+        f"memory    {_size(machine.memory.total)}, available {_size(machine.memory.available)}{limited}",
         *([f"inside    {around}"] if around else []),
     ]
-
-
-def _limit(machine: Machine) -> str:
-    limit = machine.memory.limit
-    return "" if limit.bytes is None else f", limited to {size(limit)}"
 
 
 def _around(machine: Machine) -> str:
@@ -80,7 +76,7 @@ def _device(device: Device) -> Iterable[str]:
     yield f"device    {device.name} ({traits})"
     names = ("dedicated", "shared", "unified", "wired_limit", "free")
     amounts = ((name, getattr(device.memory, name)) for name in names)
-    shown = [f"{name.replace('_', ' ')} {size(value)}" for name, value in amounts if value.bytes or value.reason]
+    shown = [f"{name.replace('_', ' ')} {_size(value)}" for name, value in amounts if value.bytes or value.reason]
     yield f"          memory: {'; '.join(shown) or 'unknown'}"
     driver = " ".join(part for part in (device.driver.name, device.driver.version) if part)
     yield f"          driver: {driver or 'none'}"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from concierge.processes import Run
 
-ASK = Path(__file__).parent / "ask"
-LARGEST_FILE = 1 << 18
+_ASK = Path(__file__).parent / "ask"
+_LARGEST_FILE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def read_files(host: Host, paths: Iterable[str]) -> Bundle:
     for path in paths:
         try:
             with host.path(path).open("rb") as file:
-                files[path] = file.read(LARGEST_FILE).decode("utf-8", errors="replace").rstrip("\n")
+                files[path] = file.read(_LARGEST_FILE).decode("utf-8", errors="replace").rstrip("\n")
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
@@ -81,7 +81,7 @@ def names_in(host: Host, folder: str) -> tuple[str, ...]:
 
 def ask(host: Host, program: str, *arguments: str, seconds: float) -> Bundle:
     """Run one of the programs in ``ask/`` and return its answers; what it said before a crash counts."""
-    command = [sys.executable, "-I", "-S", str(ASK / f"{program}.py"), *arguments]
+    command = [sys.executable, "-I", "-S", str(_ASK), program, *arguments]
     output = host.run(command, seconds)
     answers: dict[str, Any] = {}
     for line in output.stdout.splitlines():
@@ -95,6 +95,18 @@ def ask(host: Host, program: str, *arguments: str, seconds: float) -> Bundle:
     why = "it was stopped by its timeout" if output.exit is None else f"it ended with {output.exit}"
     last = output.stderr.strip().rsplit("\n", 1)[-1][:200]
     return Bundle(answers=answers, failures={program: f"{why}: {last}" if last else why})
+
+
+def ask_nvidia(host: Host, libraries: Mapping[str, str]) -> Bundle:
+    """Ask NVML and CUDA, where at least one of them is installed."""
+    paths = [libraries.get(name, "-") for name in ("libnvidia-ml", "libcuda")]
+    return Bundle() if paths == ["-", "-"] else ask(host, "nvidia", nvml_folder(), *paths, seconds=4.0)
+
+
+def ask_vulkan(host: Host, libraries: Mapping[str, str]) -> Bundle:
+    """Ask Vulkan, where its loader is installed."""
+    path = libraries.get("libvulkan")
+    return ask(host, "vulkan", path, seconds=4.0) if path else Bundle()
 
 
 def nvml_folder() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -10,10 +11,10 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from concierge.machine.bundle import Bundle
-from concierge.machine.capture.gather import Part, ask, joined, names_in, nvml_folder, read_files
-from concierge.machine.read.memory import own_groups
+from concierge.machine.capture.gather import Part, ask_nvidia, ask_vulkan, joined, names_in, read_files
+from concierge.machine.read.amd import KFD, VERSION
+from concierge.machine.read.memory import cgroup_files
 from concierge.machine.read.pci import DEVICES
-from concierge.machine.read.rocm import VERSION
 from concierge.machine.read.vulkan import ICD_FOLDERS
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ _DEVICE_FILES = (
     "ip_discovery/die/0/GC/0/minor", "ip_discovery/die/0/GC/0/revision",
 )  # fmt: skip
 _GPU_CLASSES = ("0x03", "0x1200")
-_KFD = "/sys/class/kfd/kfd/topology/nodes"
 _NODES = ("/dev/kfd", "/dev/dxg", "/dev/nvidia0", "/dev/nvidiactl")
 _LIBRARIES = {
     "libcuda": ("libcuda.so.1",),
@@ -55,24 +55,25 @@ _LATER_LINES = re.compile(r"(processor|physical id|core id|CPU part)\b")
 
 
 def parts() -> list[Part]:
-    """Return the parts, each with its own bound."""
     return [
         Part("files", _files, 2.0),
         Part("devices", _devices, 2.0),
         Part("libraries", _libraries, 1.0),
         Part("nvidia", _nvidia, 6.5),
-        Part("vulkan", _vulkan, 5.0),
+        Part("vulkan", lambda host: ask_vulkan(host, _found(host)), 5.0),
         Part("rocminfo", _rocminfo, 5.0),
     ]
 
 
 def _files(host: Host) -> Bundle:
     first = read_files(host, _FILES)
+    groups = cgroup_files(first.text("/proc/self/cgroup"))
     gpus = (f"/proc/driver/nvidia/gpus/{name}/information" for name in names_in(host, "/proc/driver/nvidia/gpus"))
-    second = read_files(host, [*gpus, *_cgroup_files(first.text("/proc/self/cgroup"))])
+    second = read_files(host, [*gpus, *(path for pair in groups for path in pair)])
     cpuinfo = read_files(host, ["/proc/cpuinfo"]).files
+    answers = Bundle(answers={"cpu": {"affinity": len(os.sched_getaffinity(0))}, "libc": _libc(host)})
     trimmed = Bundle(files={path: _first_block(text) for path, text in cpuinfo.items()})
-    return joined([first, second, trimmed, Bundle(answers={"cpu": _affinity(), "libc": _libc(host)})])
+    return joined([first, second, trimmed, answers])
 
 
 def _first_block(cpuinfo: str) -> str:
@@ -82,24 +83,10 @@ def _first_block(cpuinfo: str) -> str:
     return "\n\n".join([first, *kept])
 
 
-def _cgroup_files(text: str) -> list[str]:
-    second = ["/sys/fs/cgroup", *(f"/sys/fs/cgroup{path}" for path in own_groups(text, "0::"))]
-    first = ["/sys/fs/cgroup/memory", *(f"/sys/fs/cgroup/memory{path}" for path in own_groups(text, "memory"))]
-    return [f"{folder}/{name}" for folder in second for name in ("memory.max", "memory.current")] + [
-        f"{folder}/{name}" for folder in first for name in ("memory.limit_in_bytes", "memory.usage_in_bytes")
-    ]
-
-
-def _affinity() -> dict[str, Any]:
-    return {"affinity": len(os.sched_getaffinity(0))}
-
-
 def _libc(host: Host) -> dict[str, Any]:
-    told: dict[str, Any] = {}
-    try:
+    told: dict[str, Any] = {"confstr": None}
+    with contextlib.suppress(ValueError, OSError):
         told["confstr"] = os.confstr("CS_GNU_LIBC_VERSION")
-    except (ValueError, OSError):
-        told["confstr"] = None
     loaders = (f"{folder}/{name}" for folder in ("/lib", "/lib64") for name in names_in(host, folder))
     told["loaders"] = [path for path in loaders if "/ld-linux" in path or "/ld-musl" in path]
     # NixOS puts a stub there that only explains why foreign programs do not start; nix-ld puts a real one.
@@ -120,8 +107,8 @@ def _banner(host: Host, path: str) -> str:
 
 
 def _devices(host: Host) -> Bundle:
-    nodes = names_in(host, _KFD)
-    found = [read_files(host, [f"{_KFD}/{node}/properties" for node in nodes])]
+    nodes = names_in(host, KFD)
+    found = [read_files(host, [f"{KFD}/{node}/properties" for node in nodes])]
     found += [_device(host, f"{DEVICES}/{address}") for address in names_in(host, DEVICES)]
     render = [f"/dev/dri/{name}" for name in names_in(host, "/dev/dri") if name.startswith("renderD")]
     found.append(Bundle(access=_access(host, [*_NODES, *render])))
@@ -160,13 +147,12 @@ def _access(host: Host, nodes: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _name(look_up: Any, number: int) -> str:
-    try:
+    with contextlib.suppress(KeyError):
         return str(look_up(number)[0])
-    except KeyError:
-        return str(number)
+    return str(number)
 
 
-def find_libraries(host: Host) -> dict[str, str]:
+def _found(host: Host) -> dict[str, str]:
     """Return the first place of each library, in the order that a loader would look."""
     own = [folder for folder in host.environ.get("LD_LIBRARY_PATH", "").split(":") if folder.startswith("/")]
     found: dict[str, str] = {}
@@ -181,15 +167,11 @@ def find_libraries(host: Host) -> dict[str, str]:
 
 def _libraries(host: Host) -> Bundle:
     listings = {folder: names for folder in ICD_FOLDERS if (names := names_in(host, folder))}
-    return Bundle(libraries=find_libraries(host), listings=listings)
+    return Bundle(libraries=_found(host), listings=listings)
 
 
 def _nvidia(host: Host) -> Bundle:
-    libraries = find_libraries(host)
-    nvml, cuda = libraries.get("libnvidia-ml", "-"), libraries.get("libcuda", "-")
-    asked = Bundle()
-    if (nvml, cuda) != ("-", "-"):
-        asked = ask(host, "nvidia", nvml_folder(), nvml, cuda, seconds=4.0)
+    asked = ask_nvidia(host, _found(host))
     if asked.records("nvml", "devices"):
         return asked
     tool = _tool(host, "nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi")
@@ -203,11 +185,6 @@ def _nvidia(host: Host) -> Bundle:
 def _tool(host: Host, name: str, *places: str) -> str | None:
     found = shutil.which(name, path=host.environ.get("PATH", ""))
     return found or next((place for place in places if host.path(place).is_file()), None)
-
-
-def _vulkan(host: Host) -> Bundle:
-    path = find_libraries(host).get("libvulkan")
-    return ask(host, "vulkan", path, seconds=4.0) if path else Bundle()
 
 
 def _rocminfo(host: Host) -> Bundle:

@@ -16,22 +16,18 @@ _SYSCTL = (
     "machdep.cpu.extfeatures", "sysctl.proc_translated", "iogpu.wired_limit_mb", "kern.hv_vmm_present",
 )  # fmt: skip
 
+_VERSION = "/System/Library/CoreServices/SystemVersion.plist"
 _PROFILER = ("system_profiler", "-json", "SPDisplaysDataType")
 
 
 def parts() -> list[Part]:
-    """Return the parts, each with its own bound."""
     return [
-        Part("files", _files, 1.0),
+        Part("files", lambda host: read_files(host, [_VERSION]), 1.0),
         Part("sysctl", lambda host: _command(host, 2.5, "sysctl", *_SYSCTL), 3.0),
         Part("vm_stat", lambda host: _command(host, 2.5, "vm_stat"), 3.0),
         Part("system_profiler", lambda host: _command(host, 5.5, *_PROFILER), 6.0),
         Part("metal", lambda host: ask(host, "metal", seconds=4.0), 5.0),
     ]
-
-
-def _files(host: Host) -> Bundle:
-    return read_files(host, ["/System/Library/CoreServices/SystemVersion.plist"])
 
 
 def _command(host: Host, seconds: float, *command: str) -> Bundle:

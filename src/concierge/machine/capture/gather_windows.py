@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
 from concierge.machine.bundle import Bundle
-from concierge.machine.capture.gather import Part, ask, joined, nvml_folder
+from concierge.machine.capture.gather import Part, ask, ask_nvidia, ask_vulkan, joined
 
 if TYPE_CHECKING:
     from concierge.machine.capture.gather import Host
@@ -21,21 +22,18 @@ _FEATURES = {38: "sse4_2", 39: "avx", 40: "avx2", 41: "avx512f", 43: "asimddp"}
 
 _CIM = (
     "@{VideoController=@(Get-CimInstance Win32_VideoController|"
-    "Select-Object Name,PNPDeviceID,AdapterRAM,DriverVersion);"
-    "OperatingSystem=Get-CimInstance Win32_OperatingSystem|"
-    "Select-Object TotalVisibleMemorySize,FreePhysicalMemory}|ConvertTo-Json -Depth 3"
+    "Select-Object Name,PNPDeviceID,AdapterRAM,DriverVersion)}|ConvertTo-Json -Depth 3"
 )
 _LIBRARIES = {"libcuda": "nvcuda.dll", "libnvidia-ml": "nvml.dll", "libvulkan": "vulkan-1.dll"}
 
 
 def parts() -> list[Part]:
-    """Return the parts, each with its own bound."""
     return [
         Part("registry", _registry, 4.0),
         Part("system", _system, 1.0),
         Part("dxgi", lambda host: ask(host, "dxgi", seconds=4.0), 5.0),
-        Part("nvidia", _nvidia, 6.0),
-        Part("vulkan", _vulkan, 5.0),
+        Part("nvidia", lambda host: ask_nvidia(host, _found(host)), 5.0),
+        Part("vulkan", lambda host: ask_vulkan(host, _found(host)), 5.0),
     ]
 
 
@@ -53,16 +51,11 @@ def _values(key: str, names: tuple[str, ...]) -> dict[str, Any]:
     # winreg exists on Windows only, and its types too.
     winreg: Any = importlib.import_module("winreg")
     found: dict[str, Any] = {}
-    try:
-        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, key) as opened:
-            for name in names:
-                try:
-                    value = winreg.QueryValueEx(opened, name)[0]
-                except OSError:
-                    continue
+    with contextlib.suppress(OSError), winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, key) as opened:
+        for name in names:
+            with contextlib.suppress(OSError):
+                value = winreg.QueryValueEx(opened, name)[0]
                 found[name] = int.from_bytes(value, "little") if isinstance(value, bytes) else value
-    except OSError:
-        return found
     return found
 
 
@@ -91,15 +84,3 @@ def _found(host: Host) -> dict[str, str]:
     folder = host.environ.get("SYSTEMROOT", r"C:\Windows") + "\\System32"
     paths = {name: f"{folder}\\{file}" for name, file in _LIBRARIES.items()}
     return {name: path for name, path in paths.items() if host.path(path).is_file()}
-
-
-def _nvidia(host: Host) -> Bundle:
-    libraries = _found(host)
-    if "libnvidia-ml" not in libraries:
-        return Bundle()
-    return ask(host, "nvidia", nvml_folder(), libraries["libnvidia-ml"], libraries.get("libcuda", "-"), seconds=5.0)
-
-
-def _vulkan(host: Host) -> Bundle:
-    path = _found(host).get("libvulkan")
-    return ask(host, "vulkan", path, seconds=4.0) if path else Bundle()

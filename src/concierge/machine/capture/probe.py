@@ -24,14 +24,9 @@ if TYPE_CHECKING:
     from concierge.machine.types import Machine
 
 _VARIABLES = (
-    "CUDA_VISIBLE_DEVICES",
-    "ROCR_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "HSA_OVERRIDE_GFX_VERSION",
-    "GGML_VK_VISIBLE_DEVICES",
-    "GGML_VK_DISABLE_F16",
-    "container",
-)
+    "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "HSA_OVERRIDE_GFX_VERSION",
+    "GGML_VK_VISIBLE_DEVICES", "GGML_VK_DISABLE_F16", "container",
+)  # fmt: skip
 _MARKERS = ("SNAP", "KUBERNETES_SERVICE_HOST")
 """Variables of which only the presence counts; their values name paths and addresses."""
 
@@ -82,28 +77,19 @@ def _started(part: Part, host: Host, results: dict[str, Bundle]) -> threading.Th
 def _own_parts() -> list[Part]:
     system = platform.system()
     if system == "Linux":
-        from concierge.machine.capture import gather_linux
-
-        return gather_linux.parts()
-    if system == "Darwin":
-        from concierge.machine.capture import gather_macos
-
-        return gather_macos.parts()
-    if system == "Windows":
-        from concierge.machine.capture import gather_windows
-
-        return gather_windows.parts()
-    return []
+        from concierge.machine.capture.gather_linux import parts
+    elif system == "Darwin":
+        from concierge.machine.capture.gather_macos import parts
+    elif system == "Windows":
+        from concierge.machine.capture.gather_windows import parts
+    else:
+        return []
+    return parts()
 
 
 def _platform() -> dict[str, str]:
     told = platform.uname()
-    return {
-        "system": told.system.lower(),
-        "machine": told.machine,
-        "release": told.release,
-        "version": told.version,
-    }
+    return {"system": told.system.lower(), "machine": told.machine, "release": told.release, "version": told.version}
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from concierge.machine.read.parse import VENDORS, amount, fields, found, integer, objects, words
-from concierge.machine.read.sighting import Sighting
+from concierge.machine.read.parse import VENDORS, amount, fields, found, integer, json_records, words
 from concierge.machine.read.verdict import Verdict, no, yes
-from concierge.machine.types import Amount, DeviceMemory, Driver, Vendor
+from concierge.machine.types import Amount, Device, DeviceMemory, Driver, Vendor
 from concierge.units import GIB, MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
     from concierge.machine.bundle import Bundle
-    from concierge.machine.types import Device, MemoryFacts
+    from concierge.machine.types import MemoryFacts
 
 _TWO_THIRDS_UP_TO = 36 * GIB
 """macOS lets the GPU wire two thirds of memory up to this size and three quarters above it."""
@@ -23,8 +21,7 @@ _TWO_THIRDS_UP_TO = 36 * GIB
 
 def sysctl(bundle: Bundle) -> dict[str, str]:
     """Return the sysctl values that were asked for."""
-    output = bundle.command("sysctl")
-    return fields(output.stdout) if output else {}
+    return fields(bundle.printed("sysctl"))
 
 
 def is_silicon(bundle: Bundle) -> bool:
@@ -32,61 +29,52 @@ def is_silicon(bundle: Bundle) -> bool:
     return sysctl(bundle).get("hw.optional.arm64") == "1" or bundle.platform.get("machine") == "arm64"
 
 
-def sightings(bundle: Bundle, system: MemoryFacts) -> list[Sighting]:
-    """Return the Mac's GPU; on Apple silicon it is there even when system_profiler says nothing."""
+def sightings(bundle: Bundle, system: MemoryFacts) -> Iterator[Device]:
+    """Yield the Mac's GPU; on Apple silicon it is there even when system_profiler says nothing."""
     if bundle.system != "darwin":
-        return []
-    shown = [_shown(record) for record in _profiler(bundle)]
+        return
+    shown = [*_shown(bundle)]
     if not is_silicon(bundle):
-        return [sighting for sighting in shown if sighting is not None]
-    name = next((sighting.name for sighting in shown if sighting and sighting.name), "")
-    memory = DeviceMemory(
-        dedicated=Amount(reason="the GPU shares the system's memory"),
-        unified=system.total,
-        wired_limit=_wired_limit(bundle, system),
-        free=system.available,
+        yield from shown
+        return
+    name = next((sighting.name for sighting in shown if sighting.name), "")
+    yield Device(
+        id="",
+        vendor="apple",
+        name=name or words(sysctl(bundle).get("machdep.cpu.brand_string")) or "Apple GPU",
+        kind="unified",
+        memory=DeviceMemory(
+            dedicated=Amount(reason="the GPU shares the system's memory"),
+            unified=system.total,
+            wired_limit=_wired_limit(bundle, system),
+            free=system.available,
+        ),
+        driver=Driver(name="metal", usable=True),
+        sources=("sysctl",),
     )
-    return [
-        Sighting(
-            source="sysctl",
-            vendor="apple",
-            name=name or words(sysctl(bundle).get("machdep.cpu.brand_string")) or "Apple GPU",
-            kind="unified",
-            memory=memory,
-            driver=Driver(name="metal", usable=True),
+
+
+def _shown(bundle: Bundle) -> Iterator[Device]:
+    for record in json_records(bundle.printed("system_profiler"), "SPDisplaysDataType"):
+        vendor = _vendor(words(record.get("spdisplays_vendor")))
+        if vendor is None:
+            continue
+        size = words(record.get("spdisplays_vram"))
+        unit = GIB if size.endswith("GB") else MIB
+        yield Device(
+            id="",
+            vendor=vendor,
+            name=words(record.get("sppci_model")),
+            kind="integrated" if record.get("spdisplays_vram_shared") or vendor == "intel" else "discrete",
+            memory=DeviceMemory(dedicated=amount(found(size, r"^(\d+)") or None, "system_profiler", unit=unit)),
+            driver=Driver(name="metal"),
+            sources=("system_profiler",),
         )
-    ]
 
 
-def _profiler(bundle: Bundle) -> list[dict[str, Any]]:
-    output = bundle.command("system_profiler")
-    try:
-        document = json.loads(output.stdout) if output else {}
-    except (ValueError, RecursionError):
-        return []
-    return objects(document.get("SPDisplaysDataType", [])) if isinstance(document, dict) else []
-
-
-def _shown(record: Mapping[str, Any]) -> Sighting | None:
-    vendor_id = found(words(record.get("spdisplays_vendor")), r"\(0x([0-9a-fA-F]{4})\)").lower()
-    vendor: Vendor | None = VENDORS.get(vendor_id)
-    if words(record.get("spdisplays_vendor")) == "sppci_vendor_Apple":
-        vendor = "apple"
-    if words(record.get("spdisplays_vendor")) == "Intel":
-        vendor = "intel"
-    if vendor is None:
-        return None
-    shared = record.get("spdisplays_vram_shared")
-    size = words(record.get("spdisplays_vram"))
-    unit = GIB if size.endswith("GB") else MIB
-    return Sighting(
-        source="system_profiler",
-        vendor=vendor,
-        name=words(record.get("sppci_model")),
-        kind="integrated" if shared or vendor == "intel" else "discrete",
-        memory=DeviceMemory(dedicated=amount(found(size, r"^(\d+)") or None, "system_profiler", unit=unit)),
-        driver=Driver(name="metal"),
-    )
+def _vendor(told: str) -> Vendor | None:
+    named: dict[str, Vendor] = {"sppci_vendor_Apple": "apple", "Intel": "intel"}
+    return named.get(told) or VENDORS.get(found(told, r"\(0x([0-9a-fA-F]{4})\)").lower())
 
 
 def _wired_limit(bundle: Bundle, system: MemoryFacts) -> Amount:

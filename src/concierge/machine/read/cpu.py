@@ -22,22 +22,14 @@ _ARM_LEVELS = (
     ("armv8.6", {"i8mm", "bf16"}),
     ("armv8.2", {"asimddp", "atomics"}),
 )
-_MACOS_WORDS = {
-    "avx1.0": "avx",
-    "sse4.1": "sse4_1",
-    "sse4.2": "sse4_2",
-    "lzcnt": "abm",
-    "lahf": "lahf_lm",
-    "pclmulqdq": "pclmulqdq",
-}
+_MACOS_WORDS = {"avx1.0": "avx", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "lzcnt": "abm", "lahf": "lahf_lm"}
 _ARM_MAKERS = {"0x41": "ARM", "0x4e": "NVIDIA", "0x51": "Qualcomm", "0x61": "Apple", "0xc0": "Ampere"}
 _X86 = ("x86_64", "amd64", "AMD64")
 
 
 def facts(bundle: Bundle) -> Cpu:
     """Return what is known of the processor."""
-    reader = {"darwin": _macos, "windows": _windows}.get(bundle.system, _linux)
-    return reader(bundle)
+    return {"darwin": _macos, "windows": _windows}.get(bundle.system, _linux)(bundle)
 
 
 def level(features: set[str], machine: str) -> str | None:
@@ -56,18 +48,17 @@ def level(features: set[str], machine: str) -> str | None:
 
 def _linux(bundle: Bundle) -> Cpu:
     text = bundle.text("/proc/cpuinfo")
-    first = fields(text.split("\n\n", 1)[0])
-    machine = bundle.platform.get("machine", "")
+    processors = [fields(block) for block in text.split("\n\n")[:1024]]
+    first = processors[0]
     features = set((first.get("flags") or first.get("Features") or "").split())
-    pairs = [(fields(block).get("physical id"), fields(block).get("core id")) for block in text.split("\n\n")[:1024]]
-    cores = {pair for pair in pairs if pair[1] is not None}
+    cores = {(one.get("physical id"), one["core id"]) for one in processors if "core id" in one}
     maker = first.get("CPU implementer", "")
     return Cpu(
         vendor=words(first.get("vendor_id")) or _ARM_MAKERS.get(maker, maker),
         model=words(first.get("model name")) or words(bundle.text("/proc/device-tree/model")),
         cores=len(cores) or None,
         threads=_threads(bundle, text),
-        level=level(features, machine),
+        level=level(features, bundle.platform.get("machine", "")),
         features=tuple(sorted(features)),
     )
 

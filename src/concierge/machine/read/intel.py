@@ -6,31 +6,31 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from concierge.machine.read.parse import amount, integer
-from concierge.machine.read.pci import DEVICES
-from concierge.machine.read.sighting import Sighting
+from concierge.machine.read.pci import DEVICES, INTEL_INTEGRATED
 from concierge.machine.types import Amount, Device, DeviceMemory
 from concierge.units import GIB
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from concierge.machine.bundle import Bundle
+
+SOURCE = "i915/xe"
+"""It describes a card; that there is one is for the PCI class to say: Intel makes much that is no GPU."""
 
 _SMALLEST_WINDOW = GIB
 """Without resizable BAR the window is 256 MiB whatever the card has: a small window says nothing."""
 
 
-def sightings(bundle: Bundle) -> list[Sighting]:
-    """Return what sysfs says of the memory of Intel's discrete cards."""
-    seen = []
+def sightings(bundle: Bundle) -> Iterator[Device]:
+    """Yield what sysfs says of the memory of Intel's discrete cards."""
     for address in bundle.below(DEVICES):
         base = f"{DEVICES}/{address}"
-        if bundle.text(f"{base}/vendor") != "0x8086" or address.endswith("00:02.0"):
+        if bundle.text(f"{base}/vendor") != "0x8086" or address.endswith(INTEL_INTEGRATED):
             continue
         local = amount(_local_memory(bundle, base), "lmem_total_bytes")
         size = local if local.bytes is not None else _window(bundle.text(f"{base}/resource"))
-        memory = DeviceMemory(dedicated=size)
-        # It describes a card; that there is one is for the PCI class to say: Intel makes much that is no GPU.
-        seen.append(Sighting(source="i915/xe", vendor="intel", address=address, memory=memory, identity=False))
-    return seen
+        yield Device(address, "intel", name="", memory=DeviceMemory(dedicated=size), sources=(SOURCE,))
 
 
 def _local_memory(bundle: Bundle, base: str) -> str | None:
@@ -53,11 +53,10 @@ def _window(resource: str) -> Amount:
 
 def finished(device: Device) -> Device:
     """Complete an Intel device: an integrated one has no memory of its own."""
-    memory = device.memory
     if device.kind != "integrated":
         return device
-    pool = memory.unified
+    pool = device.memory.unified
     if pool.bytes is None:
         pool = Amount(reason="integrated graphics share the system's memory, and no Vulkan driver said how much")
     nothing = Amount(reason="integrated graphics have no memory of their own")
-    return replace(device, memory=replace(memory, dedicated=nothing, unified=pool))
+    return replace(device, memory=replace(device.memory, dedicated=nothing, unified=pool))

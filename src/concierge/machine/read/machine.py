@@ -5,21 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from concierge.machine.read import (
-    amd,
-    apple,
-    cpu,
-    cuda,
-    findings,
-    intel,
-    memory,
-    nvidia,
-    pci,
-    rocm,
-    system,
-    vulkan,
-    windows,
-)
+from concierge.machine.read import amd, apple, cpu, findings, intel, memory, nvidia, pci, system, vulkan, windows
 from concierge.machine.read.sighting import merge
 from concierge.machine.types import Library, Machine
 
@@ -33,7 +19,7 @@ if TYPE_CHECKING:
 def read(bundle: Bundle) -> Machine:
     """Return the facts that a bundle holds; whatever is missing or garbled in it is unknown in them."""
     facts, environment = memory.facts(bundle), system.environment(bundle)
-    devices = [_finished(device, bundle, facts) for device in _merged(bundle, facts)]
+    devices = [_finished(device, bundle, facts) for device in _merged(bundle, facts, environment)]
     verdicts = {device.id: _verdicts(bundle, device, devices, environment) for device in devices}
     machine = Machine(
         system=system.name(bundle),
@@ -45,23 +31,23 @@ def read(bundle: Bundle) -> Machine:
         environment=environment,
         libraries=tuple(Library(name, path) for name, path in sorted(bundle.libraries.items())),
         vulkan_icds=vulkan.icds(bundle),
-        rocm=rocm.installed(bundle),
+        rocm=amd.rocm_version(bundle),
     )
     return replace(machine, findings=findings.findings(bundle, machine, verdicts))
 
 
-def _merged(bundle: Bundle, facts: MemoryFacts) -> list[Device]:
-    return merge(
-        [
-            *pci.sightings(bundle),
-            *nvidia.sightings(bundle),
-            *amd.sightings(bundle),
-            *intel.sightings(bundle),
-            *apple.sightings(bundle, facts),
-            *windows.sightings(bundle),
-            *vulkan.sightings(bundle),
-        ]
-    )
+def _merged(bundle: Bundle, facts: MemoryFacts, environment: Environment) -> list[Device]:
+    seen = [
+        *pci.sightings(bundle),
+        *nvidia.sightings(bundle),
+        *amd.sightings(bundle),
+        *intel.sightings(bundle),
+        *apple.sightings(bundle, facts),
+        *windows.sightings(bundle),
+        *vulkan.sightings(bundle),
+    ]
+    proves = vulkan.proves(bundle, environment)
+    return merge(seen, describing=(intel.SOURCE,) if proves else (intel.SOURCE, vulkan.SOURCE))
 
 
 def _finished(device: Device, bundle: Bundle, facts: MemoryFacts) -> Device:
@@ -78,9 +64,9 @@ def _verdicts(
     found: dict[Accelerator, Verdict] = {}
     if device.vendor == "nvidia":
         index = [other.id for other in devices if other.vendor == "nvidia"].index(device.id)
-        found["cuda"] = cuda.verdict(bundle, device, environment, index=index)
+        found["cuda"] = nvidia.cuda(bundle, device, environment, index=index)
     if device.vendor == "amd":
-        found["rocm"] = rocm.verdict(bundle, device, environment)
+        found["rocm"] = amd.rocm(bundle, device, environment)
     if bundle.system == "darwin":
         found["metal"] = apple.metal(bundle, device)
     else:

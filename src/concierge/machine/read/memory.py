@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from concierge.machine.read import apple
-from concierge.machine.read.parse import amount, fields, found, integer, objects
+from concierge.machine.read.parse import amount, fields, found, integer
 from concierge.machine.types import Amount, MemoryFacts
 from concierge.units import KIB
 
@@ -16,14 +15,17 @@ if TYPE_CHECKING:
 _V1_NO_LIMIT = 1 << 60
 """cgroup v1 says "no limit" as the largest page-aligned number."""
 
+_RECLAIMABLE = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
+_CGROUPS = (
+    ("0::", "/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+"""Version 2 and version 1: what marks the group's line, where groups are, and their files."""
+
 
 def facts(bundle: Bundle) -> MemoryFacts:
     """Return the system's memory and its tightest cgroup limit."""
-    if bundle.system == "darwin":
-        return _macos(bundle)
-    if bundle.system == "windows":
-        return _windows(bundle)
-    return _linux(bundle)
+    return {"darwin": _macos, "windows": _windows}.get(bundle.system, _linux)(bundle)
 
 
 def _linux(bundle: Bundle) -> MemoryFacts:
@@ -47,17 +49,10 @@ def _kilobytes(value: str | None, name: str) -> Amount:
 
 def _cgroup(bundle: Bundle) -> tuple[Amount, int]:
     """Return the tightest limit of this process's group and the groups above it, and what that group uses."""
-    candidates = [*_groups(bundle, "0::", "/sys/fs/cgroup", "memory.max", "memory.current")]
-    candidates += _groups(bundle, "memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
+    files = cgroup_files(bundle.text("/proc/self/cgroup"))
+    candidates = [(_limit(bundle, limit), integer(bundle.text(usage)) or 0) for limit, usage in files]
     known = [(limit, used) for limit, used in candidates if limit.bytes is not None]
-    if not known:
-        return Amount(reason="no cgroup limits it"), 0
-    return min(known, key=lambda pair: pair[0].bytes or 0)
-
-
-def _groups(bundle: Bundle, mark: str, root: str, limit: str, usage: str) -> list[tuple[Amount, int]]:
-    folders = [root, *(f"{root}{path}" for path in _own_groups(bundle, mark))]
-    return [(_limit(bundle, f"{folder}/{limit}"), integer(bundle.text(f"{folder}/{usage}")) or 0) for folder in folders]
+    return min(known, key=lambda pair: pair[0].bytes or 0, default=(Amount(reason="no cgroup limits it"), 0))
 
 
 def _limit(bundle: Bundle, path: str) -> Amount:
@@ -65,17 +60,17 @@ def _limit(bundle: Bundle, path: str) -> Amount:
     return amount(number, path) if number is not None and number < _V1_NO_LIMIT else Amount()
 
 
-def _own_groups(bundle: Bundle, mark: str) -> list[str]:
-    return own_groups(bundle.text("/proc/self/cgroup"), mark)
+def cgroup_files(own: str) -> list[tuple[str, str]]:
+    """Return the limit's and the use's file of each group that ``/proc/self/cgroup`` puts a process in."""
+    return [
+        (f"{root}{group}/{limit}", f"{root}{group}/{usage}")
+        for mark, root, limit, usage in _CGROUPS
+        for group in ("", *own_groups(own, mark))
+    ]
 
 
 def own_groups(text: str, mark: str) -> list[str]:
-    """Return the paths of the group that ``/proc/self/cgroup`` names and of those above it.
-
-    Args:
-        text: The file's content.
-        mark: ``0::`` for version 2, or the name of a version 1 controller.
-    """
+    """Return the paths of the group that the text names and of those above it; ``mark`` may be a v1 controller."""
     for line in text.splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -87,34 +82,17 @@ def own_groups(text: str, mark: str) -> list[str]:
 
 def _macos(bundle: Bundle) -> MemoryFacts:
     total = amount(apple.sysctl(bundle).get("hw.memsize"), "hw.memsize")
-    output = bundle.command("vm_stat")
-    pages = fields(output.stdout) if output else {}
-    page_size = integer(found(output.stdout, r"page size of (\d+)")) if output else None
+    printed = bundle.printed("vm_stat")
+    pages = fields(printed)
+    page_size = integer(found(printed, r"page size of (\d+)"))
     counts = [integer(pages.get(name, "").rstrip(".")) for name in _RECLAIMABLE]
     free = sum(count for count in counts if count is not None) if page_size else None
     available = amount(free, "vm_stat", unit=page_size or 1, confidence="low")
     return MemoryFacts(total, available, Amount(reason="macOS has no cgroups"))
 
 
-_RECLAIMABLE = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
-
-
 def _windows(bundle: Bundle) -> MemoryFacts:
     told = bundle.answer("memory")
     total = amount(told.get("total"), "GlobalMemoryStatusEx")
     available = amount(told.get("available"), "GlobalMemoryStatusEx")
-    if total.bytes is None:
-        total, available = _cim(bundle)
     return MemoryFacts(total, available, Amount(reason="Windows has no cgroups"))
-
-
-def _cim(bundle: Bundle) -> tuple[Amount, Amount]:
-    output = bundle.command("powershell")
-    try:
-        document = json.loads(output.stdout) if output else {}
-    except (ValueError, RecursionError):
-        document = {}
-    systems = objects(document.get("OperatingSystem")) if isinstance(document, dict) else []
-    record = systems[0] if systems else {}
-    total = amount(record.get("TotalVisibleMemorySize"), "CIM TotalVisibleMemorySize", unit=KIB)
-    return total, amount(record.get("FreePhysicalMemory"), "CIM FreePhysicalMemory", unit=KIB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -51,6 +52,12 @@ def hex_id(value: object) -> str | None:
     return f"{number:04x}" if number is not None and 0 < number <= 0xFFFF else None
 
 
+def pci_id(vendor_id: str | None, device: object) -> str | None:
+    """Return ``vendor:device``; None where either is not known."""
+    device_id = hex_id(device)
+    return f"{vendor_id}:{device_id}" if vendor_id and device_id else None
+
+
 def pci_address(value: object) -> str | None:
     """Return a PCI address as Linux writes it, from any of the ways that tools do."""
     pattern = r"\s*(?:PCI:)?(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-9a-fA-F]{2})(?:\.([0-7]))?\s*"
@@ -71,19 +78,18 @@ def fields(text: str, separator: str = ":") -> dict[str, str]:
     return found
 
 
-def version(text: str) -> tuple[int, ...]:
-    """Return the leading numbers of a version, for comparing; empty when there are none."""
-    match = re.match(r"\D{0,3}(\d{1,9}(?:\.\d{1,9})*)", text)
-    return tuple(int(part) for part in match[1].split(".")) if match else ()
-
-
 def found(text: str, pattern: str) -> str:
     """Return the first group of the first match, or nothing."""
     match = re.search(pattern, text)
     return match[1].strip() if match and match[1] else ""
 
 
-def objects(value: Any) -> list[dict[str, Any]]:
-    """Return the objects in a parsed JSON value that is one object or a list of them."""
+def json_records(text: str, key: str) -> list[dict[str, Any]]:
+    """Return the objects under ``key`` of a JSON text, be it one object or a list of them."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    value = document.get(key) if isinstance(document, dict) else None
     items = value if isinstance(value, list) else [value]
     return [item for item in items if isinstance(item, dict)]

@@ -1,73 +1,49 @@
-"""What one probe saw of one device, and how several sightings become one device.
+"""How what several probes saw of one device becomes one device.
 
-Sightings merge by PCI address. One that has no address joins the device of its vendor (and PCI id, where both
-know it) that its own source has not yet described, so that a second tool never makes a second card.
+A sighting is a ``Device`` as one probe tells it: what the probe does not tell is unknown in it, and without an
+address its id is empty. Sightings merge by PCI address. One that has no address joins the device of its vendor (and
+PCI id, where both know it) that its own source has not yet described, so that a second tool never makes a second card.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from concierge.machine.types import Amount, Device, DeviceKind, DeviceMemory, Driver, Vendor
+from concierge.machine.types import Amount, Device, DeviceMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
-TITLES: dict[Vendor, str] = {
-    "nvidia": "NVIDIA",
-    "amd": "AMD",
-    "intel": "Intel",
-    "apple": "Apple",
-    "qualcomm": "Qualcomm",
-    "other": "Unknown",
-}
+_TITLES = {"nvidia": "NVIDIA", "amd": "AMD"}
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """One probe's view. ``identity`` marks the probes that prove a device is there; the others only describe one."""
+def merge(sightings: Iterable[Device], *, describing: Collection[str]) -> list[Device]:
+    """Return one device for each physical one; what an earlier sighting knows, a later one cannot change.
 
-    source: str
-    vendor: Vendor
-    address: str | None = None
-    pci_id: str | None = None
-    name: str = ""
-    kind: DeviceKind = "unknown"
-    memory: DeviceMemory = field(default_factory=DeviceMemory)
-    driver: Driver = field(default_factory=Driver)
-    compute_capability: str | None = None
-    gfx_target: str | None = None
-    vulkan: str | None = None
-    identity: bool = True
-
-
-def merge(sightings: Iterable[Sighting]) -> list[Device]:
-    """Return one device for each physical one; what an earlier sighting knows, a later one cannot change."""
+    The sources in ``describing`` add to a device that another one proves to be there, and prove none themselves.
+    """
     devices: list[Device] = []
     for sighting in sightings:
         at = _place(devices, sighting)
         if at is not None:
             devices[at] = _joined(devices[at], sighting)
-        elif sighting.identity:
-            devices.append(_device(sighting, len(devices)))
+        elif sighting.sources[0] not in describing:
+            devices.append(replace(sighting, id=sighting.id or f"{sighting.vendor}:{len(devices)}"))
     return [replace(device, name=device.name or _plain_name(device)) for device in devices]
 
 
-def _place(devices: list[Device], sighting: Sighting) -> int | None:
-    for at, device in enumerate(devices):
-        if sighting.address is not None and device.id == sighting.address:
-            return at
-    for at, device in enumerate(devices):
-        if _could_be(device, sighting):
-            return at
-    return None
+def _place(devices: list[Device], sighting: Device) -> int | None:
+    same = (at for at, device in enumerate(devices) if device.id == sighting.id)
+    alike = (at for at, device in enumerate(devices) if _could_be(device, sighting))
+    return next(chain(same, alike), None)
 
 
-def _could_be(device: Device, sighting: Sighting) -> bool:
-    if device.vendor != sighting.vendor or sighting.source in device.sources:
+def _could_be(device: Device, sighting: Device) -> bool:
+    if device.vendor != sighting.vendor or sighting.sources[0] in device.sources:
         return False
-    if sighting.address is not None and _has_address(device):
+    if sighting.id and _has_address(device):
         return False
     return None in (device.pci_id, sighting.pci_id) or device.pci_id == sighting.pci_id
 
@@ -76,44 +52,24 @@ def _has_address(device: Device) -> bool:
     return device.id.count(":") == 2
 
 
-def _device(sighting: Sighting, index: int) -> Device:
-    return Device(
-        id=sighting.address or f"{sighting.vendor}:{index}",
-        vendor=sighting.vendor,
-        name=sighting.name,
-        kind=sighting.kind,
-        pci_id=sighting.pci_id,
-        memory=sighting.memory,
-        driver=sighting.driver,
-        compute_capability=sighting.compute_capability,
-        gfx_target=sighting.gfx_target,
-        vulkan=sighting.vulkan,
-        sources=(sighting.source,),
-    )
-
-
-def _joined(device: Device, sighting: Sighting) -> Device:
-    driver = device.driver
+def _joined(device: Device, sighting: Device) -> Device:
+    mine, told = device.driver, sighting.driver
+    amounts = {
+        one.name: _better(getattr(device.memory, one.name), getattr(sighting.memory, one.name))
+        for one in fields(DeviceMemory)
+    }
     return replace(
         device,
-        id=device.id if sighting.address is None or _has_address(device) else sighting.address,
+        id=sighting.id if sighting.id and not _has_address(device) else device.id,
         name=device.name or sighting.name,
         kind=sighting.kind if device.kind == "unknown" else device.kind,
         pci_id=device.pci_id or sighting.pci_id,
-        memory=_joined_memory(device.memory, sighting.memory),
-        driver=replace(
-            driver, name=driver.name or sighting.driver.name, version=driver.version or sighting.driver.version
-        ),
+        memory=DeviceMemory(**amounts),
+        driver=replace(mine, name=mine.name or told.name, version=mine.version or told.version),
         compute_capability=device.compute_capability or sighting.compute_capability,
         gfx_target=device.gfx_target or sighting.gfx_target,
         vulkan=device.vulkan or sighting.vulkan,
-        sources=tuple(dict.fromkeys((*device.sources, sighting.source))),
-    )
-
-
-def _joined_memory(first: DeviceMemory, second: DeviceMemory) -> DeviceMemory:
-    return DeviceMemory(
-        **{one.name: _better(getattr(first, one.name), getattr(second, one.name)) for one in fields(first)}
+        sources=tuple(dict.fromkeys((*device.sources, *sighting.sources))),
     )
 
 
@@ -127,4 +83,4 @@ def _better(first: Amount, second: Amount) -> Amount:
 
 
 def _plain_name(device: Device) -> str:
-    return f"{TITLES[device.vendor]} device {device.pci_id or device.id}"
+    return f"{_TITLES.get(device.vendor, device.vendor.title())} device {device.pci_id or device.id}"

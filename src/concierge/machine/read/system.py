@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from concierge.machine.read import apple
 from concierge.machine.read.parse import fields, found, words
 from concierge.machine.types import Environment, Libc, Os
+from concierge.platforms import System
 
 if TYPE_CHECKING:
     from concierge.machine.bundle import Bundle
-    from concierge.platforms import System
 
 _ARM = ("aarch64", "arm64", "ARM64")
 _X86 = ("x86_64", "amd64", "AMD64")
-_SYSTEMS: dict[tuple[str, str], System] = {
-    ("x86_64", "linux"): "x86_64-linux",
-    ("aarch64", "linux"): "aarch64-linux",
-    ("x86_64", "darwin"): "x86_64-darwin",
-    ("aarch64", "darwin"): "aarch64-darwin",
-    ("x86_64", "windows"): "x86_64-windows",
-    ("aarch64", "windows"): "aarch64-windows",
-}
 _CONTAINER_MARKS = (("docker", "docker"), ("kubepods", "kubernetes"), ("libpod", "podman"), ("lxc", "lxc"))
 
 
@@ -31,7 +23,7 @@ def name(bundle: Bundle) -> System | None:
     arm = machine in _ARM or (bundle.system == "darwin" and apple.is_silicon(bundle))
     arm = arm or (bundle.system == "windows" and bundle.answer("cpu").get("native") == "ARM64")
     processor = "aarch64" if arm else "x86_64" if machine in _X86 else machine
-    return _SYSTEMS.get((processor, bundle.system))
+    return next((system for system in get_args(System) if system == f"{processor}-{bundle.system}"), None)
 
 
 def operating_system(bundle: Bundle) -> Os:
@@ -40,8 +32,6 @@ def operating_system(bundle: Bundle) -> Os:
     if bundle.system == "darwin":
         plist = bundle.text("/System/Library/CoreServices/SystemVersion.plist")
         version = found(plist, r"<key>ProductVersion</key>\s*<string>([^<]+)</string>")
-        output = bundle.command("sw_vers")
-        version = version or (fields(output.stdout).get("ProductVersion", "") if output else "")
         return Os("darwin", version=words(version), distribution="macos", kernel=release)
     if bundle.system == "windows":
         return Os("windows", version=words(bundle.platform.get("version")), kernel=release)
@@ -71,8 +61,8 @@ def _container(bundle: Bundle) -> str:
     if "/.dockerenv" in bundle.files:
         return "docker"
     groups = bundle.text("/proc/1/cgroup")
-    marked = next((kind for mark, kind in _CONTAINER_MARKS if mark in groups), "")
-    return marked or words(bundle.environment.get("container"))
+    marked = (kind for mark, kind in _CONTAINER_MARKS if mark in groups)
+    return next(marked, words(bundle.environment.get("container")))
 
 
 def _hypervisor(bundle: Bundle) -> str:
@@ -93,7 +83,7 @@ def libc(bundle: Bundle) -> Libc:
     told = bundle.answer("libc")
     banner = found(words(told.get("banner")), r"release version (\d+\.\d+)")
     own = found(words(told.get("confstr")), r"^glibc (\d+\.\d+)")
-    loaders = " ".join(bundle.below("/lib")) if not isinstance(told.get("loaders"), list) else str(told["loaders"])
+    loaders = str(told.get("loaders"))
     if "ld-linux" in loaders or (own and "ld-musl" not in loaders):
         return Libc("glibc", banner or own or None, "" if banner or own else "its version could not be read")
     if "ld-musl" in loaders:

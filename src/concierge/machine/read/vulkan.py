@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from concierge.machine.read.parse import VENDORS, amount, found, hex_id, integer, pci_address, words
-from concierge.machine.read.sighting import Sighting
-from concierge.machine.read.verdict import Verdict, no, yes
+from concierge.machine.read.parse import VENDORS, amount, found, hex_id, integer, pci_address, pci_id, words
+from concierge.machine.read.pci import DEVICES
+from concierge.machine.read.verdict import JOIN_GROUPS, Verdict, closed, hidden, no, yes
 from concierge.machine.types import Amount, Device, DeviceKind, DeviceMemory, Driver, Environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from concierge.machine.bundle import Bundle
 
 _KINDS: dict[int, DeviceKind] = {1: "integrated", 2: "discrete", 3: "virtual"}
+SOURCE = "vulkan"
 _CPU = 4
 _DEVICE_LOCAL = 1
 ICD_FOLDERS = (
@@ -28,25 +29,44 @@ _PACKAGES = {
     "intel": "Install Mesa's Vulkan driver (Debian, Ubuntu, Fedora: mesa-vulkan-drivers; Arch: vulkan-intel).",
     "nvidia": "Install the driver's Vulkan part (Debian: nvidia-vulkan-icd; Ubuntu: libnvidia-gl-*).",
 }
+_LOADER = "Install the Vulkan loader (Debian, Ubuntu: libvulkan1; Fedora: vulkan-loader) and a driver for the card."
 _WINDOWS = "Install the vendor's newest graphics driver: this one has no Vulkan driver for the chip."
-_GROUPS = "sudo usermod -aG render,video $USER, then log out and in again"
 
 
-def sightings(bundle: Bundle) -> list[Sighting]:
-    """Return the devices that Vulkan enumerates, without those that are the CPU in disguise."""
-    records = bundle.records("vulkan", "devices")
-    return [_sighting(bundle, record) for record in records if not is_cpu(record) and _vendor(record)]
+def sightings(bundle: Bundle) -> Iterator[Device]:
+    """Yield the devices that Vulkan enumerates, without those that are the CPU in disguise."""
+    for record in bundle.records("vulkan", "devices"):
+        vendor_id = hex_id(integer(record.get("vendor_id")))
+        vendor = VENDORS.get(vendor_id or "")
+        if vendor is None or _is_cpu(record):
+            continue
+        kind = _KINDS.get(integer(record.get("type")) or 0, "unknown")
+        yield Device(
+            id=pci_address(record.get("pci")) or "",
+            vendor=vendor,
+            name=words(record.get("name")),
+            kind=kind,
+            pci_id=pci_id(vendor_id, integer(record.get("device_id"))),
+            memory=_memory(record.get("heaps"), kind),
+            driver=Driver(version=words(record.get("driver_info")) or None),
+            vulkan=found(words(record.get("api")), r"^(\d+\.\d+(?:\.\d+)?)$") or None,
+            sources=(SOURCE,),
+        )
 
 
-def is_cpu(record: Mapping[str, Any]) -> bool:
-    """Return whether a Vulkan device is a software renderer (llvmpipe, lavapipe, SwiftShader)."""
+def proves(bundle: Bundle, environment: Environment) -> bool:
+    """On Linux the bus decides what is there, except in WSL and off the bus (Arm boards), where it shows nothing."""
+    return bundle.system != "linux" or environment.wsl or not bundle.below(DEVICES)
+
+
+def _is_cpu(record: Mapping[str, Any]) -> bool:
     name = words(record.get("name")).lower()
     return integer(record.get("type")) == _CPU or "llvmpipe" in name or "swiftshader" in name
 
 
 def cpu_devices(bundle: Bundle) -> list[str]:
     """Return the names of the software renderers that Vulkan lists."""
-    return [words(record.get("name")) for record in bundle.records("vulkan", "devices") if is_cpu(record)]
+    return [words(record.get("name")) for record in bundle.records("vulkan", "devices") if _is_cpu(record)]
 
 
 def icds(bundle: Bundle) -> tuple[str, ...]:
@@ -55,36 +75,9 @@ def icds(bundle: Bundle) -> tuple[str, ...]:
     return tuple(path for path in found if path.endswith(".json"))
 
 
-def _vendor(record: Mapping[str, Any]) -> bool:
-    return hex_id(integer(record.get("vendor_id"))) in VENDORS
-
-
-def _sighting(bundle: Bundle, record: Mapping[str, Any]) -> Sighting:
-    vendor_id, device_id = hex_id(integer(record.get("vendor_id"))), hex_id(integer(record.get("device_id")))
-    kind = _KINDS.get(integer(record.get("type")) or 0, "unknown")
-    heaps = record.get("heaps")
-    listed = [heap for heap in heaps if isinstance(heap, dict)] if isinstance(heaps, list) else []
-    return Sighting(
-        source="vulkan",
-        vendor=VENDORS[vendor_id or ""],
-        address=pci_address(record.get("pci")),
-        pci_id=f"{vendor_id}:{device_id}" if device_id else None,
-        name=words(record.get("name")),
-        kind=kind,
-        memory=_memory(listed, kind),
-        driver=Driver(version=words(record.get("driver_info")) or None),
-        vulkan=found(words(record.get("api")), r"^(\d+\.\d+(?:\.\d+)?)$") or None,
-        # On Linux the bus decides what is there, except in WSL and off the bus (Arm boards), where it shows nothing.
-        identity=bundle.system != "linux" or not bundle.below("/sys/bus/pci/devices") or _in_wsl(bundle),
-    )
-
-
-def _in_wsl(bundle: Bundle) -> bool:
-    return "microsoft" in bundle.text("/proc/version").lower()
-
-
-def _memory(heaps: list[dict[str, Any]], kind: DeviceKind) -> DeviceMemory:
+def _memory(told: object, kind: DeviceKind) -> DeviceMemory:
     """Read the heaps: local ones add up only where they differ, since some drivers show one memory twice."""
+    heaps = [heap for heap in told if isinstance(heap, dict)] if isinstance(told, list) else []
     local = [heap for heap in heaps if (integer(heap.get("flags")) or 0) & _DEVICE_LOCAL]
     sizes = {integer(heap.get("size")) or 0 for heap in local}
     total = amount(sum(sizes) if sizes else None, "Vulkan heap", confidence="low" if len(sizes) > 1 else "high")
@@ -105,45 +98,34 @@ def _budget(heaps: list[dict[str, Any]]) -> int | None:
 
 def verdict(bundle: Bundle, device: Device, environment: Environment) -> Verdict:
     """Return whether Vulkan is usable on ``device``: it is where Vulkan itself enumerates the device."""
-    if "vulkan" in device.sources:
-        return _hidden(bundle) or yes("Vulkan enumerates it", words(device.name))
-    if bundle.system == "darwin":
-        return no("vulkan-macos", "macOS has no Vulkan of its own", expected=True)
+    if SOURCE in device.sources:
+        if bundle.environment.get("GGML_VK_VISIBLE_DEVICES") == "":
+            return hidden(bundle, "GGML_VK_VISIBLE_DEVICES")
+        return yes("Vulkan enumerates it", words(device.name))
     if environment.wsl:
         reason = "no Vulkan driver for the GPU answers inside WSL"
         return no("vulkan-wsl", reason, evidence=_listed(bundle), fix="Use CUDA or ROCm in WSL.", expected=True)
     return _missing(bundle, device, environment)
 
 
-def _hidden(bundle: Bundle) -> Verdict | None:
-    if bundle.environment.get("GGML_VK_VISIBLE_DEVICES") == "":
-        return no("device-hidden", "GGML_VK_VISIBLE_DEVICES hides it", fix="Unset it to use the device.", expected=True)
-    return None
-
-
 def _missing(bundle: Bundle, device: Device, environment: Environment) -> Verdict:
-    if "libvulkan" not in bundle.libraries and bundle.system == "windows":
-        return no(
-            "vulkan-loader-missing", "the Vulkan loader is not installed", evidence="no vulkan-1.dll", fix=_WINDOWS
-        )
     if "libvulkan" not in bundle.libraries:
-        fix = "Install the Vulkan loader (Debian, Ubuntu: libvulkan1; Fedora: vulkan-loader) and a driver for the card."
-        return no("vulkan-loader-missing", "the Vulkan loader is not installed", evidence="no libvulkan.so.1", fix=fix)
+        file, fix = ("vulkan-1.dll", _WINDOWS) if bundle.system == "windows" else ("libvulkan.so.1", _LOADER)
+        return no("vulkan-loader-missing", "the Vulkan loader is not installed", evidence=f"no {file}", fix=fix)
     failure = bundle.failures.get("vulkan") or words(bundle.answer("vulkan").get("error"))
     if failure and not bundle.records("vulkan", "devices"):
         fix = "Run vulkaninfo --summary to see the driver's own message."
         return no("vulkan-probe-failed", "Vulkan did not answer", evidence=failure, fix=fix)
-    closed = _closed_render_node(bundle)
-    if closed:
-        fix = "Start the container with --device /dev/dri." if environment.container else _GROUPS
-        return no("render-permission", "this user may not open the render node", evidence=closed, fix=fix)
+    if refused := _closed_render_node(bundle):
+        fix = "Start the container with --device /dev/dri." if environment.container else JOIN_GROUPS
+        return no("render-permission", "this user may not open the render node", evidence=refused, fix=fix)
     package = _PACKAGES.get(device.vendor, "Install the vendor's Vulkan driver.")
     if bundle.system == "windows":
         return no("vulkan-no-device", "Vulkan lists no device for it", evidence=_listed(bundle), fix=_WINDOWS)
     if not any(_serves(path, device.vendor) for path in icds(bundle)):
-        return no(
-            "vulkan-icd-missing", "no Vulkan driver for it is installed", evidence=_installed(bundle), fix=package
-        )
+        installed = ", ".join(path.rsplit("/", 1)[-1] for path in icds(bundle)) or "none"
+        reason = "no Vulkan driver for it is installed"
+        return no("vulkan-icd-missing", reason, evidence=f"installed: {installed}", fix=package)
     fix = f"{package} A new chip needs a newer version than the installed one."
     return no("vulkan-no-device", "the Vulkan driver does not list it", evidence=_listed(bundle), fix=fix)
 
@@ -155,16 +137,8 @@ def _serves(path: str, vendor: str) -> bool:
 
 
 def _closed_render_node(bundle: Bundle) -> str:
-    nodes = {path: node for path, node in bundle.access.items() if path.startswith("/dev/dri/renderD")}
-    closed = [path for path, node in nodes.items() if node.get("read") is False or node.get("write") is False]
-    if not closed or len(closed) < len(nodes):
-        return ""
-    node = nodes[closed[0]]
-    return f"{closed[0]} is {node.get('owner', '?')}:{node.get('group', '?')} {node.get('mode', '')}".strip()
-
-
-def _installed(bundle: Bundle) -> str:
-    return "installed: " + (", ".join(path.rsplit("/", 1)[-1] for path in icds(bundle)) or "none")
+    nodes = [closed(bundle, path) for path in bundle.access if path.startswith("/dev/dri/renderD")]
+    return nodes[0] if nodes and all(nodes) else ""
 
 
 def _listed(bundle: Bundle) -> str:

@@ -5,16 +5,14 @@ CIM's ``AdapterRAM`` is an unsigned 32-bit number: from 4 GiB on it is wrong, so
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from concierge.machine.read.parse import VENDORS, amount, hex_id, integer, objects, words
-from concierge.machine.read.sighting import Sighting
-from concierge.machine.types import Amount, DeviceKind, DeviceMemory, Driver, Vendor
+from concierge.machine.read.parse import VENDORS, amount, hex_id, integer, json_records, pci_id, words
+from concierge.machine.types import Amount, Device, DeviceKind, DeviceMemory, Driver, Vendor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from concierge.machine.bundle import Bundle
 
@@ -24,39 +22,37 @@ _BELIEVABLE = 0xFFF0_0000
 """Cards of 4 GiB and more all show up at about this number."""
 
 
-def sightings(bundle: Bundle) -> list[Sighting]:
+def sightings(bundle: Bundle) -> list[Device]:
     """Return what the registry, DXGI and CIM saw, the registry first since it holds the driver's own size."""
     return [*_registry(bundle), *_dxgi(bundle), *_cim(bundle)]
 
 
-def _ids(text: object) -> tuple[Vendor, str] | None:
-    match = _PNP.search(text) if isinstance(text, str) else None
-    vendor = VENDORS.get(match[1].lower()) if match else None
-    return (vendor, f"{match[1]}:{match[2]}".lower()) if match and vendor else None
-
-
-def _registry(bundle: Bundle) -> list[Sighting]:
-    seen = []
+def _registry(bundle: Bundle) -> Iterator[Device]:
     for record in bundle.records("registry", "adapters"):
-        ids = _ids(record.get("MatchingDeviceId"))
-        if ids is None:
-            continue
         size = amount(record.get("HardwareInformation.qwMemorySize"), "qwMemorySize")
-        seen.append(
-            Sighting(
-                source="registry",
-                vendor=ids[0],
-                pci_id=ids[1],
-                name=words(record.get("DriverDesc")),
-                memory=DeviceMemory(dedicated=size),
-                driver=_driver(ids[0], record.get("DriverVersion")),
-            )
-        )
-    return seen
+        yield from _adapter("registry", record, record.get("MatchingDeviceId"), record.get("DriverDesc"), size)
 
 
-def _driver(vendor: Vendor, value: object) -> Driver:
-    return Driver(name=vendor, version=driver_version(vendor, words(value)) or None)
+def _cim(bundle: Bundle) -> Iterator[Device]:
+    for record in json_records(bundle.printed("powershell"), "VideoController"):
+        size = _adapter_ram(record.get("AdapterRAM"))
+        yield from _adapter("cim", record, record.get("PNPDeviceID"), record.get("Name"), size)
+
+
+def _adapter(source: str, record: Mapping[str, Any], ids: object, name: object, size: Amount) -> Iterator[Device]:
+    match = _PNP.search(ids) if isinstance(ids, str) else None
+    vendor = VENDORS.get(match[1].lower()) if match else None
+    if match is None or vendor is None:
+        return
+    yield Device(
+        id="",
+        vendor=vendor,
+        name=words(name),
+        pci_id=f"{match[1]}:{match[2]}".lower(),
+        memory=DeviceMemory(dedicated=size),
+        driver=Driver(name=vendor, version=driver_version(vendor, words(record.get("DriverVersion"))) or None),
+        sources=(source,),
+    )
 
 
 def driver_version(vendor: str, windows: str) -> str:
@@ -67,26 +63,23 @@ def driver_version(vendor: str, windows: str) -> str:
     return windows
 
 
-def _dxgi(bundle: Bundle) -> list[Sighting]:
-    seen = []
+def _dxgi(bundle: Bundle) -> Iterator[Device]:
     for record in bundle.records("dxgi", "adapters"):
-        vendor_id, device_id = hex_id(integer(record.get("VendorId"))), hex_id(integer(record.get("DeviceId")))
+        vendor_id = hex_id(integer(record.get("VendorId")))
         vendor = VENDORS.get(vendor_id or "")
         if vendor is None or (integer(record.get("Flags")) or 0) & _SOFTWARE_ADAPTER:
             continue
         dedicated = amount(record.get("DedicatedVideoMemory"), "DXGI DedicatedVideoMemory")
         shared = amount(record.get("SharedSystemMemory"), "DXGI SharedSystemMemory")
-        seen.append(
-            Sighting(
-                source="dxgi",
-                vendor=vendor,
-                pci_id=f"{vendor_id}:{device_id}" if device_id else None,
-                name=words(record.get("Description")),
-                kind=_kind(vendor, dedicated),
-                memory=DeviceMemory(dedicated=dedicated, shared=shared),
-            )
+        yield Device(
+            id="",
+            vendor=vendor,
+            name=words(record.get("Description")),
+            kind=_kind(vendor, dedicated),
+            pci_id=pci_id(vendor_id, integer(record.get("DeviceId"))),
+            memory=DeviceMemory(dedicated=dedicated, shared=shared),
+            sources=("dxgi",),
         )
-    return seen
 
 
 def _kind(vendor: Vendor, dedicated: Amount) -> DeviceKind:
@@ -96,36 +89,9 @@ def _kind(vendor: Vendor, dedicated: Amount) -> DeviceKind:
     return "discrete" if vendor in ("nvidia", "intel") else "unknown"
 
 
-def _cim(bundle: Bundle) -> list[Sighting]:
-    output = bundle.command("powershell")
-    try:
-        document = json.loads(output.stdout) if output else {}
-    except (ValueError, RecursionError):
-        return []
-    adapters = document.get("VideoController") if isinstance(document, dict) else None
-    seen = (_adapter(record) for record in objects(adapters))
-    return [sighting for sighting in seen if sighting is not None]
-
-
-def _adapter(record: Mapping[str, Any]) -> Sighting | None:
-    ids = _ids(record.get("PNPDeviceID"))
-    if ids is None:
-        return None
-    return Sighting(
-        source="cim",
-        vendor=ids[0],
-        pci_id=ids[1],
-        name=words(record.get("Name")),
-        memory=DeviceMemory(dedicated=_adapter_ram(record.get("AdapterRAM"))),
-        driver=_driver(ids[0], record.get("DriverVersion")),
-    )
-
-
 def _adapter_ram(value: object) -> Amount:
-    number = integer(value)
-    if number is None:
-        return Amount()
+    number = integer(value) or 0
     if number < 0 or number >= _BELIEVABLE:
         reason = f"AdapterRAM said {number}: it is a 32-bit number that cannot show 4 GiB or more"
         return Amount(None, "AdapterRAM", reason=reason)
-    return amount(number, "AdapterRAM", confidence="low")
+    return amount(value, "AdapterRAM", confidence="low")

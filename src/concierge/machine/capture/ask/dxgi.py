@@ -1,10 +1,8 @@
-"""Ask DXGI for the adapters and their memory budgets. No arguments."""
+"""DXGI's adapters and their memory budgets."""
 
 from __future__ import annotations
 
 import ctypes
-import json
-import sys
 from ctypes import POINTER, Structure, byref, c_int32, c_size_t, c_uint32, c_void_p, cast
 from typing import Any
 
@@ -26,11 +24,15 @@ def method(pointer: Any, index: int, *kinds: Any) -> Any:
     return ctypes.CFUNCTYPE(c_int32, c_void_p, *kinds)(table[index])
 
 
-def adapters() -> list[dict[str, Any]]:
+def questions() -> dict[str, Any]:
+    return {"dxgi": adapters}
+
+
+def adapters() -> dict[str, Any]:
     library = ctypes.CDLL("dxgi.dll")
     factory = c_void_p()
     if library.CreateDXGIFactory1(_FACTORY, byref(factory)) != 0:
-        return []
+        return {"adapters": []}
     found: list[dict[str, Any]] = []
     adapter = c_void_p()
     while len(found) < 16 and method(factory, _ENUMERATE, c_uint32, c_void_p)(factory, len(found), byref(adapter)) == 0:
@@ -38,22 +40,10 @@ def adapters() -> list[dict[str, Any]]:
         method(adapter, _DESCRIBE, c_void_p)(adapter, byref(told))
         found.append(described(told))
         method(adapter, _RELEASE)(adapter)
-    return found
+    return {"adapters": found}
 
 
 def described(told: Description) -> dict[str, Any]:
     names = ("VendorId", "DeviceId", "DedicatedVideoMemory", "DedicatedSystemMemory", "SharedSystemMemory", "Flags")
     text = bytes(told.Description).decode("utf-16-le", errors="replace").split("\0", 1)[0]
     return {"Description": text} | {name: getattr(told, name) for name in names}
-
-
-def main() -> None:
-    try:
-        answer: dict[str, Any] = {"adapters": adapters()}
-    except (OSError, AttributeError) as error:
-        answer = {"error": f"{type(error).__name__}: {error}", "adapters": []}
-    sys.stdout.write(json.dumps({"dxgi": answer}) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,16 @@
-"""Ask Metal how much memory it recommends to use. No arguments."""
+"""How much memory Metal recommends to use."""
 
 from __future__ import annotations
 
 import ctypes
-import json
-import sys
 from typing import Any
 
 
-def device() -> dict[str, Any]:
+def questions() -> dict[str, Any]:
+    return {"metal": devices}
+
+
+def devices() -> dict[str, Any]:
     metal = ctypes.CDLL("/System/Library/Frameworks/Metal.framework/Metal")
     runtime = ctypes.CDLL("/usr/lib/libobjc.dylib")
     metal.MTLCreateSystemDefaultDevice.restype = ctypes.c_void_p
@@ -16,26 +18,14 @@ def device() -> dict[str, Any]:
     runtime.sel_registerName.argtypes = [ctypes.c_char_p]
     handle = metal.MTLCreateSystemDefaultDevice()
     if not handle:
-        return {}
+        return {"devices": []}
 
     def send(name: bytes, kind: Any) -> Any:
         call = ctypes.CFUNCTYPE(kind, ctypes.c_void_p, ctypes.c_void_p)(("objc_msgSend", runtime))
         return call(handle, runtime.sel_registerName(name))
 
-    return {
+    told = {
         "recommended_max_working_set": send(b"recommendedMaxWorkingSetSize", ctypes.c_uint64),
         "unified": send(b"hasUnifiedMemory", ctypes.c_bool),
     }
-
-
-def main() -> None:
-    try:
-        found = device()
-        answer: dict[str, Any] = {"devices": [found] if found else []}
-    except (OSError, AttributeError) as error:
-        answer = {"error": f"{type(error).__name__}: {error}", "devices": []}
-    sys.stdout.write(json.dumps({"metal": answer}) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    return {"devices": [told]}

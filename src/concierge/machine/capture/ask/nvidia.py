@@ -1,16 +1,16 @@
-"""Ask NVML, then the CUDA driver. Arguments: the folder of ``pynvml``, and the paths of both libraries or ``-``."""
+"""NVML's and the CUDA driver's devices, from the folder of ``pynvml`` and the paths of both libraries or ``-``."""
 
 from __future__ import annotations
 
 import ctypes
-import json
 import sys
+from functools import partial
 from typing import Any
 
 
-def say(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+def questions(folder: str, nvml_path: str, cuda_path: str) -> dict[str, Any]:
+    asked = {"nvml": partial(nvml, folder, nvml_path), "cuda": partial(cuda, cuda_path)}
+    return {name: ask for name, ask in asked.items() if ask.args[-1] != "-"}
 
 
 def nvml(folder: str, library: str) -> dict[str, Any]:
@@ -73,17 +73,3 @@ def cuda_device(driver: Any, index: int) -> dict[str, Any]:
         parts.append(str(value.value))
     record["compute"] = ".".join(parts)
     return record
-
-
-def main(folder: str, nvml_path: str, cuda_path: str) -> None:
-    for name, path in (("nvml", nvml_path), ("cuda", cuda_path)):
-        if path == "-":
-            continue
-        try:
-            say({name: nvml(folder, path) if name == "nvml" else cuda(path)})
-        except (OSError, ImportError, AttributeError, ValueError) as error:
-            say({name: {"error": f"{type(error).__name__}: {error}"}})
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:4])

@@ -1,11 +1,10 @@
-"""Ask the Vulkan loader for its devices, their buses and their heaps. Argument: the loader's path."""
+"""Vulkan's devices, their buses and their heaps, from the loader at a path."""
 
 from __future__ import annotations
 
 import ctypes
-import json
-import sys
 from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_uint32, c_uint64, c_void_p, cast
+from functools import partial
 from typing import Any
 
 _APPLICATION, _INSTANCE = 0, 1
@@ -63,7 +62,12 @@ class Memory(Structure):
                 ("heap_count", c_uint32), ("heaps", Heap * 16))  # fmt: skip
 
 
-def devices(loader: Any) -> dict[str, Any]:
+def questions(path: str) -> dict[str, Any]:
+    return {"vulkan": partial(devices, path)}
+
+
+def devices(path: str) -> dict[str, Any]:
+    loader = ctypes.CDLL(path)
     application = Application(_APPLICATION, None, b"concierge", 1, b"concierge", 1, _VERSION_1_1)
     wanted = Instance(_INSTANCE, None, 0, ctypes.pointer(application), 0, None, 0, None)
     instance = c_void_p()
@@ -97,10 +101,8 @@ def device(loader: Any, handle: Any) -> dict[str, Any]:
     if "VK_EXT_pci_bus_info" in known:
         record["pci"] = f"{pci.domain:04x}:{pci.bus:02x}:{pci.device:02x}.{pci.function}"
     if "VK_KHR_driver_properties" in known:
-        record["driver"], record["driver_info"] = (
-            driver.name.decode(errors="replace"),
-            driver.info.decode(errors="replace"),
-        )
+        record["driver"] = driver.name.decode(errors="replace")
+        record["driver_info"] = driver.info.decode(errors="replace")
     return record | {"heaps": heaps(loader, handle, known)}
 
 
@@ -123,15 +125,3 @@ def heaps(loader: Any, handle: Any, known: set[str]) -> list[dict[str, int]]:
         heap = {"size": memory.heaps[at].size, "flags": memory.heaps[at].flags}
         found.append(heap | ({"budget": budget.budget[at], "usage": budget.usage[at]} if told else {}))
     return found
-
-
-def main(path: str) -> None:
-    try:
-        answer = devices(ctypes.CDLL(path))
-    except (OSError, AttributeError) as error:
-        answer = {"error": f"{type(error).__name__}: {error}", "devices": []}
-    sys.stdout.write(json.dumps({"vulkan": answer}) + "\n")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
