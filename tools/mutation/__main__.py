@@ -32,7 +32,7 @@ class Outcome:
     """What became of a room's changes.
 
     Attributes:
-        late: How many were noticed only by tests that did not run the changed function in pytest's own process.
+        late: How many were noticed although no test ran the changed function in pytest's own process.
         survivors: The changes that nobody noticed, as diffs.
         seconds: How long it took on the wall's clock.
     """
