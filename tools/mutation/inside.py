@@ -66,4 +66,7 @@ def _all_tests(name: str, tests: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    # A test that mutmut made fail may have left a thread that waits for ever; nobody else waits for it.
+    os._exit(code)
