@@ -224,6 +224,39 @@ def test_a_path_with_a_slash_too_many_is_another_path(api: Api) -> None:
     api.play(scenario)
 
 
+def test_a_method_that_a_path_does_not_have_is_refused_with_those_that_it_has(api: Api) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.delete("/health")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+        assert answer.json()["hint"] == "docs/api.md lists every route."
+
+    api.play(scenario)
+
+
+def test_a_run_that_goes_on_when_the_application_ends_is_ended_with_it(api: Api) -> None:
+    asked = asyncio.Event()
+
+    async def forever() -> str:
+        asked.set()
+        await asyncio.Event().wait()
+        return "never"
+
+    api.river.chat = FakeChat([lambda _: forever()])
+
+    async def body() -> None:
+        app = api.app()
+        transport = httpx.ASGITransport(app)
+        headers = {"Authorization": f"Bearer {api.token}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
+            async with app.router.lifespan_context(app):
+                await client.post("/runs", json={"task": "t"})
+                await asked.wait()
+            # Here the loop still runs: whatever has ended by now was ended by the application.
+            assert [run.result.status for run in list_runs(api.root)] == ["interrupted"]
+
+    asyncio.run(asyncio.wait_for(body(), 20))
+
+
 def test_who_waits_when_the_server_stops_is_told_so(api: Api) -> None:
     asked = asyncio.Event()
 

@@ -32,7 +32,7 @@ class Outcome:
     """What became of a room's changes.
 
     Attributes:
-        late: How many were noticed only by tests that did not run the changed function in pytest's own process.
+        late: How many were noticed although no test ran the changed function in pytest's own process.
         survivors: The changes that nobody noticed, as diffs.
         seconds: How long it took on the wall's clock.
     """
@@ -71,7 +71,7 @@ def _read(words: list[str]) -> argparse.Namespace:
     parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"of {', '.join(ROOMS)} (default: all of them)")
     parser.add_argument("--sample", type=int, metavar="N", help="try N changes per room (default: six minutes' worth)")
     parser.add_argument("--all", action="store_const", const=0, dest="sample", help="try every change")
-    parser.add_argument("--seed", default="1", help="another seed tries other changes (default: 1)")
+    parser.add_argument("--seed", default="1", metavar="N", help="another seed tries other changes (default: 1)")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), metavar="N")
     asked = parser.parse_args(words)
     for unknown in set(asked.rooms) - set(ROOMS):

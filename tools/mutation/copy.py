@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from tools.mutation.rooms import BARE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,6 +31,7 @@ SETTINGS = """
 [tool.mutmut]
 source_paths = ["src"]
 only_mutate = ["{sources}"]
+do_not_mutate = [{bare}]
 also_copy = [{also}]
 pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-seed=0", "-m", "not real and not nix and not slow"]
 pytest_add_cli_args_test_selection = [{tests}]
@@ -47,9 +50,9 @@ def copy_of(repository: Path, room: Room) -> Iterator[Path]:
         copy = place / "repository"
         shutil.copytree(repository, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "mutants"))
         also = ", ".join(f'"{path.name}"' for path in sorted(copy.iterdir()) if path.name != "src")
-        tests = ", ".join(f'"{path}"' for path in room.tests)
+        tests, bare = (", ".join(f'"{path}"' for path in paths) for paths in (room.tests, BARE))
         with (copy / "pyproject.toml").open("a", encoding="utf-8") as settings:
-            settings.write(SETTINGS.format(sources=room.sources, also=also, tests=tests))
+            settings.write(SETTINGS.format(sources=room.sources, bare=bare, also=also, tests=tests))
         # A folder that is missing when an interpreter starts is never looked into.
         (copy / "mutants" / "src").mkdir(parents=True)
         try:

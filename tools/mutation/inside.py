@@ -20,8 +20,10 @@ from tools.mutation.operators import narrow
 from tools.mutation.rooms import choose
 
 SLOWEST_ROOM_S = 300
-UNTOUCHED = {0, 5, 33}
-"""pytest's ends, and mutmut's own, that mean: nobody noticed."""
+UNTRIED = {5, 33}
+"""pytest's end, and mutmut's own, that mean: no test ran the changed function in pytest's own process."""
+
+UNNOTICED = {0, *UNTRIED}
 
 
 def main(arguments: list[str]) -> int:
@@ -31,11 +33,11 @@ def main(arguments: list[str]) -> int:
     chosen = choose(paths, sample=int(sample), seed=seed)
     machine._run(chosen, int(workers))  # noqa: SLF001  # its command line hides what we ask for here
     found = {name: machine.collect_source_file_mutation_data(mutant_names=[name])[0][0][2] for name in chosen}
-    unseen = [name for name, code in found.items() if code in UNTOUCHED]
+    untried = [name for name, code in found.items() if code in UNTRIED]
     with ThreadPoolExecutor(int(workers)) as pool:
-        found.update(zip(unseen, pool.map(lambda name: _all_tests(name, tests), unseen), strict=True))
-    survivors = {name: get_diff_for_mutant(name, path=paths[name]) for name in chosen if found[name] in UNTOUCHED}
-    late = len(unseen) - len(survivors)
+        found.update(zip(untried, pool.map(lambda name: _all_tests(name, tests), untried), strict=True))
+    survivors = {name: get_diff_for_mutant(name, path=paths[name]) for name in chosen if found[name] in UNNOTICED}
+    late = sum(found[name] not in UNNOTICED for name in untried)
     answer = {"possible": len(paths), "tried": len(chosen), "late": late, "survivors": survivors}
     Path("outcomes.json").write_text(json.dumps(answer), encoding="utf-8")
     return 0
@@ -64,4 +66,7 @@ def _all_tests(name: str, tests: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    # A test that mutmut made fail may have left a thread that waits for ever; nobody else waits for it.
+    os._exit(code)

@@ -21,18 +21,21 @@ class Room:
         return f"src/concierge/{self.name}/*"
 
 
+BARE = ("src/concierge/server/engines/xllamacpp_server.py",)
+"""Programs for an interpreter without packages: mutmut's switch, which stands in every changed file, is one."""
+
 ROOMS = {
     room.name: room
     for room in (
         Room("plan", ("tests/plan",), 300),
-        Room("store", ("tests/store",), 300),
-        Room("lock", ("tests/lock",), 300),
-        Room("server", ("tests/server",), 120),
+        Room("store", ("tests/store",), 150),
+        Room("lock", ("tests/lock",), 150),
+        Room("server", ("tests/server",), 60),
         Room("agent", ("tests/agent",), 300),
         Room("api", ("tests/api",), 200),
     )
 }
-"""The samples are what two cores do in about six minutes."""
+"""The samples are about what two cores with nothing else to do try in six minutes."""
 
 
 def choose(names: Iterable[str], *, sample: int, seed: str) -> list[str]:
