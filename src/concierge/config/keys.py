@@ -78,11 +78,7 @@ class Llm:
         return endpoint.address(self.base_url)
 
     def endpoint(self, *, model: str, environ: Mapping[str, str]) -> Endpoint:
-        """Return the server that ``base_url`` names, without asking anybody.
-
-        Raises:
-            ConfigError: The key cannot be sent.
-        """
+        """Return the server that ``base_url`` names, without asking anybody."""
         given, place = None, "llm.api_key"
         if self.api_key is not None:
             given = self.api_key.get_secret_value()

@@ -48,16 +48,7 @@ def load(
     environ: Mapping[str, str] = os.environ,
     folder: Path | None = None,
 ) -> Config:
-    """Return the configuration that holds in ``folder``.
-
-    Args:
-        overrides: Command line flags, as key path → value; None values are ignored.
-        environ: Environment variables.
-        folder: Where the project's file is looked for; the current folder when None.
-
-    Raises:
-        ConfigError: A file cannot be read, a key is unknown, or a value has the wrong type.
-    """
+    """Return the configuration that holds in ``folder``; ``overrides`` are command line flags, None where not given."""
     return build(settings(overrides or {}, environ=environ, folder=folder or Path()))
 
 
@@ -72,11 +63,7 @@ def build(found: Mapping[KeyPath, Setting]) -> Config:
 
 
 def settings(overrides: Mapping[KeyPath, Any], *, environ: Mapping[str, str], folder: Path) -> dict[KeyPath, Setting]:
-    """Collect every setting that somebody made, checked, with the place that won.
-
-    Raises:
-        ConfigError: A file cannot be read, a key is unknown, or a value has the wrong type.
-    """
+    """Collect every setting that somebody made, checked, with the place that won."""
     found: dict[KeyPath, Setting] = {}
     for file in _files(environ, folder):
         found.update(_from_file(file))

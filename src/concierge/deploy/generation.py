@@ -68,11 +68,7 @@ class Generations:
             return None
 
     def find(self, asked: str) -> Generation | None:
-        """Return the newest generation that answers ``asked`` and whose bytes are still there.
-
-        Raises:
-            StoreError: The folder cannot be read.
-        """
+        """Return the newest generation that answers ``asked`` and whose bytes are still there."""
         for number in reversed(self._numbers()):
             generation = self._read(number)
             if generation is not None and generation.asked == asked:
@@ -80,11 +76,7 @@ class Generations:
         return None
 
     def switch(self, generation: Generation) -> Generation:
-        """Make ``generation`` current, writing it under the next number unless one that says the same is there.
-
-        Raises:
-            StoreError: The folder cannot be written to.
-        """
+        """Make ``generation`` current, writing it under the next number unless one that says the same is there."""
         known = self.find(generation.asked)
         if known is None or replace(known, number=0) != replace(generation, number=0):
             number = max(self._numbers(), default=0) + 1

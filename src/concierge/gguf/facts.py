@@ -23,11 +23,7 @@ _INPUT_TABLES = ("token_embd.weight", "per_layer_token_embd.weight")
 
 
 def facts_of(header: Header, *, name: str) -> Gguf:
-    """Return the fit formula's facts of the file ``name``.
-
-    Raises:
-        ArtefactError: The header lacks a fact, or states an impossible one.
-    """
+    """Return the fit formula's facts of the file ``name``, refusing a header that lacks one or states nonsense."""
     keys = _Keys(header, name)
     layers = keys.number("block_count") - keys.number("nextn_predict_layers", default=0)
     embedding = keys.number("embedding_length")

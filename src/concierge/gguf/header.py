@@ -119,11 +119,7 @@ class Header:
 
 
 def read_header(reader: Reader, *, name: str) -> Header:
-    """Read the header of the GGUF file ``name``.
-
-    Raises:
-        ArtefactError: The bytes are not a GGUF header that this code can read.
-    """
+    """Read the header of the GGUF file ``name``."""
     cursor = _Cursor(reader, name)
     version = _version(cursor)
     tensor_count = cursor.count(MAX_TENSORS, "tensors")

@@ -30,24 +30,14 @@ _FOUND = (200, 301, 302, 303, 307, 308)
 
 
 class HttpHub:
-    """The hub over HTTP.
-
-    Args:
-        client: Sends the requests; it may carry a token for gated models.
-        base: Where the hub, or a mirror that speaks its API, is.
-    """
+    """The hub, or a mirror that speaks its API, over HTTP; ``client`` may carry a token for gated models."""
 
     def __init__(self, client: httpx.Client, *, base: str = net.BASE) -> None:
         self._client = client
         self._base = base.rstrip("/")
 
     def look_up(self, wanted: Hub, file: str) -> HubFile:
-        """Return what the hub says of ``file`` at the commit.
-
-        Raises:
-            ConfigError: There is no such commit or file, or the hub does not state its sha256.
-            FetchError: The hub did not answer, or wants an account.
-        """
+        """Return what the hub says of ``file`` at the commit."""
         url = f"{self._base}/{wanted.repo}/resolve/{wanted.revision}/{quote(file)}"
         answer = self._ask("HEAD", url)
         commit = answer.headers.get("x-repo-commit", wanted.revision)

@@ -44,18 +44,7 @@ class Difference:
 
 
 def resolve(llm: Llm, catalog: Catalog, describe: Describe | None = None, *, folder: Path | None = None) -> Lock:
-    """Return the lock of ``llm``: every build and every model that any machine could be given.
-
-    Args:
-        llm: The ``[llm]`` table.
-        catalog: What this release knows.
-        describe: Finds out size, hash and header of a model that is not in the catalogue.
-        folder: Where a relative model path starts.
-
-    Raises:
-        ConfigError: The model reference can move, is malformed, or cannot be described.
-        FetchError: The model repository did not answer.
-    """
+    """Return the lock of ``llm``: every build and every model that any machine could be given."""
     models = _models(llm, catalog, describe, folder) if not llm.never_started else ()
     builds = _builds(llm, catalog) if models else ()
     return seal(__version__, _asked(llm), Catalog(builds=builds, models=models), dict(PARAMETERS))
@@ -84,11 +73,7 @@ def check(
 
 
 def confine(lock: Lock, llm: Llm) -> Catalog:
-    """Return what ``--locked`` may choose from.
-
-    Raises:
-        ConfigError: The lock answers another ``[llm]`` table.
-    """
+    """Return what ``--locked`` may choose from."""
     differences = list(_asked_differences(lock.llm, _asked(llm)))
     if differences:
         raise ConfigError(

@@ -40,13 +40,8 @@ _MODEL_REASONS: dict[Choice, str] = {
 def plan(machine: Machine, llm: Llm, catalog: Catalog, running: Running = NOTHING) -> Plan:
     """Return what should be here.
 
-    The model depends on the machine alone: never on the network, on free memory, or on what is already here.
-
-    Args:
-        machine: The facts of the computer.
-        llm: The ``[llm]`` table.
-        catalog: What there is to choose from: this release's catalogue, or a lock's.
-        running: What is already here.
+    The model depends on the machine alone: never on the network, on free memory, or on what is already here. The
+    catalogue is this release's, or a lock's.
 
     Raises:
         NothingSuitableError: No engine runs here, or no model suits; the reasons are in it.

@@ -41,14 +41,7 @@ _FIX: dict[Cause, str] = {
 def diagnose(
     machine: Machine, llm: Llm, plan: Plan | ConciergeError, running: Running = NOTHING
 ) -> tuple[Finding, ...]:
-    """Return every finding, the worst first; an error means that something the plan relies on is wrong.
-
-    Args:
-        machine: The facts of the computer.
-        llm: The ``[llm]`` table.
-        plan: The plan, or why there is none.
-        running: What is already here.
-    """
+    """Return every finding, the worst first; an error means that something the plan relies on is wrong."""
     if isinstance(plan, Plan):
         found = [*_from_machine(machine, plan), *_cpu_fallback(machine, llm, plan), *_from_plan(machine, plan, running)]
     else:

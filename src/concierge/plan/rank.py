@@ -143,14 +143,9 @@ def place(candidates: Sequence[Candidate], models: Sequence[Model], weigh: Weigh
 
 
 def judge(group: Sequence[Candidate], model: Model, weigh: Weigh, context: int, *, asked: bool = False) -> Judged:
-    """Return what speaks against ``model`` on the device of ``group``, speed aside.
+    """Return what speaks against ``model`` on the device of ``group``, whose builds are in order, speed aside.
 
-    Args:
-        group: The builds for that device, in order.
-        model: The model.
-        weigh: Estimates memory and speed.
-        context: Tokens that one request may use.
-        asked: Somebody wants this very model, though not every fact about it may be known.
+    When it is ``asked`` for by name, not every fact about it need be known.
     """
     if context > model.context_train:
         reason = f"was trained for {model.context_train} tokens, fewer than the {context} of llm.context"

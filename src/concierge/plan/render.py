@@ -26,12 +26,7 @@ def exit_code(plan: Plan) -> int:
 
 
 def text(plan: Plan, *, rejected: bool = True) -> str:
-    """Return the plan as people read it, ending in a newline.
-
-    Args:
-        plan: The plan.
-        rejected: Whether the candidates that were not taken are listed.
-    """
+    """Return the plan as people read it, ending in a newline."""
     return "\n".join(_lines(plan, rejected=rejected)) + "\n"
 
 

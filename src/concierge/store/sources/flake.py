@@ -108,11 +108,7 @@ class FromFlake:
     run: Follow = follow
 
     def __call__(self, source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
-        """Have Nix build the attribute, and leave the program that starts it in ``folder``.
-
-        Raises:
-            FetchError: Nix could not.
-        """
+        """Have Nix build the attribute, and leave the program that starts it in ``folder``."""
         assert source.kind == "nix"
         root = self.home / _link(self.flake, source.attribute)
         root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -50,19 +50,7 @@ def realise(
     root: Path | None = None,
     timeout: float = TIMEOUT_S,
 ) -> Path:
-    """Build or download one attribute of a flake and return its store path.
-
-    Args:
-        flake: A flake reference, such as ``/nix/store/…-source``.
-        attribute: The attribute path, as ``engine`` returns it.
-        run: Starts the program and follows it.
-        say: Takes Nix's narration, line by line.
-        root: Where to put a link that keeps the result safe from garbage collection; none is made when None.
-        timeout: Seconds after which Nix is ended.
-
-    Raises:
-        FetchError: There is no Nix, it failed, or what it built is not on this machine.
-    """
+    """Build or download one attribute of a flake and return its store path; a link at ``root`` keeps it there."""
     wanted = f"{flake}#{attribute}"
     link = ["--no-link"] if root is None else ["--out-link", str(root)]
     words = ["nix", "--extra-experimental-features", "nix-command flakes", "build", "--no-write-lock-file", *link]
