@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concierge.catalog.types import digest
-from concierge.deploy.generation import Generation
-from concierge.deploy.spec import ServerSpec
+from concierge.deploy.generation import Generation, ServerSpec
 from concierge.errors import FetchError
 from concierge.plan.words import Failed, build_name
 
