@@ -10,7 +10,7 @@ from concierge.catalog import reference
 from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.types import Catalog
 from concierge.errors import ConfigError
-from concierge.lock.file import FILE, Asked, Lock, build_key, dump, load, parse, seal
+from concierge.lock.file import FILE, Asked, Lock, build_key, seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from concierge.catalog.types import Artefact, Build, Frozen, Model
     from concierge.config.keys import Llm
     from concierge.lock.foreign import Describe
-
-__all__ = ["FILE", "Difference", "Lock", "check", "dump", "load", "parse", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)

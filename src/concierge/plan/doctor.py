@@ -9,7 +9,7 @@ from concierge.errors import NothingSuitableError
 from concierge.machine.budget import budget
 from concierge.machine.types import Finding
 from concierge.plan.rank import ASSUMED, LEAST, pace
-from concierge.plan.words import Plan, Running
+from concierge.plan.words import NOTHING, Plan, Running
 from concierge.units import human
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from concierge.machine.types import Device, Machine
     from concierge.plan.words import Cause, Rejected
 
-NOTHING = Running()
 _ORDER = ("error", "warning", "info")
 _COMPUTING = ("nvidia", "amd", "intel", "apple", "qualcomm")
 _MEANT = 'Set llm.accelerator = "cpu" if the CPU is what you want.'

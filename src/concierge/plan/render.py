@@ -72,7 +72,8 @@ def duration(seconds: float) -> str:
 
 def as_dict(plan: Plan) -> dict[str, Any]:
     """Return the plan as the object that ``--json`` prints; keys, signs and causes stay the same between releases."""
-    build, model = plan.build, plan.model
+    build = plan.build
+    artefacts = [artefact for entry in (build, plan.model) if entry is not None for artefact in entry.artefact]
     return {
         "engine": plan.engine,
         "build": None if build is None else build_name(build),
@@ -85,16 +86,9 @@ def as_dict(plan: Plan) -> dict[str, Any]:
         "base_url": None if plan.endpoint is None else plan.endpoint.base_url,
         "sources": {
             artefact.name: [source.model_dump(exclude_none=True) for source in artefact.sources]
-            for entry in (build, model)
-            if entry is not None
-            for artefact in entry.artefact
+            for artefact in artefacts
         },
-        "trust": {
-            artefact.name: artefact.trust
-            for entry in (build, model)
-            if entry is not None
-            for artefact in entry.artefact
-        },
+        "trust": {artefact.name: artefact.trust for artefact in artefacts},
         "estimate": None if plan.estimate is None else asdict(plan.estimate),
         "reasons": list(plan.reasons),
         "rejected": [asdict(entry) for entry in plan.rejected],
