@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from concierge.catalog.types import Thinking
     from concierge.gguf.header import Reader
 
+    Describe = Callable[[Hub | Local], Model]
+    """Turns a reference into a model that can be locked, with its sources, sizes and hashes."""
+
 _QUANT = re.compile(r"(?:^|[-._])((?:UD-)?I?Q\d\w*|BF16|F16|F32|MXFP4\w*)(?:[-.]|$)", re.IGNORECASE)
 
 LARGE = GIB
@@ -65,19 +68,6 @@ class Repository(Protocol):
         ...
 
 
-class Describe(Protocol):
-    """Turns a reference into a model that can be locked."""
-
-    def __call__(self, wanted: Hub | Local) -> Model:
-        """Return the model with its sources, sizes and hashes.
-
-        Raises:
-            ConfigError: There is no such file.
-            ArtefactError: It is not a GGUF file, or its repository did not answer.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Describer:
     """Describes local files by reading them, and a repository's by asking it."""
@@ -86,7 +76,6 @@ class Describer:
     say: Callable[[str], None] = silence
 
     def __call__(self, wanted: Hub | Local) -> Model:
-        """Return the model with its sources, sizes and hashes."""
         return self._hub(wanted) if isinstance(wanted, Hub) else _local(wanted, self.say)
 
     def _hub(self, wanted: Hub) -> Model:

@@ -37,7 +37,6 @@ class HttpHub:
         self._base = base.rstrip("/")
 
     def look_up(self, wanted: Hub, file: str) -> HubFile:
-        """Return what the hub says of ``file`` at the commit."""
         url = f"{self._base}/{wanted.repo}/resolve/{wanted.revision}/{quote(file)}"
         answer = self._ask("HEAD", url)
         commit = answer.headers.get("x-repo-commit", wanted.revision)
