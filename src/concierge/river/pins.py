@@ -49,9 +49,9 @@ def describer(environ: Mapping[str, str], say: Callable[[str], None]) -> Describ
 
     def describe(wanted: Hub | Local) -> Model:
         # Most configurations name no such model, and this imports an HTTP client.
-        from concierge.lock import hub
+        from concierge.lock import foreign
 
-        return hub.describer(environ, say)(wanted)
+        return foreign.describe(wanted, environ, say)
 
     return describe
 
