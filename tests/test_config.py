@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from concierge.config.keys import SECTIONS, Config, known_keys
-from concierge.config.sources import load
+from concierge.config.sources import load, settings
 from concierge.errors import ConfigError
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -208,3 +208,104 @@ class Llm:
 """
     wanted = {("llm",), ("llm", "model"), ("run", "max_steps"), ("locked",), ("llm", "base_url")}
     assert read_by(code) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[llm]\ncontext = 256\n", 256),
+        ("[llm]\ntemperature = 0\n", 0.0),
+        ("[llm]\ntemperature = 2\n", 2.0),
+        ("[llm]\nconnect_timeout_s = 0.001\n", 0.001),
+        ("[llm]\nlocal_llm_ensure_available = false\n", False),
+        ("[api]\nport = 0\n", 0),
+        ("[api]\nport = 65535\n", 65535),
+        ("[run]\nmax_steps = 1\n", 1),
+        ('workspace_root = "runs"\n', Path("runs")),
+    ],
+)
+def test_a_value_at_its_limit_is_taken(tmp_path: Path, environ: dict[str, str], text: str, value: object) -> None:
+    write(tmp_path / "concierge.toml", text)
+    (setting,) = settings({}, environ=environ, folder=tmp_path).values()
+    assert (type(setting.value), setting.value) == (type(value), value)
+    assert setting.place == str(tmp_path / "concierge.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[llm]\ncontext = 255\n", "is less than 256"),
+        ("[llm]\ncontext = true\n", "is not a whole number"),
+        ("[llm]\ncontext = 512.0\n", "is not a whole number"),
+        ("[llm]\ntemperature = -0.001\n", "is less than 0"),
+        ("[llm]\ntemperature = 2.001\n", "is more than 2"),
+        ("[llm]\ntemperature = true\n", "is not a number"),
+        ("[llm]\ntemperature = nan\n", "is not a number"),
+        ("[llm]\nconnect_timeout_s = 0\n", "is not above 0"),
+        ("[llm]\nlocal_llm_ensure_available = 1\n", "is neither true nor false"),
+        ("[llm]\nlocal_llm_start_cmd = []\n", "is not a list of words"),
+        ('[llm]\nlocal_llm_start_cmd = ["a", 1]\n', "is not a list of words"),
+        ('[llm]\nmodel = " "\n', "is empty"),
+        ("[llm]\nmodel = 1\n", "is not text"),
+        ("[api]\nport = -1\n", "is less than 0"),
+        ("[api]\nport = 65536\n", "is more than 65535"),
+        ("[run]\nmax_steps = 0\n", "is less than 1"),
+        ("workspace_root = 1\n", "is not text"),
+    ],
+)
+def test_a_value_beyond_its_limit_is_refused_with_the_reason(
+    tmp_path: Path, environ: dict[str, str], text: str, why: str
+) -> None:
+    write(tmp_path / "concierge.toml", text)
+    with pytest.raises(ConfigError, match=why) as caught:
+        load(environ=environ, folder=tmp_path)
+    assert caught.value.hint
+
+
+def test_a_variable_of_a_key_that_is_no_text_is_read_as_json(tmp_path: Path, environ: dict[str, str]) -> None:
+    environ |= {
+        "CONCIERGE_LLM_CONTEXT": "512",
+        "CONCIERGE_LLM_LOCAL_LLM_START_CMD": '["a", "b"]',
+        "CONCIERGE_LLM_MODEL": "123",
+        "CONCIERGE_LOCKED": "true",
+    }
+    found = load(environ=environ, folder=tmp_path)
+    assert (found.llm.context, found.llm.local_llm_start_cmd, found.llm.model) == (512, ("a", "b"), "123")
+    assert found.locked
+
+
+def test_the_workspaces_short_variable_wins_over_files(tmp_path: Path, environ: dict[str, str]) -> None:
+    write(tmp_path / "concierge.toml", 'workspace_root = "file"\n')
+    environ["CONCIERGE_WORKSPACE"] = "short"
+    assert load(environ=environ, folder=tmp_path).workspace_root == Path("short")
+    environ["CONCIERGE_WORKSPACE"] = ""
+    with pytest.raises(ConfigError, match="CONCIERGE_WORKSPACE"):
+        load(environ=environ, folder=tmp_path)
+
+
+def test_a_key_in_its_table_wins_over_the_same_at_the_top(tmp_path: Path, environ: dict[str, str]) -> None:
+    write(tmp_path / "concierge.toml", 'model = "flat"\nbase_url = "http://127.0.0.1:1/v1/"\n[llm]\nmodel = "table"\n')
+    found = load(environ=environ, folder=tmp_path).llm
+    assert (found.model, found.base_url) == ("table", "http://127.0.0.1:1/v1")
+
+
+def test_a_named_file_takes_the_place_of_the_projects_and_not_of_the_users(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    write(tmp_path / "etc/concierge/concierge.toml", "[llm]\ncontext = 1024\n")
+    write(tmp_path / "concierge.toml", '[llm]\nmodel = "project"\n')
+    environ["CONCIERGE_CONFIG_PATH"] = str(write(tmp_path / "named.toml", '[llm]\nengine = "ollama"\n'))
+    found = load(environ=environ, folder=tmp_path).llm
+    assert (found.context, found.model, found.engine) == (1024, "auto", "ollama")
+
+
+def test_a_wrong_value_is_shown_shortened_and_a_secret_not_at_all(tmp_path: Path, environ: dict[str, str]) -> None:
+    for length, shown in ((58, "'" + "x" * 58 + "'"), (59, "'" + "x" * 56 + "...")):
+        write(tmp_path / "concierge.toml", f'[llm]\ncontext = "{"x" * length}"\n')
+        with pytest.raises(ConfigError) as caught:
+            load(environ=environ, folder=tmp_path)
+        assert f": {shown} is not" in caught.value.what
+    write(tmp_path / "concierge.toml", "[llm]\napi_key = 12345678\n")
+    with pytest.raises(ConfigError) as caught:
+        load(environ=environ, folder=tmp_path)
+    assert "12345678" not in str(caught.value)

@@ -55,6 +55,14 @@ def test_nothing_follows_the_terminal_event(tmp_path: Path) -> None:
     assert json.loads(folder.result.read_text())["text"] == "Yes."
 
 
+def test_text_is_written_as_it_is_read(tmp_path: Path) -> None:
+    folder = folders.create(tmp_path)
+    with Journal(folder) as journal:
+        journal.end(replace(DONE, text="Grüße, 🐟"))
+    for file in (folder.events, folder.result):
+        assert "Grüße, 🐟" in file.read_text(encoding="utf-8")
+
+
 def test_a_second_journal_never_writes_into_the_first_ones_file(tmp_path: Path) -> None:
     folder = folders.create(tmp_path)
     with Journal(folder), pytest.raises(RunError, match="File exists"):

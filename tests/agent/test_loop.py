@@ -18,6 +18,7 @@ from concierge.agent.session import run_task
 from concierge.agent.task import Limits, Task
 from concierge.chat.fake import FakeChat
 from concierge.chat.port import Reply, ToolCall, Usage
+from concierge.config.keys import Llm
 from concierge.errors import StatusError, TransportError
 
 if TYPE_CHECKING:
@@ -69,6 +70,13 @@ def test_every_call_has_an_id_of_its_own_and_sends_valid_json_back(play: Play) -
     assert [call["id"] for call in made] == results
     assert len(set(results)) == 3
     assert [json.loads(call["function"]["arguments"]) for call in made] == [{}, {}, json.loads(GOOD)]
+
+
+def test_a_task_of_two_words_is_asked_as_the_configuration_would(tmp_path: Path) -> None:
+    chat = FakeChat(["Paris."])
+    asyncio.run(run_task(chat, Task("t", "m"), workspace_root=tmp_path))
+    assert chat.asked[0].options["temperature"] == Llm().temperature
+    assert "tools" in chat.asked[0].options
 
 
 def test_a_model_without_tools_gets_the_task_and_nothing_else(play: Play) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -12,10 +13,12 @@ from concierge.agent.task import Limits, Task
 from concierge.api.app import create_app
 from concierge.chat.client import OpenAICompatibleChatClient
 from concierge.config.keys import Llm
+from concierge.net import near
 from concierge.paths import Home
 from concierge.server.ensure import ensure
 from concierge.server.stop import down
 from tests.rivers import FakeRiver
+from tests.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +82,12 @@ def test_a_task_that_the_context_cannot_hold_is_an_error_and_not_an_answer(endpo
     assert "context" in result.error["what"]
 
 
+def busy(endpoint: Endpoint) -> bool:
+    slots = near.get(endpoint.root, "/slots")
+    assert isinstance(slots, near.Answer)
+    return any(slot["is_processing"] for slot in json.loads(slots.body))
+
+
 def test_a_run_that_is_cancelled_frees_the_server_at_once(endpoint: Endpoint, tmp_path: Path) -> None:
     async def body() -> None:
         began = asyncio.Event()
@@ -87,14 +96,15 @@ def test_a_run_that_is_cancelled_frees_the_server_at_once(endpoint: Endpoint, tm
             began.set()
 
         async with OpenAICompatibleChatClient(endpoint) as chat:
-            task = Task("Count from one to one thousand in words.", endpoint.model, offer_tools=False, temperature=0)
+            task = Task("Count from one to ten thousand in words.", endpoint.model, offer_tools=False, temperature=0)
             running = asyncio.create_task(run_task(chat, task, workspace_root=tmp_path, on_delta=heard))
-            await asyncio.wait_for(began.wait(), 30)
+            await asyncio.wait_for(began.wait(), 60)
+            assert busy(endpoint)
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
-            reply = await asyncio.wait_for(chat.chat([{"role": "user", "content": QUESTION}], endpoint.model), 10)
-            assert reply
+            until(lambda: not busy(endpoint))
+            assert await chat.chat([{"role": "user", "content": QUESTION}], endpoint.model)
 
     asyncio.run(body())
     assert [run.result.status for run in list_runs(tmp_path)] == ["interrupted"]

@@ -7,16 +7,13 @@ from typing import Annotated
 
 import typer
 
-from concierge.cli import output
+from concierge.cli import options, output
 
 group = typer.Typer(help="Show or make the configuration.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @group.command("show")
-def show(
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def show(*, as_json: options.AsJson = False) -> None:
     """Print every key with its value and the place that set it; fail when one is wrong."""
     from concierge.cli import reference
 
@@ -33,7 +30,7 @@ def show(
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("concierge.toml"),
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write a concierge.toml that holds every key with its default, commented out. Never overwrites."""
     from concierge.cli import reference

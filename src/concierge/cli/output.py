@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from concierge.documents import document
@@ -78,24 +79,12 @@ class Bars:
         if not sys.stderr.isatty():
             yield Lines(name, total)
             return
+        from rich import progress as rich
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
 
-        columns = (
-            TextColumn("  {task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        text, size = rich.TextColumn("  {task.description}", markup=False), rich.DownloadColumn()
+        columns = (text, rich.BarColumn(), size, rich.TransferSpeedColumn(), rich.TimeRemainingColumn())
+        with rich.Progress(*columns, console=Console(stderr=True)) as progress:
             yield Bar(progress, progress.add_task(_short(name), total=total))
 
 
@@ -114,18 +103,15 @@ class Lines:
     """A line each quarter, for logs."""
 
     def __init__(self, name: str, total: int) -> None:
-        import time
-
         self._name, self._total = _short(name), total
-        self._clock = time.monotonic
-        self._start = self._clock()
+        self._start = time.monotonic()
         self._next = 1
 
     def at(self, done: int) -> None:
         if done * 4 < self._next * self._total:
             return
         self._next = done * 4 // self._total + 1
-        seconds = max(self._clock() - self._start, 1e-3)
+        seconds = max(time.monotonic() - self._start, 1e-3)
         rate = done / seconds
         left = (self._total - done) / max(rate, 1.0)
         narrate(
