@@ -243,10 +243,10 @@ def test_a_path_without_a_file_is_a_configuration_error(tmp_path: Path) -> None:
 
 def test_a_local_file_needs_no_hub(gguf_bytes: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(gguf_bytes)
-    assert foreign.describe(Local(tmp_path / "m.gguf"), {"HF_ENDPOINT": "http://no.invalid"}).name == "m"
+    assert foreign.describe(Local(tmp_path / "m.gguf"), {"HF_ENDPOINT": "http://no.invalid"}, print).name == "m"
 
 
 def test_a_model_of_the_hub_needs_a_right_address_of_it() -> None:
     with pytest.raises(ConfigError) as caught:
-        foreign.describe(WANTED, {"HF_ENDPOINT": "http://no.invalid"})
+        foreign.describe(WANTED, {"HF_ENDPOINT": "http://no.invalid"}, print)
     assert caught.value.where == "HF_ENDPOINT"

@@ -78,14 +78,14 @@ def bandwidth_of(name: str, *, vendor: str, kind: str, chips: Sequence[str] = ()
         chips: What else says which chip it is, the most telling first: ``1002:1586``, ``gfx1151``, ``sm_121``.
     """
     efficiency = _EFFICIENCY.get("host" if kind == "host" else vendor, _OTHER_EFFICIENCY)
-    names = [name, *(product for chip in chips if (product := _chips().get(chip)))] if kind != "host" else []
+    # The product, in the words of the table, that a chip stands for.
+    products = _document()["chip"]
+    names = [name, *(products[chip] for chip in chips if chip in products)] if kind != "host" else []
     stated = next((figure for each in names if (figure := _stated(each, vendor))), None)
     if stated is not None:
         return _around((stated, stated, stated), efficiency, "table")
     usual = _KINDS.get(kind)
-    if usual is None:
-        return UNKNOWN
-    return _around(usual, efficiency, "class")
+    return UNKNOWN if usual is None else _around(usual, efficiency, "class")
 
 
 def predict(facts: Gguf, weights: int, *, memory: Bandwidth, depth: int) -> Speed:
@@ -141,8 +141,3 @@ def _table() -> Mapping[str, Mapping[tuple[str, ...], float]]:
         for vendor, figures in _document().items()
         if vendor != "chip"
     }
-
-
-def _chips() -> Mapping[str, str]:
-    """Return the product, in the words of the table, that a chip stands for."""
-    return _document()["chip"]

@@ -66,7 +66,7 @@ class _Keys:
     """The metadata of one architecture, with its prefix taken off."""
 
     def __init__(self, header: Header, name: str) -> None:
-        self._metadata = header.metadata
+        self.metadata = header.metadata
         self._name = name
         architecture = header.metadata.get("general.architecture")
         if not isinstance(architecture, str) or not architecture:
@@ -82,10 +82,7 @@ class _Keys:
         )
 
     def raw(self, key: str) -> Value | None:
-        return self._metadata.get(f"{self.architecture}.{key}")
-
-    def any(self, key: str) -> Value | None:
-        return self._metadata.get(key)
+        return self.metadata.get(f"{self.architecture}.{key}")
 
     def optional(self, key: str) -> int | None:
         value = self.raw(key)
@@ -169,7 +166,7 @@ def _vocab(keys: _Keys) -> int:
     stated = keys.optional("vocab_size")
     if stated:
         return stated
-    tokens = keys.any("tokenizer.ggml.tokens")
+    tokens = keys.metadata.get("tokenizer.ggml.tokens")
     length = len(tokens) if isinstance(tokens, tuple) else getattr(tokens, "length", 0)
     if not length:
         raise keys.wrong("it has no vocabulary")

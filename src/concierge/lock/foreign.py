@@ -35,16 +35,12 @@ LARGE = GIB
 """Bytes from which on hashing takes long enough that it is said."""
 
 
-def silence(_: str) -> None:
-    """Say nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class Describer:
     """Describes local files by reading them, and a repository's by asking it."""
 
     repository: HttpHub
-    say: Callable[[str], None] = silence
+    say: Callable[[str], None] = lambda _: None
 
     def __call__(self, wanted: Hub | Local) -> Model:
         return self._hub(wanted) if isinstance(wanted, Hub) else _local(wanted, self.say)
@@ -74,7 +70,7 @@ class Describer:
         )
 
 
-def describe(wanted: Hub | Local, environ: Mapping[str, str], say: Callable[[str], None] = silence) -> Model:
+def describe(wanted: Hub | Local, environ: Mapping[str, str], say: Callable[[str], None]) -> Model:
     """Describe a model with a client of its own, for the hub and the token that ``environ`` names."""
     from concierge.net import web
 

@@ -116,8 +116,6 @@ class HttpHub:
         return answer
 
     def _ask(self, method: str, url: str) -> httpx.Response:
-        import httpx
-
         answer = self._send(method, url)
         if answer.status_code in _FOUND:
             return answer
@@ -127,7 +125,7 @@ class HttpHub:
                 where=url,
                 hint="Accept the licence on the model's page and set HF_TOKEN, or choose another model.",
             )
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        if answer.status_code == 404:
             raise ConfigError(
                 "The model hub knows no such repository, commit or file.",
                 where=url,

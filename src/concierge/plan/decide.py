@@ -162,7 +162,7 @@ def _other_models(found: Pick, models: Sequence[Model], running: Running) -> lis
     failed = [
         Rejected("model", model.name, "failed", reason, accelerator)
         for model in models
-        if (reason := running.failure(model.name)) is not None
+        if (reason := running.failure(model.name))
     ]
     return judged + failed
 

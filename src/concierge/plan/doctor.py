@@ -114,11 +114,11 @@ def _memory(machine: Machine, plan: Plan, running: Running) -> Iterator[Finding]
     found = plan.estimate
     if found is None or plan.accelerator is None:
         return
+    offered = budget(machine, plan.accelerator)
     if found.budget is None:
-        reason = budget(machine, plan.accelerator).reason
-        cause = f"how much memory a model may use is not known ({reason}); {human(ASSUMED)} are assumed"
+        cause = f"how much memory a model may use is not known ({offered.reason}); {human(ASSUMED)} are assumed"
         yield Finding("budget-unknown", "warning", cause)
-    now = budget(machine, plan.accelerator).now
+    now = offered.now
     if not running.serving and now is not None and found.memory is not None and now < found.memory:
         cause = f"{plan.model_name} needs {human(found.memory)} and {human(now)} are free at this moment"
         yield Finding("memory-busy", "warning", cause, fix="Close what holds the memory before `concierge up`.")

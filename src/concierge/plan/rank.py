@@ -35,7 +35,6 @@ RIVAL = 2 << 30
 """Beside a usable accelerator the CPU may carry the better model only up to this size: reading a long prompt takes
 it many times longer, and no figure of tokens written per second shows that."""
 
-
 _CAPPED = "too large for the CPU beside an accelerator: it would read a long prompt many times slower"
 
 
@@ -138,7 +137,7 @@ def place(candidates: Sequence[Candidate], models: Sequence[Model], weigh: Weigh
         for group in by_device(candidates):
             judged = judge(group, model, weigh, context, asked=True)
             if judged.cause is None:
-                return Pick(_carrier(group, model) or group[0], judged, "asked")
+                return _picked(group, judged, "asked")
     return None
 
 

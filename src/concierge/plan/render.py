@@ -31,7 +31,9 @@ def text(plan: Plan, *, rejected: bool = True) -> str:
 
 
 def _lines(plan: Plan, *, rejected: bool) -> Iterator[str]:
-    yield from (_change(change.action, change.what, change.detail, change.bytes) for change in plan.changes)
+    for change in plan.changes:
+        size = f", {human(change.bytes)}" if change.bytes else ""
+        yield f"  {change.action} {change.what:<8} {change.detail}{size}"
     yield ""
     yield "Why:"
     yield from (f"  {reason}" for reason in plan.reasons)
@@ -41,10 +43,6 @@ def _lines(plan: Plan, *, rejected: bool) -> Iterator[str]:
         yield from (f"  {entry.kind} {entry.name}: {entry.reason}" for entry in plan.rejected)
     yield ""
     yield summary(plan)
-
-
-def _change(action: str, what: str, detail: str, size: int) -> str:
-    return f"  {action} {what:<8} {detail}{f', {human(size)}' if size else ''}"
 
 
 def summary(plan: Plan) -> str:

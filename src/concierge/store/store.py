@@ -127,14 +127,10 @@ def _seal(tree: Path) -> None:
             if not file.is_symlink():
                 program = file.stat().st_mode & stat.S_IXUSR
                 file.chmod(READ_ONLY_PROGRAM if program else READ_ONLY_FILE)
-                _sync(file)
+                with file.open("rb") as data:
+                    os.fsync(data.fileno())
         if Path(folder) != tree:
             Path(folder).chmod(READ_ONLY_PROGRAM)
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb") as data:
-        os.fsync(data.fileno())
 
 
 def _alive(pid: int) -> bool:
