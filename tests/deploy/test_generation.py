@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from concierge.config.keys import Llm
-from concierge.deploy.generation import ASKED, Generation, Generations, asked_digest
-from concierge.deploy.spec import ServerSpec
+from concierge.deploy.generation import ASKED, Generation, Generations, ServerSpec, asked_digest
 from concierge.errors import StoreError
 from concierge.paths import Home
 

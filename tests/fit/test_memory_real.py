@@ -111,7 +111,7 @@ def test_the_engine_allocates_what_the_formula_says(
     engine: Path, model: Path, facts: Gguf, context: int, kind: memory.KvType
 ) -> None:
     buffers = printed(engine, model, context, kind)
-    cache = memory.kv_bytes(facts, context=context, kv_type_k=kind, kv_type_v=kind) / MIB
+    cache = memory.kv_bytes(facts, context=context, kv_type=kind) / MIB
     assert cache == pytest.approx(buffers["KV"], abs=ROUNDED)
     header = read_header(FileReader(model), name=model.name)
     weights = (model.stat().st_size - header.data_offset) / MIB
@@ -122,5 +122,5 @@ def test_the_engine_allocates_what_the_formula_says(
 
 def test_the_estimate_is_never_below_what_the_engine_takes(engine: Path, model: Path, facts: Gguf) -> None:
     buffers = printed(engine, model, 2048, "f16")
-    needed = memory.estimate(facts, model.stat().st_size, context=2048, gpu_layers=0, margin=0)
+    needed = memory.estimate(facts, model.stat().st_size, context=2048, on_device=False, margin=0)
     assert needed.host_total / MIB >= sum(buffers.values())

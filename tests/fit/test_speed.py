@@ -101,35 +101,25 @@ def test_a_variant_of_a_known_device_is_not_that_device() -> None:
 
 def test_nothing_is_claimed_of_an_unknown_memory() -> None:
     assert bandwidth_of("Something", vendor="other", kind="unknown") == UNKNOWN
-    told = predict(facts("qwen3-8b"), model("qwen3-8b").size, device=UNKNOWN, host=HOST)
+    told = predict(facts("qwen3-8b"), model("qwen3-8b").size, memory=UNKNOWN, depth=4096)
     assert (told.low, told.likely, told.high, told.source) == (None, None, None, "unknown")
 
 
 def test_a_token_costs_the_weights_and_the_cache_divided_by_the_bandwidth() -> None:
     device = Bandwidth(100, 200, 400, "table")
     weights = model("qwen3-8b").size
-    shallow = predict(facts("qwen3-8b"), weights, device=device, host=HOST, depth=0)
+    shallow = predict(facts("qwen3-8b"), weights, memory=device, depth=0)
     assert shallow.likely == pytest.approx(200e9 / weights)
     assert shallow.low == pytest.approx(100e9 / weights)
-    deep = predict(facts("qwen3-8b"), weights, device=device, host=HOST, depth=32_768)
+    deep = predict(facts("qwen3-8b"), weights, memory=device, depth=32_768)
     assert deep.likely == pytest.approx(200e9 / (weights + 32_768 * 144 * 1024))
     assert deep.source == "table"
 
 
-def test_the_worst_source_is_the_source_of_the_whole() -> None:
-    device = bandwidth_of("NVIDIA GeForce RTX 4090", vendor="nvidia", kind="discrete")
-    whole = predict(facts("qwen3-8b"), model("qwen3-8b").size, device=device, host=HOST)
-    half = predict(facts("qwen3-8b"), model("qwen3-8b").size, device=device, host=HOST, gpu_layers=18)
-    assert (whole.source, half.source) == ("table", "class")
-    assert whole.likely is not None
-    assert half.likely is not None
-    assert half.likely < whole.likely / 2
-
-
 def test_a_mixture_in_main_memory_beats_a_dense_model_of_its_size_there() -> None:
     weights = model("qwen3-30b-a3b").size
-    mixture = predict(facts("qwen3-30b-a3b"), weights, device=None, host=HOST)
-    dense = predict(facts("qwen3-14b"), weights, device=None, host=HOST)
+    mixture = predict(facts("qwen3-30b-a3b"), weights, memory=HOST, depth=4096)
+    dense = predict(facts("qwen3-14b"), weights, memory=HOST, depth=4096)
     assert mixture.likely is not None
     assert dense.likely is not None
     assert mixture.likely > 5 * dense.likely
@@ -144,7 +134,7 @@ REPORTED = [
 @pytest.mark.parametrize(("name", "vendor", "weights", "seen"), REPORTED)
 def test_a_reported_run_lies_in_the_predicted_range(name: str, vendor: str, weights: float, seen: float) -> None:
     device = bandwidth_of(name, vendor=vendor, kind="discrete")
-    told = predict(facts("qwen3-14b"), int(weights), device=device, host=HOST, depth=0)
+    told = predict(facts("qwen3-14b"), int(weights), memory=device, depth=0)
     assert told.low is not None
     assert told.high is not None
     assert told.low <= seen <= told.high
@@ -154,7 +144,7 @@ def test_a_reported_run_lies_in_the_predicted_range(name: str, vendor: str, weig
 def test_more_bandwidth_is_never_slower(one: float, other: float, name: str) -> None:
     slow, fast = sorted((one, other))
     speeds = [
-        predict(facts(name), model(name).size, device=Bandwidth(gb_s, gb_s, gb_s, "table"), host=HOST).likely or 0
+        predict(facts(name), model(name).size, memory=Bandwidth(gb_s, gb_s, gb_s, "table"), depth=0).likely or 0
         for gb_s in (slow, fast)
     ]
     assert speeds[0] <= speeds[1]

@@ -9,6 +9,7 @@ from concierge.catalog import loader
 from concierge.catalog.reference import Hub, Local
 from concierge.config.keys import Llm
 from concierge.errors import ConciergeError, ConfigError, FetchError
+from concierge.lock import file as lockfile
 from concierge.lock import foreign, resolve
 from concierge.lock import hub as hubs
 from concierge.lock.hub import HttpHub
@@ -216,7 +217,7 @@ def test_a_model_of_the_hub_is_locked_from_its_header_alone(gguf_bytes: bytes) -
     assert (model.licence, model.repo, model.artefact[0].trust) == ("apache-2.0", WANTED.repo, "publisher")
     assert model.artefact[0].sha256 == SHA256
     assert model.gguf is not None
-    assert resolve.parse(resolve.dump(locked)) == locked
+    assert lockfile.parse(lockfile.dump(locked)) == locked
 
 
 def test_a_local_file_is_hashed_and_locked_by_its_path(gguf_bytes: bytes, tmp_path: Path) -> None:
@@ -242,10 +243,10 @@ def test_a_path_without_a_file_is_a_configuration_error(tmp_path: Path) -> None:
 
 def test_a_local_file_needs_no_hub(gguf_bytes: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(gguf_bytes)
-    assert hubs.describer({"HF_ENDPOINT": "http://no.invalid"})(Local(tmp_path / "m.gguf")).name == "m"
+    assert foreign.describe(Local(tmp_path / "m.gguf"), {"HF_ENDPOINT": "http://no.invalid"}, print).name == "m"
 
 
 def test_a_model_of_the_hub_needs_a_right_address_of_it() -> None:
     with pytest.raises(ConfigError) as caught:
-        hubs.describer({"HF_ENDPOINT": "http://no.invalid"})(WANTED)
+        foreign.describe(WANTED, {"HF_ENDPOINT": "http://no.invalid"}, print)
     assert caught.value.where == "HF_ENDPOINT"

@@ -25,6 +25,7 @@ from concierge.catalog.types import (
 )
 from concierge.config.keys import Llm
 from concierge.errors import ConfigError
+from concierge.lock import file as lockfile
 from concierge.lock import resolve
 from concierge.lock.file import Asked, build_key, seal
 
@@ -128,15 +129,15 @@ locks = st.builds(
 
 @settings(max_examples=150, deadline=None)
 @given(locks)
-def test_what_is_dumped_reads_back_as_the_same_lock(written: resolve.Lock) -> None:
-    assert resolve.parse(resolve.dump(written)) == written
+def test_what_is_dumped_reads_back_as_the_same_lock(written: lockfile.Lock) -> None:
+    assert lockfile.parse(lockfile.dump(written)) == written
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.permutations(CATALOG.builds), st.permutations(CATALOG.models))
 def test_the_bytes_do_not_depend_on_the_order_of_the_catalogue(b: list[Build], m: list[Model]) -> None:
     shuffled = Catalog(builds=tuple(b), models=tuple(m))
-    assert resolve.dump(resolve.resolve(Llm(), shuffled)) == resolve.dump(resolve.resolve(Llm(), CATALOG))
+    assert lockfile.dump(resolve.resolve(Llm(), shuffled)) == lockfile.dump(resolve.resolve(Llm(), CATALOG))
 
 
 def test_the_default_configuration_locks_every_build_and_the_whole_ladder() -> None:
@@ -159,7 +160,7 @@ def test_what_only_a_server_knows_pins_nothing(llm: Llm) -> None:
 
 
 def test_the_text_has_one_field_a_line_and_no_time() -> None:
-    text = resolve.dump(resolve.resolve(Llm(model="smollm2-135m"), CATALOG))
+    text = lockfile.dump(resolve.resolve(Llm(model="smollm2-135m"), CATALOG))
     assert text.startswith("# Written by `concierge lock`.")
     assert 'sha256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"\n' in text
     assert "context = 8192\n" in text
@@ -168,13 +169,13 @@ def test_the_text_has_one_field_a_line_and_no_time() -> None:
 
 
 def test_a_change_of_any_line_is_noticed() -> None:
-    lines = resolve.dump(resolve.resolve(Llm(), CATALOG)).splitlines(keepends=True)
+    lines = lockfile.dump(resolve.resolve(Llm(), CATALOG)).splitlines(keepends=True)
     fields = [n for n, line in enumerate(lines) if " = " in line and not line.endswith("[\n")]
     for number in fields[2::23]:
         line = lines[number]
         changed = "".join([*lines[:number], _altered(line), *lines[number + 1 :]])
         with pytest.raises(ConfigError, match="was changed after it was written"):
-            resolve.parse(changed)
+            lockfile.parse(changed)
 
 
 def _altered(line: str) -> str:
@@ -193,7 +194,7 @@ def _altered(line: str) -> str:
 )
 def test_what_is_no_lock_of_ours_gives_a_sentence_and_a_next_step(text: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as caught:
-        resolve.parse(text)
+        lockfile.parse(text)
     assert caught.value.hint
 
 
@@ -203,23 +204,23 @@ def test_a_lock_with_an_unknown_key_is_refused_even_when_its_digest_is_right() -
 
     document: dict[str, Any] = {"schema": 1, "generator": "1", "surprise": True}
     with pytest.raises(ConfigError, match=r"concierge\.lock: `"):
-        resolve.parse(dumps({"digest": _hash(document), **document}))
+        lockfile.parse(dumps({"digest": _hash(document), **document}))
 
 
 def test_a_missing_or_unreadable_lock_says_which_command_writes_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No lock at") as caught:
-        resolve.load(tmp_path / "concierge.lock")
+        lockfile.load(tmp_path / "concierge.lock")
     assert caught.value.hint == "Run `concierge lock` to write it."
     (tmp_path / "concierge.lock").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8") as caught:
-        resolve.load(tmp_path / "concierge.lock")
+        lockfile.load(tmp_path / "concierge.lock")
     assert caught.value.where == str(tmp_path / "concierge.lock")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a folder is a file without permission there")
 def test_a_lock_that_is_a_folder_is_said_to_be_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Is a directory") as caught:
-        resolve.load(tmp_path)
+        lockfile.load(tmp_path)
     assert caught.value.where == str(tmp_path)
 
 
@@ -228,7 +229,7 @@ def test_a_lock_that_cannot_be_used_is_named_by_its_path(tmp_path: Path, text: s
     path = tmp_path / "concierge.lock"
     path.write_text(text)
     with pytest.raises(ConfigError, match=re.escape(str(path))) as caught:
-        resolve.load(path)
+        lockfile.load(path)
     assert caught.value.where == str(path)
 
 
@@ -245,8 +246,8 @@ def test_the_source_tells_locks_of_different_questions_apart_and_not_releases() 
 
 
 def test_a_lock_that_was_just_written_is_current(tmp_path: Path) -> None:
-    (tmp_path / "concierge.lock").write_text(resolve.dump(resolve.resolve(Llm(), CATALOG)), encoding="utf-8")
-    assert resolve.check(resolve.load(tmp_path / "concierge.lock"), Llm(), CATALOG) == []
+    (tmp_path / "concierge.lock").write_text(lockfile.dump(resolve.resolve(Llm(), CATALOG)), encoding="utf-8")
+    assert resolve.check(lockfile.load(tmp_path / "concierge.lock"), Llm(), CATALOG) == []
 
 
 def test_a_changed_configuration_is_named_with_both_values_and_refused_when_locked() -> None:

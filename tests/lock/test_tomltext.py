@@ -35,9 +35,5 @@ def test_what_is_written_reads_back_as_the_same_document(written: dict[str, Any]
 
 
 def test_every_field_has_a_line_of_its_own() -> None:
-    written = dumps({"a": 1, "t": {"b": "x", "l": ["p", "q"], "none": None}, "r": [{"c": True}, {"c": False}]})
+    written = dumps({"a": 1, "t": {"b": "x", "l": ["p", "q"]}, "r": [{"c": True}, {"c": False}]})
     assert written == 'a = 1\n\n[t]\nb = "x"\nl = [\n  "p",\n  "q",\n]\n\n[[r]]\nc = true\n\n[[r]]\nc = false\n'
-
-
-def test_an_empty_table_is_left_out() -> None:
-    assert dumps({"a": 1, "needs": {}}) == "a = 1\n"

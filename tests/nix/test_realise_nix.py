@@ -15,7 +15,7 @@ from concierge.processes import Hear, Output, follow, unheard
 from concierge.store.fetch import Fetcher
 from concierge.store.progress import Silent
 from concierge.store.sources import nix as source
-from concierge.store.sources.flake import FromFlake, with_engines
+from concierge.store.sources.nix import FromFlake, with_engines
 from concierge.store.store import Store
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def test_only_the_engine_that_is_asked_for_is_built(stubbed: Nix, locked_flake: 
     said: list[str] = []
     built = source.realise(
         locked_flake,
-        source.engine("x86_64-linux", "llama-cpp", "vulkan"),
+        "legacyPackages.x86_64-linux.engines.llama-cpp.vulkan",
         run=Through(stubbed),
         say=said.append,
         timeout=60,
@@ -84,7 +84,9 @@ def test_only_the_engine_that_is_asked_for_is_built(stubbed: Nix, locked_flake: 
 
 def test_an_engine_that_does_not_exist_is_an_error_with_nixs_own_words(stubbed: Nix, locked_flake: str) -> None:
     with pytest.raises(FetchError, match="concierge has no metal engine for x86_64-linux"):
-        source.realise(locked_flake, source.engine("x86_64-linux", "ollama", "metal"), run=Through(stubbed), timeout=60)
+        source.realise(
+            locked_flake, "legacyPackages.x86_64-linux.engines.ollama.metal", run=Through(stubbed), timeout=60
+        )
 
 
 def test_the_fetcher_brings_an_engine_of_the_flake_that_starts(stubbed: Nix, locked_flake: str, tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from concierge.catalog import loader
 from concierge.config.keys import Llm
 from concierge.errors import NothingSuitableError
 from concierge.fit import speed
+from concierge.lock import file as lockfile
 from concierge.lock import resolve
 from concierge.machine.bundle import load
 from concierge.machine.read.machine import read
 from concierge.plan import doctor, listing, render, weigh
-from concierge.plan.decide import Plan, plan
+from concierge.plan.decide import plan
+from concierge.plan.words import Plan
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Catalog
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 CORPUS = Path(__file__).parent.parent / "machines"
 FOLDERS = sorted(folder for folder in CORPUS.iterdir() if folder.is_dir())
 CATALOG = loader.load()
-LOCKED = resolve.parse(resolve.dump(resolve.resolve(Llm(), CATALOG))).catalog
+LOCKED = lockfile.parse(lockfile.dump(resolve.resolve(Llm(), CATALOG))).catalog
 COMPUTING = ("nvidia", "amd", "intel", "apple", "qualcomm")
 
 
@@ -76,6 +78,7 @@ import json, os, platform, sys
 from types import SimpleNamespace
 from concierge.catalog import loader
 from concierge.config.keys import Llm
+from concierge.lock import file as lockfile
 from concierge.lock import resolve
 
 for told, environment in json.loads(sys.stdin.read()):
@@ -86,7 +89,7 @@ for told, environment in json.loads(sys.stdin.read()):
     platform.uname = os.uname = lambda: uname
     platform.system, platform.machine = lambda: uname.system, lambda: uname.machine
     os.environ.update(environment)
-    print(json.dumps(resolve.dump(resolve.resolve(Llm(), loader.load()))))
+    print(json.dumps(lockfile.dump(resolve.resolve(Llm(), loader.load()))))
     for name in environment:
         del os.environ[name]
 """
@@ -106,7 +109,7 @@ def test_the_lock_is_the_same_on_every_recorded_machine() -> None:
     )
     locked = done.stdout.splitlines()
     assert len(locked) == len(platforms)
-    assert set(locked) == {json.dumps(resolve.dump(resolve.resolve(Llm(), CATALOG)))}
+    assert set(locked) == {json.dumps(lockfile.dump(resolve.resolve(Llm(), CATALOG)))}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -130,7 +133,7 @@ def test_a_large_shared_memory_of_known_speed_carries_a_large_mixture(name: str)
 
 
 def test_no_device_of_a_known_chip_is_judged_by_its_kind() -> None:
-    chips = speed._chips()
+    chips = speed._document()["chip"]
     for folder in FOLDERS:
         for device in read(load(folder)).devices:
             if device.pci_id in chips or device.gfx_target in chips:

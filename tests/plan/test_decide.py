@@ -11,7 +11,8 @@ from concierge.config.keys import Llm
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, NothingSuitableError
 from concierge.machine.types import DeviceMemory, Libc, Os, Usable
-from concierge.plan.decide import Deployed, Failed, Plan, Running, build_name, plan
+from concierge.plan.decide import plan
+from concierge.plan.words import Deployed, Failed, Plan, Running, build_name
 
 if TYPE_CHECKING:
     from tests.make import Make

@@ -10,7 +10,8 @@ from concierge.endpoint import Endpoint
 from concierge.errors import NothingSuitableError
 from concierge.machine.types import Amount, Device, DeviceMemory, Driver, Finding, Libc, MemoryFacts, Usable
 from concierge.plan import doctor
-from concierge.plan.decide import Failed, Running, build_name, plan
+from concierge.plan.decide import plan
+from concierge.plan.words import Failed, Running, build_name
 
 if TYPE_CHECKING:
     from concierge.machine.types import Machine

@@ -10,7 +10,8 @@ from concierge.config.keys import Llm
 from concierge.endpoint import Endpoint
 from concierge.machine.types import Libc
 from concierge.plan import render
-from concierge.plan.decide import Plan, Running, plan
+from concierge.plan.decide import plan
+from concierge.plan.words import Plan, Running
 
 if TYPE_CHECKING:
     from tests.make import Make

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from concierge.deploy.spec import ServerSpec
+    from concierge.deploy.generation import ServerSpec
     from concierge.endpoint import Endpoint
     from tests.server.conftest import Fake, Place
     from tests.server.peer import Said

@@ -15,11 +15,7 @@ SCHEMA = 1
 
 
 def load(folder: Traversable | None = None) -> Catalog:
-    """Read ``engines.toml`` and ``models.toml`` from ``folder``, or the ones that ship with concierge.
-
-    Raises:
-        pydantic.ValidationError: A catalogue file is malformed; shipped ones are checked by the tests.
-    """
+    """Read ``engines.toml`` and ``models.toml`` from ``folder``, or the ones that ship with concierge."""
     folder = folder or files("concierge.catalog")
     return Catalog.model_validate(
         {

@@ -82,11 +82,7 @@ def _stamp(path: Path) -> str:
 
 
 def parse(text: str, *, folder: Path | None = None) -> Reference:
-    """Return what ``text`` refers to; a relative path starts at ``folder``.
-
-    Raises:
-        ConfigError: An ``hf:`` reference is malformed, or it names something that moves.
-    """
+    """Return what ``text`` refers to, refusing what can move; a relative path starts at ``folder``."""
     if text == "auto":
         return Auto()
     if text.startswith("hf:"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -259,6 +260,24 @@ class Catalog(Frozen):
     def model(self, name: str) -> Model | None:
         """Return the model of that name, or None."""
         return next((model for model in self.models if model.name == name), None)
+
+
+def origin(source: Source) -> str:
+    """Return where a source's bytes come from, as people name it."""
+    match source.kind:
+        case "pypi":
+            return f"the package index ({source.package} {source.version})"
+        case "https":
+            return urlsplit(source.url).netloc.rpartition("@")[2]
+        case "path":
+            return source.path
+        case "nix":
+            return f"Nix ({source.attribute})"
+
+
+def sent(source: Source, artefact: Artefact) -> int:
+    """Return the bytes that ``source`` sends for ``artefact``: all of the wheel where it is a member of one."""
+    return (source.wheel_size if source.kind == "pypi" else None) or artefact.size
 
 
 def digest(artefacts: Sequence[Artefact]) -> str:

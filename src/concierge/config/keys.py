@@ -29,7 +29,7 @@ class Llm:
         "The program that serves; `remote` and `vllm` are never started by concierge.",
     )
     model: str = key(
-        kinds.text(),
+        kinds.TEXT,
         "auto",
         "`auto`, a catalogue name, `hf:repo/file@revision`, a path, or the name a server uses.",
     )
@@ -40,7 +40,7 @@ class Llm:
         "What computes; `auto` takes the best that this machine proves.",
     )
     base_url: str = key(
-        kinds.url(),
+        kinds.URL,
         "http://127.0.0.1:11434/v1",
         "A chat-completions API to use when it answers and serves the model. "
         "Another machine's is used as it is: nothing is ever started for it.",
@@ -48,12 +48,12 @@ class Llm:
     api_key: Secret | None = key(
         kinds.secret(endpoint.clean), None, "Key for `base_url`; `api_key_env` keeps it out of files."
     )
-    api_key_env: str | None = key(kinds.text(), None, "Name of the variable that holds the key for `base_url`.")
+    api_key_env: str | None = key(kinds.TEXT, None, "Name of the variable that holds the key for `base_url`.")
     local_llm_ensure_available: bool = key(
-        kinds.flag(), True, "Start the local LLM when nothing serves the model; off: only connect."
+        kinds.FLAG, True, "Start the local LLM when nothing serves the model; off: only connect."
     )
     local_llm_start_cmd: tuple[str, ...] | None = key(
-        kinds.words(),
+        kinds.WORDS,
         None,
         "Command that starts your own server at a loopback `base_url`, as a list of words. "
         "Unset: concierge fetches, verifies and starts its pinned engine.",
@@ -66,7 +66,7 @@ class Llm:
         kinds.number(above=0), 600.0, "Seconds without a byte after which a request has failed."
     )
     flake: str | None = key(
-        kinds.text(),
+        kinds.TEXT,
         None,
         "A Nix flake whose engines come first. Unset: the one that concierge itself was started from, if any.",
     )
@@ -78,11 +78,7 @@ class Llm:
         return endpoint.address(self.base_url)
 
     def endpoint(self, *, model: str, environ: Mapping[str, str]) -> Endpoint:
-        """Return the server that ``base_url`` names, without asking anybody.
-
-        Raises:
-            ConfigError: The key cannot be sent.
-        """
+        """Return the server that ``base_url`` names, without asking anybody."""
         given, place = None, "llm.api_key"
         if self.api_key is not None:
             given = self.api_key.get_secret_value()
@@ -110,7 +106,7 @@ class Run:
 class Api:
     """The HTTP API of `concierge serve`."""
 
-    host: str = key(kinds.text(), "127.0.0.1", "Address to listen on; anything but loopback needs a token.")
+    host: str = key(kinds.TEXT, "127.0.0.1", "Address to listen on; anything but loopback needs a token.")
     port: int = key(kinds.whole(least=0, most=65535), 8787, "Port to listen on; 0 takes a free one.")
     token: Secret | None = key(
         kinds.secret(), None, "Bearer token that clients must send; unset: a random one is printed at start."
@@ -124,8 +120,8 @@ class Config:
     llm: Llm = field(default_factory=Llm)
     run: Run = field(default_factory=Run)
     api: Api = field(default_factory=Api)
-    workspace_root: Path = key(kinds.folder(), Path(".concierge"), "Folder whose `runs/` holds the run directories.")
-    locked: bool = key(kinds.flag(), False, "Use nothing but `concierge.lock`; fail when it is missing or not current.")
+    workspace_root: Path = key(kinds.FOLDER, Path(".concierge"), "Folder whose `runs/` holds the run directories.")
+    locked: bool = key(kinds.FLAG, False, "Use nothing but `concierge.lock`; fail when it is missing or not current.")
 
 
 SECTIONS: Mapping[str, type[Llm | Run | Api]] = {"llm": Llm, "run": Run, "api": Api}

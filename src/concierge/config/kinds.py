@@ -69,22 +69,6 @@ def key(kind: Kind, default: Any, description: str) -> Any:
     return field(default=default, metadata={"key": Key(kind, default, description)})
 
 
-def text() -> Kind:
-    """Any text but an empty one."""
-    return Kind("text", _text, is_text=True)
-
-
-def url() -> Kind:
-    """An http or https address without a trailing slash."""
-
-    def read(value: Any) -> str:
-        text = _text(value).strip()
-        endpoint.read(text)
-        return text.rstrip("/")
-
-    return Kind("address", read, is_text=True)
-
-
 def choice(*words: str) -> Kind:
     """One of ``words``."""
 
@@ -122,28 +106,6 @@ def number(*, above: float | None = None, least: float = -math.inf, most: float 
     return Kind("number", read)
 
 
-def flag() -> Kind:
-    """True or false."""
-
-    def read(value: Any) -> bool:
-        if not isinstance(value, bool):
-            raise ValueError("is neither true nor false")  # noqa: TRY004  # one kind of error for every wrong value
-        return value
-
-    return Kind("true or false", read)
-
-
-def words() -> Kind:
-    """A command as a list of words."""
-
-    def read(value: Any) -> tuple[str, ...]:
-        if not isinstance(value, list | tuple) or not value or not all(isinstance(word, str) for word in value):
-            raise ValueError('is not a list of words, such as ["ollama", "serve"]')
-        return tuple(value)
-
-    return Kind("list of words", read)
-
-
 def secret(clean: Callable[[str], str] = str) -> Kind:
     """A text that is never shown; ``clean`` makes it what is kept."""
 
@@ -151,11 +113,6 @@ def secret(clean: Callable[[str], str] = str) -> Kind:
         return value if isinstance(value, Secret) else Secret(clean(_text(value)))
 
     return Kind("secret text", read, is_text=True)
-
-
-def folder() -> Kind:
-    """A path."""
-    return Kind("path", lambda value: value if isinstance(value, Path) else Path(_text(value)), is_text=True)
 
 
 def _text(value: Any) -> str:
@@ -171,3 +128,32 @@ def _bounded(value: float, least: float, most: float | None) -> None:
         raise ValueError(f"is less than {least:g}")
     if most is not None and value > most:
         raise ValueError(f"is more than {most:g}")
+
+
+def _url(value: Any) -> str:
+    text = _text(value).strip()
+    endpoint.read(text)
+    return text.rstrip("/")
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("is neither true nor false")  # noqa: TRY004  # one kind of error for every wrong value
+    return value
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(word, str) for word in value):
+        raise ValueError('is not a list of words, such as ["ollama", "serve"]')
+    return tuple(value)
+
+
+def _folder(value: Any) -> Path:
+    return value if isinstance(value, Path) else Path(_text(value))
+
+
+TEXT = Kind("text", _text, is_text=True)
+URL = Kind("address", _url, is_text=True)
+FLAG = Kind("true or false", _flag)
+WORDS = Kind("list of words", _words)
+FOLDER = Kind("path", _folder, is_text=True)

@@ -48,16 +48,7 @@ def load(
     environ: Mapping[str, str] = os.environ,
     folder: Path | None = None,
 ) -> Config:
-    """Return the configuration that holds in ``folder``.
-
-    Args:
-        overrides: Command line flags, as key path → value; None values are ignored.
-        environ: Environment variables.
-        folder: Where the project's file is looked for; the current folder when None.
-
-    Raises:
-        ConfigError: A file cannot be read, a key is unknown, or a value has the wrong type.
-    """
+    """Return the configuration that holds in ``folder``; ``overrides`` are command line flags, None where not given."""
     return build(settings(overrides or {}, environ=environ, folder=folder or Path()))
 
 
@@ -72,17 +63,13 @@ def build(found: Mapping[KeyPath, Setting]) -> Config:
 
 
 def settings(overrides: Mapping[KeyPath, Any], *, environ: Mapping[str, str], folder: Path) -> dict[KeyPath, Setting]:
-    """Collect every setting that somebody made, checked, with the place that won.
-
-    Raises:
-        ConfigError: A file cannot be read, a key is unknown, or a value has the wrong type.
-    """
+    """Collect every setting that somebody made, checked, with the place that won."""
     found: dict[KeyPath, Setting] = {}
     for file in _files(environ, folder):
         found.update(_from_file(file))
     found.update(_from_environment(environ))
     for key in overrides.keys() - known_keys().keys():
-        raise _unknown_key(key, known_keys(), "the settings")
+        raise _unknown_key(key, "the settings")
     found.update({key: Setting(value, "command line") for key, value in overrides.items() if value is not None})
     return _checked(found)
 
@@ -131,23 +118,21 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _flatten(document: Mapping[str, Any], file: Path) -> dict[KeyPath, Any]:
-    keys = known_keys()
-    sections = SECTIONS.keys()
     flat: dict[KeyPath, Any] = {}
     for name, value in document.items():
-        if name not in sections:
+        if name not in SECTIONS:
             flat[(name,)] = value
         elif isinstance(value, dict):
             flat.update({(name, inner): inner_value for inner, inner_value in value.items()})
         else:
             raise ConfigError(f"`{name}` in {file} is a table of keys, not a value.", where=f"{file}: {name}")
-    for key in flat.keys() - keys.keys():
-        raise _unknown_key(key, keys, str(file))
+    for key in flat.keys() - known_keys().keys():
+        raise _unknown_key(key, str(file))
     return flat
 
 
-def _unknown_key(key: KeyPath, keys: Mapping[KeyPath, Any], place: str) -> ConfigError:
-    dotted = ".".join(key)
+def _unknown_key(key: KeyPath, place: str) -> ConfigError:
+    dotted, keys = ".".join(key), known_keys()
     sections = {known[:1] for known in keys}
     names = {".".join(known): known for known in (*sections, *keys)} | {known[-1]: known for known in keys}
     close = difflib.get_close_matches(dotted, names, n=1) or difflib.get_close_matches(key[-1], names, n=1)
@@ -157,9 +142,8 @@ def _unknown_key(key: KeyPath, keys: Mapping[KeyPath, Any], place: str) -> Confi
 
 def _from_environment(environ: Mapping[str, str]) -> dict[KeyPath, Setting]:
     found: dict[KeyPath, Setting] = {}
-    keys = known_keys()
-    _refuse_unknown_variables(environ, keys)
-    for key, field in keys.items():
+    _refuse_unknown_variables(environ)
+    for key, field in known_keys().items():
         name = variable(key)
         if name in environ:
             found[key] = Setting(_parse(environ[name], field), name)
@@ -168,9 +152,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[KeyPath, Setting]:
     return found
 
 
-def _refuse_unknown_variables(environ: Mapping[str, str], keys: Mapping[KeyPath, Any]) -> None:
-    known = {variable(key) for key in keys}
-    sections = tuple({f"{variable(key[:1])}_" for key in keys if len(key) > 1})
+def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    known = {variable(key) for key in known_keys()}
+    sections = tuple(f"{variable((name,))}_" for name in SECTIONS)
     for name in environ:
         if name.startswith(sections) and name not in known:
             close = difflib.get_close_matches(name, known, n=1)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concierge.catalog.types import digest
-from concierge.deploy.generation import Generation
-from concierge.deploy.spec import ServerSpec
+from concierge.deploy.generation import Generation, ServerSpec
 from concierge.errors import FetchError
 from concierge.plan.words import Failed, build_name
 
@@ -43,12 +42,7 @@ class Applier:
     say: Callable[[str], None]
 
     def apply(self) -> Generation:
-        """Plan and carry it out; an engine that cannot be had gives way to the next one, and it is said.
-
-        Raises:
-            NothingSuitableError: No engine or no model suits this machine.
-            ArtefactError: The bytes could not be had, are the wrong ones, or do not fit.
-        """
+        """Plan and carry it out; an engine that cannot be had gives way to the next one, and it is said."""
         failed: tuple[Failed, ...] = ()
         for _ in range(RUNGS):
             plan = self.decide(failed)
@@ -81,11 +75,7 @@ class Applier:
 def bring(
     build: Build, model: Model, *, context: int, parameters: Sequence[tuple[str, str]], fetcher: Fetcher
 ) -> ServerSpec:
-    """Put the engine and the model into the store and return the server that they make.
-
-    Raises:
-        ArtefactError: Bytes could not be had, are the wrong ones, or do not fit.
-    """
+    """Put the engine and the model into the store and return the server that they make."""
     engine_root = fetcher.fetch(build.artefact)
     model_root = fetcher.fetch(model.artefact)
     return ServerSpec(

@@ -13,17 +13,37 @@ from typing import TYPE_CHECKING, Any
 
 from concierge import files
 from concierge.catalog import reference
-from concierge.deploy.spec import ServerSpec
+from concierge.plan.words import Deployed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from concierge.catalog.types import Engine, Launcher
     from concierge.config.keys import Llm
     from concierge.paths import Home
+    from concierge.platforms import Accelerator
 
 SCHEMA = 1
 ASKED = ("engine", "model", "context", "accelerator")
 """The keys of ``llm`` that decide what is deployed; the others say how to reach it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSpec(Deployed):
+    """The server that deploy hands over: its bytes are in the store already, and equal specs mean equal servers.
+
+    Attributes:
+        engine_root: The unpacked engine in the store, read-only.
+        executable: Path of the program below ``engine_root``, for launchers that have one.
+        model_path: The GGUF (its first shard) in the store.
+    """
+
+    engine: Engine
+    launcher: Launcher
+    accelerator: Accelerator
+    engine_root: Path
+    executable: str | None
+    model_path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +88,7 @@ class Generations:
             return None
 
     def find(self, asked: str) -> Generation | None:
-        """Return the newest generation that answers ``asked`` and whose bytes are still there.
-
-        Raises:
-            StoreError: The folder cannot be read.
-        """
+        """Return the newest generation that answers ``asked`` and whose bytes are still there."""
         for number in reversed(self._numbers()):
             generation = self._read(number)
             if generation is not None and generation.asked == asked:
@@ -80,11 +96,7 @@ class Generations:
         return None
 
     def switch(self, generation: Generation) -> Generation:
-        """Make ``generation`` current, writing it under the next number unless one that says the same is there.
-
-        Raises:
-            StoreError: The folder cannot be written to.
-        """
+        """Make ``generation`` current, writing it under the next number unless one that says the same is there."""
         known = self.find(generation.asked)
         if known is None or replace(known, number=0) != replace(generation, number=0):
             number = max(self._numbers(), default=0) + 1

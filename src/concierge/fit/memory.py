@@ -8,25 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from concierge.catalog.flags import UBATCH
 from concierge.units import GIB, MIB
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Gguf
 
-KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+KvType = Literal["f16", "q8_0"]
 
-# Bytes of 32 cached elements: a quantised block carries its scale (and minimum) with it.
-_BLOCK: dict[KvType, int] = {
-    "f32": 128,
-    "f16": 64,
-    "bf16": 64,
-    "q8_0": 34,
-    "q5_1": 24,
-    "q5_0": 22,
-    "q4_1": 20,
-    "q4_0": 18,
-}
-
+# Bytes of 32 cached elements: a quantised block carries its scale with it. What is served is always cached as f16.
+_BLOCK: dict[KvType, int] = {"f16": 64, "q8_0": 34}
 
 # llama.cpp rounds the cells of a cache up to this many.
 _CELLS = 256
@@ -79,48 +70,28 @@ class MemoryEstimate:
 
 
 def estimate(
-    facts: Gguf,
-    weights: int,
-    *,
-    context: int,
-    parallel: int = 1,
-    kv_type_k: KvType = "f16",
-    kv_type_v: KvType = "f16",
-    ubatch: int = 512,
-    gpu_layers: int | None = None,
-    margin: int = MARGIN,
+    facts: Gguf, weights: int, *, context: int, on_device: bool = True, margin: int = MARGIN
 ) -> MemoryEstimate:
-    """Estimate the memory that serving needs.
+    """Estimate the memory that serving one request of ``context`` tokens needs.
 
     Args:
         facts: The model's facts.
         weights: Bytes of its files.
         context: Tokens that one request may use.
-        parallel: Requests that are served at once.
-        kv_type_k: How keys are cached; ``kv_type_v`` the same of values.
-        kv_type_v: See ``kv_type_k``.
-        ubatch: Tokens that are computed at once while a prompt is read.
-        gpu_layers: Layers on the accelerator; None puts all of them there, 0 none.
+        on_device: Whether all layers are on an accelerator; none is otherwise.
         margin: Bytes to leave free; ``margin_for`` knows what suits a device.
     """
-    kv = kv_bytes(facts, context=context, parallel=parallel, kv_type_k=kv_type_k, kv_type_v=kv_type_v, ubatch=ubatch)
-    state = state_bytes(facts) * parallel
-    compute = compute_bytes(facts, context=context, parallel=parallel, ubatch=ubatch)
-    on_device = facts.layers if gpu_layers is None else min(max(gpu_layers, 0), facts.layers)
     # Rows of the input table are looked up, not multiplied: the engine leaves the table in main memory.
-    movable = max(0, weights - facts.input_bytes)
-
-    def share(amount: int) -> int:
-        return amount * on_device // facts.layers
-
-    device = Parts(weights=share(movable), kv=share(kv), state=share(state), compute=compute if on_device else 0)
-    host = Parts(
-        weights=weights - device.weights,
-        kv=kv - device.kv,
-        state=state - device.state,
-        compute=0 if on_device == facts.layers else compute,
+    table = min(facts.input_bytes, weights) if on_device else 0
+    layers = Parts(
+        weights=weights - table,
+        kv=kv_bytes(facts, context=context),
+        state=state_bytes(facts),
+        compute=compute_bytes(facts, context=context),
     )
-    return MemoryEstimate(device=device, host=host, margin=margin)
+    if on_device:
+        return MemoryEstimate(device=layers, host=Parts(weights=table), margin=margin)
+    return MemoryEstimate(device=Parts(), host=layers, margin=margin)
 
 
 def margin_for(capacity: int) -> int:
@@ -128,29 +99,19 @@ def margin_for(capacity: int) -> int:
     return min(SMALL_MARGIN + max(capacity - SMALL_DEVICE, 0) // 4, MARGIN)
 
 
-def kv_bytes(
-    facts: Gguf,
-    *,
-    context: int,
-    parallel: int = 1,
-    kv_type_k: KvType = "f16",
-    kv_type_v: KvType = "f16",
-    ubatch: int = 512,
-) -> int:
+def kv_bytes(facts: Gguf, *, context: int, kv_type: KvType = "f16") -> int:
     """Return the size of the cache of keys and values, exactly as llama.cpp allocates it."""
-    full, window = _cells(facts, context=context, ubatch=ubatch)
-    cells = {"f": full * parallel, "w": window * parallel}
-    blocks = _cell_blocks(facts, kv_type_k, kv_type_v)
-    return sum(cells.get(kind, 0) * size for kind, size in blocks.items()) // 32
+    full, window = _cells(facts, context=context)
+    cells = {"f": full, "w": window}
+    return sum(cells.get(kind, 0) * size for kind, size in _cell_blocks(facts, kv_type).items()) // 32
 
 
-def kv_read_bytes(facts: Gguf, *, depth: int, kv_type_k: KvType = "f16", kv_type_v: KvType = "f16") -> int:
+def kv_read_bytes(facts: Gguf, *, depth: int) -> int:
     """Return the bytes of cache that are read to produce the next token after ``depth`` tokens."""
     near = min(depth, facts.window or depth)
     # A layer that shares a cache still reads it; most of those that do keep a window.
     seen = {"f": depth, "w": near, "s": near}
-    blocks = _cell_blocks(facts, kv_type_k, kv_type_v)
-    return sum(seen.get(kind, 0) * size for kind, size in blocks.items()) // 32
+    return sum(seen.get(kind, 0) * size for kind, size in _cell_blocks(facts, "f16").items()) // 32
 
 
 def state_bytes(facts: Gguf) -> int:
@@ -163,23 +124,23 @@ def state_bytes(facts: Gguf) -> int:
     return layers * 4 * (convolution + state.state_size * state.inner_size)
 
 
-def compute_bytes(facts: Gguf, *, context: int, parallel: int = 1, ubatch: int = 512) -> int:
+def compute_bytes(facts: Gguf, *, context: int) -> int:
     """Return the size of the buffers that one batch is computed in, with flash attention."""
-    full, window = _cells(facts, context=context, ubatch=ubatch)
+    full, window = _cells(facts, context=context)
     width = facts.feed_forward or facts.embedding * _USUAL_WIDTH
     floats = max(_EMBEDDINGS * facts.embedding + _FEED_FORWARDS * width, _ATTENTION * facts.embedding)
-    activations = ubatch * floats * 4
+    activations = UBATCH * floats * 4
     # The mask says for each token of the batch which cells it may see, in half precision, once for each kind of cache.
-    mask = ubatch * 2 * (full + (window if "w" in facts.pattern else 0))
-    logits = parallel * facts.vocab * 4
+    mask = UBATCH * 2 * (full + (window if "w" in facts.pattern else 0))
+    logits = facts.vocab * 4
     return activations + mask + logits
 
 
-def _cells(facts: Gguf, *, context: int, ubatch: int) -> tuple[int, int]:
+def _cells(facts: Gguf, *, context: int) -> tuple[int, int]:
     """The cells of one request in a layer that attends to everything, and in one that keeps a window."""
     full = _padded(context)
     # The window must survive while a batch of new tokens is written behind it.
-    return full, 0 if facts.window is None else min(full, _padded(facts.window + ubatch))
+    return full, 0 if facts.window is None else min(full, _padded(facts.window + UBATCH))
 
 
 def _padded(cells: int) -> int:
@@ -191,19 +152,19 @@ def _kinds(facts: Gguf) -> str:
     return (facts.pattern * (facts.layers // len(facts.pattern) + 1))[: facts.layers]
 
 
-def _cell_blocks(facts: Gguf, kv_type_k: KvType, kv_type_v: KvType) -> dict[str, int]:
+def _cell_blocks(facts: Gguf, kv_type: KvType) -> dict[str, int]:
     """For each kind of layer, 32 times the bytes that one cell takes in all layers of that kind together."""
     kinds = _kinds(facts)
-    key, value = _BLOCK[kv_type_k], _BLOCK[kv_type_v]
+    block = _BLOCK[kv_type]
     if facts.latent is not None:
         # Keys and values are two views of one compressed row.
-        return {kind: kinds.count(kind) * facts.latent * key for kind in set(kinds)}
+        return {kind: kinds.count(kind) * facts.latent * block for kind in set(kinds)}
     blocks = {}
     for kind in set(kinds):
         windowed = kind == "w"
         key_length = (facts.window_key_length if windowed else None) or facts.key_length
         value_length = (facts.window_value_length if windowed else None) or facts.value_length
-        blocks[kind] = _heads(facts, kinds, kind) * (key_length * key + value_length * value)
+        blocks[kind] = _heads(facts, kinds, kind) * (key_length + value_length) * block
     return blocks
 
 

@@ -1,7 +1,7 @@
 """How many tokens a second to expect: a range with where it comes from, and no claim where the memory is unknown.
 
-One token costs one reading of the weights it passes and of the cache behind it, so its time is bytes ÷ bandwidth,
-summed over the memories that hold them. The reasons for the constants are in docs/fit.md.
+One token costs one reading of the weights it passes and of the cache behind it, so its time is bytes ÷ bandwidth of the
+memory that holds them. The reasons for the constants are in docs/fit.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
 
-from concierge.fit.memory import KvType, kv_read_bytes
+from concierge.fit.memory import kv_read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,17 +23,13 @@ if TYPE_CHECKING:
 Source = Literal["table", "class", "unknown"]
 """Best first: the vendor's figure for the device, the usual figures for its kind, nothing."""
 
-MemoryKind = Literal["discrete", "integrated", "unified", "host", "unknown"]
-
-_ORDER: tuple[Source, ...] = ("table", "class", "unknown")
-
 # Share of the stated bandwidth that a run of a quantised model reaches: 0.60 to 0.68 is reported for NVIDIA, 0.70 for
 # Apple, 0.50 for CPUs, and 0.5 to 0.7 over all devices, which is what the others take the lower half of.
 _EFFICIENCY: Mapping[str, float] = {"nvidia": 0.64, "apple": 0.70, "host": 0.50}
 _OTHER_EFFICIENCY = 0.55
 
 # GB/s of a device of which only the kind is known: the slowest in use, a common one, the fastest.
-_KINDS: Mapping[MemoryKind, tuple[float, float, float]] = {
+_KINDS: Mapping[str, tuple[float, float, float]] = {
     "discrete": (128, 448, 1008),
     "integrated": (25, 50, 100),
     "unified": (68, 200, 800),
@@ -63,7 +59,7 @@ UNKNOWN = Bandwidth(0, 0, 0, "unknown")
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Tokens a second; all three are None when nothing is known of a memory that takes part."""
+    """Tokens a second; all three are None when nothing is known of the memory."""
 
     low: float | None
     likely: float | None
@@ -71,68 +67,35 @@ class Speed:
     source: Source
 
 
-def bandwidth_of(name: str, *, vendor: str, kind: MemoryKind, chips: Sequence[str] = ()) -> Bandwidth:
+def bandwidth_of(name: str, *, vendor: str, kind: str, chips: Sequence[str] = ()) -> Bandwidth:
     """Return the bandwidth of a device by its name, else by its chip, else by its kind.
 
     Args:
         name: The device's name as the driver or the system prints it; empty for main memory.
         vendor: ``nvidia``, ``amd``, ``intel``, ``apple``, or another word.
-        kind: What memory the device has; ``host`` is main memory that the CPU computes from.
+        kind: What memory the device has: ``discrete``, ``integrated`` or ``unified``; ``host`` is main memory that the
+            CPU computes from. Nothing is claimed of any other.
         chips: What else says which chip it is, the most telling first: ``1002:1586``, ``gfx1151``, ``sm_121``.
     """
     efficiency = _EFFICIENCY.get("host" if kind == "host" else vendor, _OTHER_EFFICIENCY)
-    names = [name, *(product for chip in chips if (product := _chips().get(chip)))] if kind != "host" else []
+    # The product, in the words of the table, that a chip stands for.
+    products = _document()["chip"]
+    names = [name, *(products[chip] for chip in chips if chip in products)] if kind != "host" else []
     stated = next((figure for each in names if (figure := _stated(each, vendor))), None)
     if stated is not None:
         return _around((stated, stated, stated), efficiency, "table")
     usual = _KINDS.get(kind)
-    if usual is None:
-        return UNKNOWN
-    return _around(usual, efficiency, "class")
+    return UNKNOWN if usual is None else _around(usual, efficiency, "class")
 
 
-def bytes_per_token(
-    facts: Gguf, weights: int, *, depth: int, kv_type_k: KvType = "f16", kv_type_v: KvType = "f16"
-) -> int:
-    """Return the bytes that are read to produce the next token after ``depth`` tokens."""
+def predict(facts: Gguf, weights: int, *, memory: Bandwidth, depth: int) -> Speed:
+    """Predict the speed of writing at ``depth`` tokens of context, with ``weights`` bytes of files in ``memory``."""
     passed = max(0, int(weights * facts.active) - facts.input_bytes)
-    return passed + kv_read_bytes(facts, depth=depth, kv_type_k=kv_type_k, kv_type_v=kv_type_v)
-
-
-def predict(
-    facts: Gguf,
-    weights: int,
-    *,
-    device: Bandwidth | None,
-    host: Bandwidth,
-    gpu_layers: int | None = None,
-    depth: int = 4096,
-    kv_type_k: KvType = "f16",
-    kv_type_v: KvType = "f16",
-) -> Speed:
-    """Predict the speed of writing at ``depth`` tokens of context.
-
-    Args:
-        facts: The model's facts.
-        weights: Bytes of its files.
-        device: The accelerator's memory; None when the CPU computes everything.
-        host: Main memory.
-        gpu_layers: Layers on the accelerator; None puts all of them there.
-        depth: Tokens of context behind the one that is written.
-        kv_type_k: How keys are cached.
-        kv_type_v: How values are cached.
-    """
-    read = bytes_per_token(facts, weights, depth=depth, kv_type_k=kv_type_k, kv_type_v=kv_type_v)
-    layers = 0 if device is None else facts.layers if gpu_layers is None else min(max(gpu_layers, 0), facts.layers)
-    share = layers / facts.layers
-    pools = [(memory, read * part) for memory, part in ((device, share), (host, 1 - share)) if memory and part]
-    source = max((memory.source for memory, _ in pools), key=_ORDER.index)
-    if source == "unknown" or not read:
+    read = passed + kv_read_bytes(facts, depth=depth)
+    if memory.source == "unknown" or not read:
         return Speed(None, None, None, "unknown")
-    low, likely, high = (
-        1 / sum(amount / (getattr(memory, end) * 1e9) for memory, amount in pools) for end in ("low", "likely", "high")
-    )
-    return Speed(low, likely, high, source)
+    low, likely, high = (gb_s * 1e9 / read for gb_s in (memory.low, memory.likely, memory.high))
+    return Speed(low, likely, high, memory.source)
 
 
 def _around(figures: tuple[float, float, float], efficiency: float, source: Source) -> Bandwidth:
@@ -178,8 +141,3 @@ def _table() -> Mapping[str, Mapping[tuple[str, ...], float]]:
         for vendor, figures in _document().items()
         if vendor != "chip"
     }
-
-
-def _chips() -> Mapping[str, str]:
-    """Return the product, in the words of the table, that a chip stands for."""
-    return _document()["chip"]

@@ -23,11 +23,7 @@ _INPUT_TABLES = ("token_embd.weight", "per_layer_token_embd.weight")
 
 
 def facts_of(header: Header, *, name: str) -> Gguf:
-    """Return the fit formula's facts of the file ``name``.
-
-    Raises:
-        ArtefactError: The header lacks a fact, or states an impossible one.
-    """
+    """Return the fit formula's facts of the file ``name``, refusing a header that lacks one or states nonsense."""
     keys = _Keys(header, name)
     layers = keys.number("block_count") - keys.number("nextn_predict_layers", default=0)
     embedding = keys.number("embedding_length")
@@ -70,7 +66,7 @@ class _Keys:
     """The metadata of one architecture, with its prefix taken off."""
 
     def __init__(self, header: Header, name: str) -> None:
-        self._metadata = header.metadata
+        self.metadata = header.metadata
         self._name = name
         architecture = header.metadata.get("general.architecture")
         if not isinstance(architecture, str) or not architecture:
@@ -86,10 +82,7 @@ class _Keys:
         )
 
     def raw(self, key: str) -> Value | None:
-        return self._metadata.get(f"{self.architecture}.{key}")
-
-    def any(self, key: str) -> Value | None:
-        return self._metadata.get(key)
+        return self.metadata.get(f"{self.architecture}.{key}")
 
     def optional(self, key: str) -> int | None:
         value = self.raw(key)
@@ -173,7 +166,7 @@ def _vocab(keys: _Keys) -> int:
     stated = keys.optional("vocab_size")
     if stated:
         return stated
-    tokens = keys.any("tokenizer.ggml.tokens")
+    tokens = keys.metadata.get("tokenizer.ggml.tokens")
     length = len(tokens) if isinstance(tokens, tuple) else getattr(tokens, "length", 0)
     if not length:
         raise keys.wrong("it has no vocabulary")

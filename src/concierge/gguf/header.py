@@ -6,6 +6,7 @@ untrusted: every count and length in it is checked before it is believed.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -119,11 +120,7 @@ class Header:
 
 
 def read_header(reader: Reader, *, name: str) -> Header:
-    """Read the header of the GGUF file ``name``.
-
-    Raises:
-        ArtefactError: The bytes are not a GGUF header that this code can read.
-    """
+    """Read the header of the GGUF file ``name``."""
     cursor = _Cursor(reader, name)
     version = _version(cursor)
     tensor_count = cursor.count(MAX_TENSORS, "tensors")
@@ -154,10 +151,6 @@ def _version(cursor: _Cursor) -> int:
 def _value(cursor: _Cursor, kind: int, key: str) -> Value:
     if kind == _ARRAY:
         return _array(cursor, key)
-    return _scalar(cursor, kind, key)
-
-
-def _scalar(cursor: _Cursor, kind: int, key: str) -> Scalar:
     if kind == _STRING:
         return cursor.string()
     code = _SCALARS.get(kind)
@@ -199,9 +192,7 @@ def _tensor(cursor: _Cursor) -> Tensor:
 
 
 def _size(cursor: _Cursor, name: str, shape: tuple[int, ...], kind: int) -> int | None:
-    elements = 1
-    for extent in shape:
-        elements *= extent
+    elements = math.prod(shape)
     if elements >= 1 << 50:
         raise cursor.wrong(f"the tensor {name!r} claims {elements} elements")
     block = BLOCKS.get(kind)

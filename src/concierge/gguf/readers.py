@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concierge.errors import ArtefactError, FetchError
@@ -15,51 +16,51 @@ if TYPE_CHECKING:
 _PARTIAL = 206
 
 
+@dataclass(frozen=True, slots=True)
 class FileReader:
     """A file on this machine."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    path: Path
 
     def read(self, offset: int, size: int) -> bytes:
         try:
-            with self._path.open("rb") as file:
+            with self.path.open("rb") as file:
                 file.seek(offset)
                 return file.read(size)
         except OSError as error:
             raise ArtefactError(
                 f"The model file cannot be read: {error.strerror or error}.",
-                where=str(self._path),
+                where=str(self.path),
                 hint="Check that the path exists and that you may read it.",
             ) from error
 
 
+@dataclass(frozen=True, slots=True)
 class HttpReader:
     """A URL; only the ranges that are asked for cross the network."""
 
-    def __init__(self, client: httpx.Client, url: str) -> None:
-        self._client = client
-        self._url = url
+    client: httpx.Client
+    url: str
 
     def read(self, offset: int, size: int) -> bytes:
         import httpx
 
         wanted = {"Range": f"bytes={offset}-{offset + size - 1}", "Accept-Encoding": "identity"}
         try:
-            with self._client.stream("GET", self._url, headers=wanted, follow_redirects=True) as answer:
+            with self.client.stream("GET", self.url, headers=wanted, follow_redirects=True) as answer:
                 if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return b""
                 if answer.status_code != _PARTIAL:
                     raise FetchError(
                         f"The server answered {answer.status_code} to a request for a part of the file.",
-                        where=self._url,
+                        where=self.url,
                         hint="Name a file that is served by byte ranges, or a path on this machine.",
                     )
                 return _at_most(answer, size)
         except httpx.HTTPError as error:
             raise FetchError(
                 f"The model's header cannot be fetched: {error or type(error).__name__}.",
-                where=self._url,
+                where=self.url,
                 hint="Check the network, or name a path on this machine.",
             ) from error
 

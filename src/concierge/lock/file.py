@@ -78,11 +78,7 @@ def dump(lock: Lock) -> str:
 
 
 def load(path: Path) -> Lock:
-    """Read a lock.
-
-    Raises:
-        ConfigError: It is missing, unreadable, written for another schema, or changed since it was written.
-    """
+    """Read a lock from its file."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -94,11 +90,7 @@ def load(path: Path) -> Lock:
 
 
 def parse(text: str, *, where: str = FILE) -> Lock:
-    """Read a lock from its text.
-
-    Raises:
-        ConfigError: It is no lock, written for another schema, or changed since it was written.
-    """
+    """Read a lock from its text."""
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

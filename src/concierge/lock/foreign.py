@@ -7,23 +7,27 @@ import math
 import re
 import stat
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from concierge import net
 from concierge.catalog.reference import Hub, Local
 from concierge.catalog.types import Artefact, Chat, HttpsSource, Model, PathSource
 from concierge.errors import ArtefactError, ConfigError
 from concierge.gguf.facts import facts_of
 from concierge.gguf.header import Header, read_header
 from concierge.gguf.readers import FileReader
+from concierge.lock.hub import HttpHub
 from concierge.units import GIB, human
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from os import stat_result
     from pathlib import Path
 
     from concierge.catalog.types import Thinking
-    from concierge.gguf.header import Reader
+
+    Describe = Callable[[Hub | Local], Model]
+    """Turns a reference into a model that can be locked, with its sources, sizes and hashes."""
 
 _QUANT = re.compile(r"(?:^|[-._])((?:UD-)?I?Q\d\w*|BF16|F16|F32|MXFP4\w*)(?:[-.]|$)", re.IGNORECASE)
 
@@ -31,62 +35,14 @@ LARGE = GIB
 """Bytes from which on hashing takes long enough that it is said."""
 
 
-def silence(_: str) -> None:
-    """Say nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubFile:
-    """What a model repository says of one file at one commit.
-
-    Attributes:
-        url: Where the commit's file is; it never changes.
-        reader: Reads the file's header without fetching the rest.
-    """
-
-    url: str
-    size: int
-    sha256: str
-    licence: str
-    gated: bool
-    reader: Reader
-
-
-class Repository(Protocol):
-    """Answers for a model repository: over HTTP in the command line, from records in the tests."""
-
-    def look_up(self, wanted: Hub, file: str) -> HubFile:
-        """Return what the repository says of ``file``.
-
-        Raises:
-            ConfigError: There is no such commit or file, or it is not one whose hash the repository states.
-            FetchError: The repository did not answer.
-        """
-        ...
-
-
-class Describe(Protocol):
-    """Turns a reference into a model that can be locked."""
-
-    def __call__(self, wanted: Hub | Local) -> Model:
-        """Return the model with its sources, sizes and hashes.
-
-        Raises:
-            ConfigError: There is no such file.
-            ArtefactError: It is not a GGUF file, or its repository did not answer.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Describer:
     """Describes local files by reading them, and a repository's by asking it."""
 
-    repository: Repository
-    say: Callable[[str], None] = silence
+    repository: HttpHub
+    say: Callable[[str], None] = lambda _: None
 
     def __call__(self, wanted: Hub | Local) -> Model:
-        """Return the model with its sources, sizes and hashes."""
         return self._hub(wanted) if isinstance(wanted, Hub) else _local(wanted, self.say)
 
     def _hub(self, wanted: Hub) -> Model:
@@ -112,6 +68,16 @@ class Describer:
                 "revision": wanted.revision,
             }
         )
+
+
+def describe(wanted: Hub | Local, environ: Mapping[str, str], say: Callable[[str], None]) -> Model:
+    """Describe a model with a client of its own, for the hub and the token that ``environ`` names."""
+    from concierge.net import web
+
+    # A local file needs no hub, so a wrong address of one is no error for it.
+    base = net.base(environ) if isinstance(wanted, Hub) else net.BASE
+    with web.downloads(environ, follow_redirects=False) as client:
+        return Describer(HttpHub(client, base=base), say)(wanted)
 
 
 def _local(wanted: Local, say: Callable[[str], None]) -> Model:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin
 
 from concierge import net
-from concierge.catalog.reference import Hub
 from concierge.errors import ConfigError, FetchError
 from concierge.gguf.readers import HttpReader
-from concierge.lock.foreign import Describer, HubFile, silence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     import httpx
 
-    from concierge.catalog.reference import Local
-    from concierge.catalog.types import Model
-    from concierge.lock.foreign import Describe
+    from concierge.catalog.reference import Hub
+    from concierge.gguf.header import Reader
 
 HOPS = 4
 """Redirects within the hub that are followed: a repository that was renamed answers with its new name."""
@@ -29,25 +27,32 @@ _FOUND = (200, 301, 302, 303, 307, 308)
 """Large files are answered with a redirect to where the bytes are; the facts stand in the redirect itself."""
 
 
-class HttpHub:
-    """The hub over HTTP.
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """What the hub says of one file at one commit.
 
-    Args:
-        client: Sends the requests; it may carry a token for gated models.
-        base: Where the hub, or a mirror that speaks its API, is.
+    Attributes:
+        url: Where the commit's file is; it never changes.
+        reader: Reads the file's header without fetching the rest.
     """
+
+    url: str
+    size: int
+    sha256: str
+    licence: str
+    gated: bool
+    reader: Reader
+
+
+class HttpHub:
+    """The hub, or a mirror that speaks its API, over HTTP; ``client`` may carry a token for gated models."""
 
     def __init__(self, client: httpx.Client, *, base: str = net.BASE) -> None:
         self._client = client
         self._base = base.rstrip("/")
 
     def look_up(self, wanted: Hub, file: str) -> HubFile:
-        """Return what the hub says of ``file`` at the commit.
-
-        Raises:
-            ConfigError: There is no such commit or file, or the hub does not state its sha256.
-            FetchError: The hub did not answer, or wants an account.
-        """
+        """Return what the hub says of ``file`` at the commit; it must state the hash."""
         url = f"{self._base}/{wanted.repo}/resolve/{wanted.revision}/{quote(file)}"
         answer = self._ask("HEAD", url)
         commit = answer.headers.get("x-repo-commit", wanted.revision)
@@ -111,8 +116,6 @@ class HttpHub:
         return answer
 
     def _ask(self, method: str, url: str) -> httpx.Response:
-        import httpx
-
         answer = self._send(method, url)
         if answer.status_code in _FOUND:
             return answer
@@ -122,27 +125,13 @@ class HttpHub:
                 where=url,
                 hint="Accept the licence on the model's page and set HF_TOKEN, or choose another model.",
             )
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        if answer.status_code == 404:
             raise ConfigError(
                 "The model hub knows no such repository, commit or file.",
                 where=url,
                 hint="Correct llm.model: hf:OWNER/REPO/FILE.gguf@COMMIT.",
             )
         raise FetchError(f"The model hub answered {answer.status_code}.", where=url, hint="Try again later.")
-
-
-def describer(environ: Mapping[str, str], say: Callable[[str], None] = silence) -> Describe:
-    """Return what describes a model with a client of its own, for the hub and the token that ``environ`` names."""
-
-    def describe(wanted: Hub | Local) -> Model:
-        from concierge.net import web
-
-        # A local file needs no hub, so a wrong address of one is no error for it.
-        base = net.base(environ) if isinstance(wanted, Hub) else net.BASE
-        with web.downloads(environ, follow_redirects=False) as client:
-            return Describer(HttpHub(client, base=base), say)(wanted)
-
-    return describe
 
 
 def listed(entries: Any, file: str) -> tuple[int, str | None] | None:

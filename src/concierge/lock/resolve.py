@@ -10,7 +10,7 @@ from concierge.catalog import reference
 from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.types import Catalog
 from concierge.errors import ConfigError
-from concierge.lock.file import FILE, Asked, Lock, build_key, dump, load, parse, seal
+from concierge.lock.file import FILE, Asked, Lock, build_key, seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from concierge.catalog.types import Artefact, Build, Frozen, Model
     from concierge.config.keys import Llm
     from concierge.lock.foreign import Describe
-
-__all__ = ["FILE", "Difference", "Lock", "check", "dump", "load", "parse", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +42,7 @@ class Difference:
 
 
 def resolve(llm: Llm, catalog: Catalog, describe: Describe | None = None, *, folder: Path | None = None) -> Lock:
-    """Return the lock of ``llm``: every build and every model that any machine could be given.
-
-    Args:
-        llm: The ``[llm]`` table.
-        catalog: What this release knows.
-        describe: Finds out size, hash and header of a model that is not in the catalogue.
-        folder: Where a relative model path starts.
-
-    Raises:
-        ConfigError: The model reference can move, is malformed, or cannot be described.
-        FetchError: The model repository did not answer.
-    """
+    """Return the lock of ``llm``: every build and every model that any machine could be given."""
     models = _models(llm, catalog, describe, folder) if not llm.never_started else ()
     builds = _builds(llm, catalog) if models else ()
     return seal(__version__, _asked(llm), Catalog(builds=builds, models=models), dict(PARAMETERS))
@@ -84,11 +71,7 @@ def check(
 
 
 def confine(lock: Lock, llm: Llm) -> Catalog:
-    """Return what ``--locked`` may choose from.
-
-    Raises:
-        ConfigError: The lock answers another ``[llm]`` table.
-    """
+    """Return what ``--locked`` may choose from."""
     differences = list(_asked_differences(lock.llm, _asked(llm)))
     if differences:
         raise ConfigError(

@@ -13,31 +13,22 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def dumps(document: Mapping[str, Any]) -> str:
-    """Return ``document`` as TOML in the order of its keys; empty tables and None are left out."""
+    """Return ``document`` as TOML in the order of its keys."""
     return "\n".join(_table((), document)).strip("\n") + "\n"
 
 
 def _table(path: tuple[str, ...], table: Mapping[str, Any]) -> Iterator[str]:
-    below = [(key, value) for key, value in table.items() if _is_table(value)]
     for key, value in table.items():
-        if value is not None and not _is_table(value):
+        if not _is_table(value):
             yield f"{_key(key)} = {_value(value)}"
-    for key, value in below:
-        inner = (*path, key)
-        name = ".".join(map(_key, inner))
-        if isinstance(value, dict):
-            yield from _headed(f"[{name}]", inner, value)
-        else:
-            for item in value:
-                yield from _headed(f"[[{name}]]", inner, item)
-
-
-def _headed(head: str, path: tuple[str, ...], table: Mapping[str, Any]) -> Iterator[str]:
-    if not table and head.startswith("[") and not head.startswith("[["):
-        return
-    yield ""
-    yield head
-    yield from _table(path, table)
+    for key, value in table.items():
+        if _is_table(value):
+            inner = (*path, key)
+            name = ".".join(map(_key, inner))
+            for item in [value] if isinstance(value, dict) else value:
+                yield ""
+                yield f"[{name}]" if isinstance(value, dict) else f"[[{name}]]"
+                yield from _table(inner, item)
 
 
 def _is_table(value: object) -> bool:

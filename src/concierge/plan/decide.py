@@ -13,7 +13,7 @@ from concierge.errors import ConfigError, NothingSuitableError
 from concierge.plan import changes, rank, refusal
 from concierge.plan.constraints import examine
 from concierge.plan.weigh import estimate
-from concierge.plan.words import Change, Choice, Deployed, Estimate, Failed, Plan, Rejected, Running, build_name
+from concierge.plan.words import NOTHING, Change, Choice, Estimate, Plan, Rejected, Running, build_name
 from concierge.units import human
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from concierge.machine.types import Machine
     from concierge.plan.constraints import Candidate
     from concierge.plan.rank import Pick
-
-__all__ = ["Change", "Deployed", "Estimate", "Failed", "Plan", "Rejected", "Running", "build_name", "plan"]
-
-NOTHING = Running()
 
 _MODEL_REASONS: dict[Choice, str] = {
     "best-quality-resident": "{name} does the best work of all that fit",
@@ -40,13 +36,8 @@ _MODEL_REASONS: dict[Choice, str] = {
 def plan(machine: Machine, llm: Llm, catalog: Catalog, running: Running = NOTHING) -> Plan:
     """Return what should be here.
 
-    The model depends on the machine alone: never on the network, on free memory, or on what is already here.
-
-    Args:
-        machine: The facts of the computer.
-        llm: The ``[llm]`` table.
-        catalog: What there is to choose from: this release's catalogue, or a lock's.
-        running: What is already here.
+    The model depends on the machine alone: never on the network, on free memory, or on what is already here. The
+    catalogue is this release's, or a lock's.
 
     Raises:
         NothingSuitableError: No engine runs here, or no model suits; the reasons are in it.
@@ -148,7 +139,7 @@ def _otherwise(llm: Llm, build: Build, running: Running) -> Rejected | None:
     name = build_name(build)
     failure = running.failure(name)
     if failure is not None:
-        return Rejected("engine", name, "failed", f"was tried here and failed: {failure}", build.accelerator)
+        return Rejected("engine", name, "failed", failure, build.accelerator)
     for key, asked, has in (("engine", llm.engine, build.engine), ("accelerator", llm.accelerator, build.accelerator)):
         if asked not in ("auto", has):
             return Rejected("engine", name, "asked", f"llm.{key} is {asked}", build.accelerator)
@@ -169,9 +160,9 @@ def _other_models(found: Pick, models: Sequence[Model], running: Running) -> lis
         for other in found.others
     ]
     failed = [
-        Rejected("model", model.name, "failed", f"was tried here and failed: {reason}", accelerator)
+        Rejected("model", model.name, "failed", reason, accelerator)
         for model in models
-        if (reason := running.failure(model.name)) is not None
+        if (reason := running.failure(model.name))
     ]
     return judged + failed
 

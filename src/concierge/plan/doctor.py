@@ -9,7 +9,7 @@ from concierge.errors import NothingSuitableError
 from concierge.machine.budget import budget
 from concierge.machine.types import Finding
 from concierge.plan.rank import ASSUMED, LEAST, pace
-from concierge.plan.words import Plan, Running
+from concierge.plan.words import NOTHING, Plan, Running
 from concierge.units import human
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from concierge.machine.types import Device, Machine
     from concierge.plan.words import Cause, Rejected
 
-NOTHING = Running()
 _ORDER = ("error", "warning", "info")
 _COMPUTING = ("nvidia", "amd", "intel", "apple", "qualcomm")
 _MEANT = 'Set llm.accelerator = "cpu" if the CPU is what you want.'
@@ -41,14 +40,7 @@ _FIX: dict[Cause, str] = {
 def diagnose(
     machine: Machine, llm: Llm, plan: Plan | ConciergeError, running: Running = NOTHING
 ) -> tuple[Finding, ...]:
-    """Return every finding, the worst first; an error means that something the plan relies on is wrong.
-
-    Args:
-        machine: The facts of the computer.
-        llm: The ``[llm]`` table.
-        plan: The plan, or why there is none.
-        running: What is already here.
-    """
+    """Return every finding, the worst first; an error means that something the plan relies on is wrong."""
     if isinstance(plan, Plan):
         found = [*_from_machine(machine, plan), *_cpu_fallback(machine, llm, plan), *_from_plan(machine, plan, running)]
     else:
@@ -122,11 +114,11 @@ def _memory(machine: Machine, plan: Plan, running: Running) -> Iterator[Finding]
     found = plan.estimate
     if found is None or plan.accelerator is None:
         return
+    offered = budget(machine, plan.accelerator)
     if found.budget is None:
-        reason = budget(machine, plan.accelerator).reason
-        cause = f"how much memory a model may use is not known ({reason}); {human(ASSUMED)} are assumed"
+        cause = f"how much memory a model may use is not known ({offered.reason}); {human(ASSUMED)} are assumed"
         yield Finding("budget-unknown", "warning", cause)
-    now = budget(machine, plan.accelerator).now
+    now = offered.now
     if not running.serving and now is not None and found.memory is not None and now < found.memory:
         cause = f"{plan.model_name} needs {human(found.memory)} and {human(now)} are free at this moment"
         yield Finding("memory-busy", "warning", cause, fix="Close what holds the memory before `concierge up`.")

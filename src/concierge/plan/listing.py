@@ -10,14 +10,14 @@ from concierge.plan import rank
 from concierge.plan.changes import fetched
 from concierge.plan.constraints import examine
 from concierge.plan.weigh import estimate
-from concierge.plan.words import Rejected, build_name
+from concierge.plan.words import Estimate, Rejected, build_name
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Build, Catalog, Model
     from concierge.config.keys import Llm
     from concierge.machine.types import Machine
     from concierge.plan.constraints import Candidate
-    from concierge.plan.rank import Judged, Weigh
+    from concierge.plan.rank import Weigh
     from concierge.platforms import Accelerator
 
 
@@ -63,18 +63,20 @@ class EngineRow:
 
 def engines(machine: Machine, catalog: Catalog) -> list[EngineRow]:
     """Return every build for this system, those that could run first, in the order in which they are preferred."""
-    builds = [build for build in catalog.builds if build.system == machine.system]
-    verdicts = {build_name(build): (build, examine(machine, build)) for build in builds}
     # A build that two devices could use stands once, with the first of them.
     able = {build_name(candidate.build): candidate for candidate in reversed(_candidates(machine, catalog))}
     rows = [_engine(each.build, fits=True, reason=_able(machine, each)) for each in reversed(able.values())]
-    unable = [(build, found) for build, found in verdicts.values() if isinstance(found, Rejected)]
+    unable = [(build, found) for build, found in _verdicts(machine, catalog) if isinstance(found, Rejected)]
     return rows + [_engine(build, fits=False, reason=found.reason) for build, found in unable]
 
 
+def _verdicts(machine: Machine, catalog: Catalog) -> list[tuple[Build, tuple[Candidate, ...] | Rejected]]:
+    return [(build, examine(machine, build)) for build in catalog.builds if build.system == machine.system]
+
+
 def _candidates(machine: Machine, catalog: Catalog) -> list[Candidate]:
-    verdicts = (examine(machine, build) for build in catalog.builds if build.system == machine.system)
-    return rank.order((each for found in verdicts if not isinstance(found, Rejected) for each in found), frozenset())
+    able = (found for _, found in _verdicts(machine, catalog) if not isinstance(found, Rejected))
+    return rank.order((candidate for found in able for candidate in found), frozenset())
 
 
 def models(machine: Machine, catalog: Catalog, llm: Llm) -> list[ModelRow]:
@@ -86,30 +88,22 @@ def models(machine: Machine, catalog: Catalog, llm: Llm) -> list[ModelRow]:
 
 
 def _model(model: Model, groups: list[list[Candidate]], weigh: Weigh, context: int) -> ModelRow:
-    first: tuple[Accelerator, Judged] | None = None
-    for group in groups:
-        judged = rank.judge(group, model, weigh, context)
-        if judged.cause is None:
-            return _row(model, group[0].build.accelerator, judged)
-        first = first or (group[0].build.accelerator, judged)
-    return _row(model, *(first or (None, None)))
-
-
-def _row(model: Model, accelerator: Accelerator | None, judged: Judged | None) -> ModelRow:
-    found = None if judged is None else judged.estimate
-    fits = judged is not None and judged.cause is None
-    reason = "no engine runs here" if judged is None else judged.reason or rank.pace(judged.estimate)
+    """Return the row of the first device that carries ``model``; else it says what is wrong with the first of all."""
+    judged = [(group[0].build.accelerator, rank.judge(group, model, weigh, context)) for group in groups]
+    nowhere = rank.Judged(model, Estimate(None, None), "accelerator", "no engine runs here")
+    unfit = judged[0][1] if judged else nowhere
+    accelerator, found = next((each for each in judged if each[1].cause is None), (None, unfit))
     return ModelRow(
         name=model.name,
         title=model.title,
-        fits=fits,
-        accelerator=accelerator if fits else None,
-        reason=reason,
-        memory=None if found is None else found.memory,
+        fits=accelerator is not None,
+        accelerator=accelerator,
+        reason=found.reason or rank.pace(found.estimate),
+        memory=found.estimate.memory,
         size=sum(map(fetched, model.artefact)),
-        slow=None if found is None else found.slow,
-        fast=None if found is None else found.fast,
-        speed_source="unknown" if found is None else found.source,
+        slow=found.estimate.slow,
+        fast=found.estimate.fast,
+        speed_source=found.estimate.source,
         licence=model.licence,
         gated=model.gated,
     )

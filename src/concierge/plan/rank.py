@@ -35,7 +35,6 @@ RIVAL = 2 << 30
 """Beside a usable accelerator the CPU may carry the better model only up to this size: reading a long prompt takes
 it many times longer, and no figure of tokens written per second shows that."""
 
-
 _CAPPED = "too large for the CPU beside an accelerator: it would read a long prompt many times slower"
 
 
@@ -138,19 +137,14 @@ def place(candidates: Sequence[Candidate], models: Sequence[Model], weigh: Weigh
         for group in by_device(candidates):
             judged = judge(group, model, weigh, context, asked=True)
             if judged.cause is None:
-                return Pick(_carrier(group, model) or group[0], judged, "asked")
+                return _picked(group, judged, "asked")
     return None
 
 
 def judge(group: Sequence[Candidate], model: Model, weigh: Weigh, context: int, *, asked: bool = False) -> Judged:
-    """Return what speaks against ``model`` on the device of ``group``, speed aside.
+    """Return what speaks against ``model`` on the device of ``group``, whose builds are in order, speed aside.
 
-    Args:
-        group: The builds for that device, in order.
-        model: The model.
-        weigh: Estimates memory and speed.
-        context: Tokens that one request may use.
-        asked: Somebody wants this very model, though not every fact about it may be known.
+    When it is ``asked`` for by name, not every fact about it need be known.
     """
     if context > model.context_train:
         reason = f"was trained for {model.context_train} tokens, fewer than the {context} of llm.context"

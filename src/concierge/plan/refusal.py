@@ -33,18 +33,18 @@ def no_model(
     llm: Llm, candidates: Sequence[Candidate], models: Sequence[Model], weigh: Weigh, running: Running
 ) -> NothingSuitableError:
     """Return the error for a machine that an engine runs on, and no model that it may use."""
-    failed = [
-        f"{model.name} was tried here and failed: {reason}" for model in models if (reason := _why(running, model))
-    ]
-    able = [model for model in models if _why(running, model) is None]
+    able = [model for model in models if running.failure(model.name) is None]
     if not able:
-        what = "; ".join(failed) or "the catalogue has no model"
+        what = "; ".join(f"{model.name} {running.failure(model.name)}" for model in models)
+        what = what or "the catalogue has no model"
         return NothingSuitableError(f"No model is left to try: {what}.", hint="`concierge models` lists the catalogue.")
     model = min(able, key=lambda model: model.size)
-    judged = [
-        (group[0], rank.judge(group, model, weigh, llm.context, asked=True)) for group in rank.by_device(candidates)
-    ]
-    against = "; ".join(f"on {candidate.build.accelerator} it {_against(entry)}" for candidate, entry in judged)
+    groups = rank.by_device(candidates)
+    judged = [rank.judge(group, model, weigh, llm.context, asked=True) for group in groups]
+    against = "; ".join(
+        f"on {group[0].build.accelerator} it {entry.reason or f'is too slow: {rank.pace(entry.estimate)}'}"
+        for group, entry in zip(groups, judged, strict=True)
+    )
     smallest = "" if llm.model != "auto" else ", the smallest in the catalogue,"
     return NothingSuitableError(
         f"{model.name}{smallest} does not suit this machine: {against}.",
@@ -53,16 +53,8 @@ def no_model(
     )
 
 
-def _why(running: Running, model: Model) -> str | None:
-    return running.failure(model.name)
-
-
-def _against(judged: Judged) -> str:
-    return judged.reason or f"is too slow: {rank.pace(judged.estimate)}"
-
-
-def _hint(llm: Llm, model: Model, judged: Sequence[tuple[Candidate, Judged]]) -> str:
-    if any(entry.cause == "context" for _, entry in judged):
+def _hint(llm: Llm, model: Model, judged: Sequence[Judged]) -> str:
+    if any(entry.cause == "context" for entry in judged):
         return f"Set llm.context to {model.context_train} or less."
     if llm.model != "auto":
         return "Set llm.model to a smaller one, or llm.context to less; `concierge models` says what fits."

@@ -26,17 +26,14 @@ def exit_code(plan: Plan) -> int:
 
 
 def text(plan: Plan, *, rejected: bool = True) -> str:
-    """Return the plan as people read it, ending in a newline.
-
-    Args:
-        plan: The plan.
-        rejected: Whether the candidates that were not taken are listed.
-    """
+    """Return the plan as people read it, ending in a newline."""
     return "\n".join(_lines(plan, rejected=rejected)) + "\n"
 
 
 def _lines(plan: Plan, *, rejected: bool) -> Iterator[str]:
-    yield from (_change(change.action, change.what, change.detail, change.bytes) for change in plan.changes)
+    for change in plan.changes:
+        size = f", {human(change.bytes)}" if change.bytes else ""
+        yield f"  {change.action} {change.what:<8} {change.detail}{size}"
     yield ""
     yield "Why:"
     yield from (f"  {reason}" for reason in plan.reasons)
@@ -46,10 +43,6 @@ def _lines(plan: Plan, *, rejected: bool) -> Iterator[str]:
         yield from (f"  {entry.kind} {entry.name}: {entry.reason}" for entry in plan.rejected)
     yield ""
     yield summary(plan)
-
-
-def _change(action: str, what: str, detail: str, size: int) -> str:
-    return f"  {action} {what:<8} {detail}{f', {human(size)}' if size else ''}"
 
 
 def summary(plan: Plan) -> str:
@@ -77,7 +70,8 @@ def duration(seconds: float) -> str:
 
 def as_dict(plan: Plan) -> dict[str, Any]:
     """Return the plan as the object that ``--json`` prints; keys, signs and causes stay the same between releases."""
-    build, model = plan.build, plan.model
+    build = plan.build
+    artefacts = [artefact for entry in (build, plan.model) if entry is not None for artefact in entry.artefact]
     return {
         "engine": plan.engine,
         "build": None if build is None else build_name(build),
@@ -90,16 +84,9 @@ def as_dict(plan: Plan) -> dict[str, Any]:
         "base_url": None if plan.endpoint is None else plan.endpoint.base_url,
         "sources": {
             artefact.name: [source.model_dump(exclude_none=True) for source in artefact.sources]
-            for entry in (build, model)
-            if entry is not None
-            for artefact in entry.artefact
+            for artefact in artefacts
         },
-        "trust": {
-            artefact.name: artefact.trust
-            for entry in (build, model)
-            if entry is not None
-            for artefact in entry.artefact
-        },
+        "trust": {artefact.name: artefact.trust for artefact in artefacts},
         "estimate": None if plan.estimate is None else asdict(plan.estimate),
         "reasons": list(plan.reasons),
         "rejected": [asdict(entry) for entry in plan.rejected],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.catalog.flags import PROMPT_CACHE_MIB, UBATCH
+from concierge.catalog.flags import PROMPT_CACHE_MIB
 from concierge.fit import memory, speed
 from concierge.machine.budget import cpu_budget, device_budget
 from concierge.plan.words import Estimate
@@ -12,11 +12,9 @@ from concierge.units import MIB
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Gguf, Model
-    from concierge.fit.speed import Bandwidth, MemoryKind, Speed
-    from concierge.machine.types import Device, DeviceKind, Machine
+    from concierge.fit.speed import Bandwidth
+    from concierge.machine.types import Device, Machine
     from concierge.plan.constraints import Candidate
-
-_KINDS: dict[DeviceKind, MemoryKind] = {"discrete": "discrete", "integrated": "integrated", "unified": "unified"}
 
 
 def estimate(machine: Machine, model: Model, candidate: Candidate, *, context: int) -> Estimate:
@@ -27,7 +25,7 @@ def estimate(machine: Machine, model: Model, candidate: Candidate, *, context: i
     capacity = offered.bytes
     if model.gguf is None:
         return Estimate(None, capacity)
-    expected = _speed(model.gguf, model.size, device, depth=context // 2)
+    expected = speed.predict(model.gguf, model.size, memory=_bandwidth(device), depth=context // 2)
     return Estimate(
         memory=_memory(model.gguf, model.size, device, capacity, context),
         budget=capacity,
@@ -40,23 +38,13 @@ def estimate(machine: Machine, model: Model, candidate: Candidate, *, context: i
 
 def _memory(facts: Gguf, weights: int, device: Device | None, capacity: int | None, context: int) -> int:
     """Return the bytes needed of the memory that limits: the device's, or the one pool when it shares the CPU's."""
-    need = memory.estimate(
-        facts,
-        weights,
-        context=context,
-        ubatch=UBATCH,
-        gpu_layers=0 if device is None else None,
-        margin=_margin(device, capacity),
-    )
+    # The CPU's budget is already less the system's own share.
+    margin = 0 if device is None else memory.margin_for(capacity or 0)
+    need = memory.estimate(facts, weights, context=context, on_device=device is not None, margin=margin)
     host = need.host_total + PROMPT_CACHE_MIB * MIB
     if device is None:
         return host
     return need.device_total + (host if _shares_memory(device) else 0)
-
-
-def _margin(device: Device | None, capacity: int | None) -> int:
-    """Return what is left free beside the model: the CPU's budget is already less the system's own share."""
-    return 0 if device is None else memory.margin_for(capacity or 0)
 
 
 def _shares_memory(device: Device) -> bool:
@@ -64,17 +52,11 @@ def _shares_memory(device: Device) -> bool:
     return device.memory.unified.bytes is not None or device.memory.wired_limit.bytes is not None
 
 
-def _speed(facts: Gguf, weights: int, device: Device | None, *, depth: int) -> Speed:
-    host = speed.bandwidth_of("", vendor="", kind="host")
-    return speed.predict(facts, weights, device=None if device is None else _bandwidth(device), host=host, depth=depth)
-
-
-def _bandwidth(device: Device) -> Bandwidth:
+def _bandwidth(device: Device | None) -> Bandwidth:
+    if device is None:
+        return speed.bandwidth_of("", vendor="", kind="host")
     compute = device.compute_capability
     chips = (device.pci_id, device.gfx_target, compute and f"sm_{compute.replace('.', '')}")
     return speed.bandwidth_of(
-        device.name,
-        vendor=device.vendor,
-        kind=_KINDS.get(device.kind, "unknown"),
-        chips=tuple(chip for chip in chips if chip),
+        device.name, vendor=device.vendor, kind=device.kind, chips=tuple(chip for chip in chips if chip)
     )

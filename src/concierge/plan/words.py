@@ -75,8 +75,12 @@ class Running:
     disk_free: int | None = None
 
     def failure(self, name: str) -> str | None:
-        """Return why ``name`` failed here, or None."""
-        return next((failed.reason for failed in self.failed if failed.name == name), None)
+        """Return what is said against ``name`` when it failed here, or None."""
+        reasons = (failed.reason for failed in self.failed if failed.name == name)
+        return next((f"was tried here and failed: {reason}" for reason in reasons), None)
+
+
+NOTHING = Running()
 
 
 @dataclass(frozen=True, slots=True)

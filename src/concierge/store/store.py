@@ -52,9 +52,6 @@ class Store:
         """Let one process at a time bring an entry, so that two never download the same bytes.
 
         Nothing but the network suffers without it: where locks do not work, or the wait is over, both go on.
-
-        Raises:
-            StoreError: The store cannot be written to.
         """
         with storing(self.root):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -72,11 +69,7 @@ class Store:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """Give an empty folder on the store's own file system, which is gone afterwards whatever happens.
-
-        Raises:
-            StoreError: The store cannot be written to, or its disk is full.
-        """
+        """Give an empty folder on the store's own file system, which is gone afterwards whatever happens."""
         with storing(self.root):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._sweep()
@@ -87,11 +80,7 @@ class Store:
             remove(folder)
 
     def place(self, staged: Path, artefacts: Sequence[Artefact]) -> Path:
-        """Make ``staged`` read-only and move it in. Another process may have been faster: its bytes are the same.
-
-        Raises:
-            StoreError: The move failed.
-        """
+        """Make ``staged`` read-only and move it in. Another process may have been faster: its bytes are the same."""
         target = self.path(artefacts)
         with storing(target):
             _seal(staged)
@@ -114,11 +103,7 @@ class Store:
 
 
 def need_space(folder: Path, size: int, what: str) -> None:
-    """Fail before a download that cannot end well.
-
-    Raises:
-        StoreError: The file system of ``folder`` has fewer than ``size`` bytes free.
-    """
+    """Fail before a download that cannot end well."""
     free = free_space(folder)
     if free < size:
         raise StoreError(
@@ -142,14 +127,10 @@ def _seal(tree: Path) -> None:
             if not file.is_symlink():
                 program = file.stat().st_mode & stat.S_IXUSR
                 file.chmod(READ_ONLY_PROGRAM if program else READ_ONLY_FILE)
-                _sync(file)
+                with file.open("rb") as data:
+                    os.fsync(data.fileno())
         if Path(folder) != tree:
             Path(folder).chmod(READ_ONLY_PROGRAM)
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb") as data:
-        os.fsync(data.fileno())
 
 
 def _alive(pid: int) -> bool:

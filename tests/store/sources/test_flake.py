@@ -16,7 +16,7 @@ from concierge.plan.words import Failed, Running, build_name
 from concierge.processes import Hear, Output, unheard
 from concierge.store.fetch import Fetcher
 from concierge.store.progress import Silent
-from concierge.store.sources.flake import OFFERED, FromFlake, with_engines
+from concierge.store.sources.nix import OFFERED, FromFlake, with_engines
 from concierge.store.store import Store
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ class FakeRun:
 
 def test_exactly_one_attribute_of_the_flake_is_asked_for(tmp_path: Path) -> None:
     run = FakeRun(output=f"{tmp_path}\n")
-    assert nix.realise("/src", nix.engine("x86_64-linux", "llama-cpp", "vulkan"), run=run) == tmp_path
+    assert nix.realise("/src", "legacyPackages.x86_64-linux.engines.llama-cpp.vulkan", run=run) == tmp_path
     assert list(run.words)[-2:] == ["--print-out-paths", "/src#legacyPackages.x86_64-linux.engines.llama-cpp.vulkan"]
     assert "--no-link" in run.words
     assert "--no-write-lock-file" in run.words
@@ -49,11 +49,6 @@ def test_a_root_keeps_the_result_from_garbage_collection(tmp_path: Path) -> None
     nix.realise("/src", "engines.ollama.cpu", run=run, root=tmp_path / "engine")
     assert "--no-link" not in run.words
     assert list(run.words)[run.words.index("--out-link") + 1] == str(tmp_path / "engine")
-
-
-def test_names_with_dots_are_quoted() -> None:
-    found = nix.attribute("aarch64-linux", "models", "qwen2.5-0.5b")
-    assert found == 'legacyPackages.aarch64-linux.models."qwen2.5-0.5b"'
 
 
 def test_a_failed_build_says_what_nix_said_last() -> None:

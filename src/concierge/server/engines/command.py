@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from concierge.deploy.spec import ServerSpec
+    from concierge.deploy.generation import ServerSpec
 
 
 @dataclass(frozen=True, slots=True)

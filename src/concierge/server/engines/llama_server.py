@@ -14,7 +14,7 @@ from concierge.server.engines.command import Command, translate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from concierge.deploy.spec import ServerSpec
+    from concierge.deploy.generation import ServerSpec
 
 PARAMETERS = {
     "parallel": "--parallel",

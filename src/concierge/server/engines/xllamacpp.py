@@ -12,7 +12,7 @@ from concierge.server.engines.command import Command, translate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from concierge.deploy.spec import ServerSpec
+    from concierge.deploy.generation import ServerSpec
 
 PARAMETERS = {name: name for name in xllamacpp_server.SETTINGS}
 

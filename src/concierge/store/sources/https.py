@@ -37,11 +37,7 @@ class Https:
     pause: Callable[[float], None] = field(default=time.sleep)
 
     def __call__(self, source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
-        """Leave the file in ``folder``.
-
-        Raises:
-            FetchError: It did not arrive whole within ``TRIES`` attempts.
-        """
+        """Leave the file in ``folder``."""
         import httpx
 
         assert source.kind == "https"

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 
 def copy(source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
-    """Copy the file into ``folder``: the store never depends on bytes that somebody else may change.
-
-    Raises:
-        FetchError: The file is not there or cannot be read.
-    """
+    """Copy the file into ``folder``: the store never depends on bytes that somebody else may change."""
     assert source.kind == "path"
     origin = Path(source.path).expanduser()
     target = folder / artefact.name

