@@ -140,11 +140,7 @@ class Endpoint:
 
 
 def address(base_url: str) -> Address:
-    """Return the address that ``base_url`` is.
-
-    Raises:
-        ConfigError: It is none.
-    """
+    """Return the address that ``base_url`` is."""
     try:
         return read(base_url)
     except ValueError as error:
@@ -180,11 +176,7 @@ def read(text: str) -> Address:
 
 
 def key(text: str | None, *, place: str) -> str | None:
-    """Return a key as it is sent: without the blanks and line breaks around it; None when nothing is left.
-
-    Raises:
-        ConfigError: It holds what a header cannot carry.
-    """
+    """Return a key as it is sent; None when nothing is left."""
     try:
         return clean(text or "") or None
     except ValueError as error:

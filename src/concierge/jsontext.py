@@ -15,11 +15,7 @@ _DECODER = json.JSONDecoder()
 
 
 def parse(text: str | bytes) -> Any:
-    """Return the value of a whole text.
-
-    Raises:
-        ValueError: It is not JSON, or nested too deeply.
-    """
+    """Return the value of a whole text."""
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text), "surrogatepass")
     try:
@@ -30,11 +26,7 @@ def parse(text: str | bytes) -> Any:
 
 
 def first(text: str) -> tuple[Any, int]:
-    """Return the value that a text begins with, and where it ends.
-
-    Raises:
-        ValueError: The text begins with no JSON, or with one that is nested too deeply.
-    """
+    """Return the value that a text begins with, and where it ends."""
     try:
         value, end = _DECODER.raw_decode(text)
     except RecursionError:

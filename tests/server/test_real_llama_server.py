@@ -215,7 +215,7 @@ def test_a_model_that_it_cannot_load_is_said_with_its_log(place: Place, spec: Se
 
 
 def test_it_says_all_flags_that_concierge_may_give(spec: ServerSpec) -> None:
-    from concierge.server.engines.llama_server import PARAMETERS as FLAGS
+    from concierge.server.engines.llama_cpp import FLAGS
 
     shown = subprocess.run(
         [spec.engine_root / str(spec.executable), "--help"], capture_output=True, text=True, check=True, cwd="/"

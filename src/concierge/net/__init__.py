@@ -20,11 +20,7 @@ BASE = "https://huggingface.co"
 
 
 def base(environ: Mapping[str, str]) -> str:
-    """Return the address of the hub: ``HF_ENDPOINT`` where it is set, as the hub's own client has it.
-
-    Raises:
-        ConfigError: It is not an ``https`` address, and nothing else is ever locked.
-    """
+    """Return the address of the hub: ``HF_ENDPOINT`` where it is set, as the hub's own client has it."""
     named = environ.get("HF_ENDPOINT", "").strip().rstrip("/")
     if named and not named.startswith("https://"):
         raise ConfigError(
@@ -60,9 +56,6 @@ def certificates(environ: Mapping[str, str]) -> ssl.SSLContext:
 
     ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` where they are set, and nothing else then; otherwise the system's
     certificates together with the ones that came with the HTTP library, since a small system may have none.
-
-    Raises:
-        ConfigError: One of the variables names nothing that can be read.
     """
     import ssl
 

@@ -41,20 +41,8 @@ def ensure(
 
     A server at ``base_url`` that serves it is used as it is. Otherwise the server of ``local_llm_start_cmd`` or
     our own engine is started, or found running. For another machine's ``base_url``, with ensuring switched off,
-    and for engines that concierge never starts, nothing is ever started.
-
-    Args:
-        llm: The configuration.
-        model: The name that the server should answer to.
-        prepare: Brings our engine and the model into the store and says what to run; called only if needed.
-        home: Where record, lock and logs are.
-        say: Takes one line of narration at a time.
-        environ: The environment of this command.
-
-    Raises:
-        EndpointError: The configured server is unreachable or does not serve the model, and may not be started.
-        StartError: The server that was started died, stalled or cannot be trusted.
-        ServerError: The record or the lock cannot be used.
+    and for engines that concierge never starts, nothing is ever started. ``prepare`` brings our engine and the model
+    into the store and says what to run; it is called only if needed.
     """
     named = llm.endpoint(model=model, environ=environ)
     if not llm.local_llm_ensure_available or not named.address.loopback:
@@ -136,7 +124,7 @@ def _lacks(sight: Sight) -> EndpointError:
 def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredServer:
     def command(key: str) -> Command:
         # Starting is rare and finding a running server is not: what only a start needs is imported by a start.
-        from concierge.server.engines.launch import engine_command
+        from concierge.server.engines.llama_cpp import engine_command
 
         return engine_command(spec, key=key, environ=environ)
 
@@ -158,7 +146,7 @@ def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredSe
 
 def _command(llm: Llm, words: tuple[str, ...], named: Endpoint, environ: Mapping[str, str]) -> DesiredServer:
     def command(_key: str) -> Command:
-        from concierge.server.engines.launch import user_command
+        from concierge.server.engines.command import user_command
 
         return user_command(words, environ=environ)
 

@@ -23,9 +23,6 @@ def engine_endpoint(record: Record, leader: Identity, *, patience_s: float) -> E
     """Return the endpoint of our engine once it is proven, None while it is still loading.
 
     A server that was proven when it started is not made to generate again: two requests, none of them queued.
-
-    Raises:
-        StartError: Somebody answers who is not the server that the record names.
     """
     port = _port(leader)
     if port is None:

@@ -63,11 +63,7 @@ class ServerStatus:
 
 
 def status(home: Home, llm: Llm | None = None, *, environ: Mapping[str, str] = os.environ) -> ServerStatus:
-    """Return what serves the model now.
-
-    Raises:
-        ServerError: The record is damaged or unreadable.
-    """
+    """Return what serves the model now."""
     record = RecordFile(home).read()
     beside = None if llm is None else _configured(llm, environ)
     return ServerStatus("absent", configured=beside) if record is None else _ours(record, beside)

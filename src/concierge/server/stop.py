@@ -57,11 +57,7 @@ def down(
     grace_s: float = GRACE_S,
     environ: Mapping[str, str] = os.environ,
 ) -> Stopped | None:
-    """Stop the server that our record names and wait until it is gone; None when none of ours runs.
-
-    Raises:
-        ServerError: The lock cannot be had, the record is damaged, or the server survives being killed.
-    """
+    """Stop the server that our record names and wait until it is gone; None when none of ours runs."""
     file = RecordFile(home)
     if not file.path.exists():
         return None
@@ -73,11 +69,7 @@ def down(
 def end(
     record: Record, file: RecordFile, *, say: Callable[[str], None], drain_s: float, grace_s: float = GRACE_S
 ) -> Stopped | None:
-    """Stop every process of a launch and clear its record; the caller holds the lock.
-
-    Raises:
-        ServerError: A process survives being killed; the record stays.
-    """
+    """Stop every process of a launch and clear its record; the caller holds the lock."""
     if not table.from_here(record.starter):
         say(f"The recorded server of {record.model} belongs to another container: it is left alone.")
         return None

@@ -69,17 +69,7 @@ class _Unproven(Exception):  # noqa: N818  # it never leaves this module
 
 
 def obtain(desired: DesiredServer, home: Home, *, environ: Mapping[str, str], say: Callable[[str], None]) -> Endpoint:
-    """Return the endpoint of the desired server when it is ready.
-
-    Args:
-        desired: The server.
-        home: Where record, lock and logs are.
-        environ: The environment of this command.
-        say: Takes one line of narration at a time.
-
-    Raises:
-        ServerError: It died, stalled, or is not what it should be; nothing of it is left running.
-    """
+    """Return the endpoint of the desired server when it is ready; nothing is left running of one that fails."""
     try:
         return _Launch(desired, home, environ, say).obtain()
     except _Unproven as lost:

@@ -60,14 +60,7 @@ class Adopted:
 
 
 class Progress:
-    """Whether a start gets anywhere: processor time, bytes from the disk, or words in the log.
-
-    Args:
-        members: The processes of the launch, as they are at the moment.
-        log: The launch's log.
-        limit_s: Seconds without any of them after which it has stalled.
-        clock: Seconds on a clock that nobody sets.
-    """
+    """Whether a start gets anywhere: processor time, bytes from the disk, or words in the log."""
 
     def __init__(
         self,

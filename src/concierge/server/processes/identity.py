@@ -60,21 +60,13 @@ class Usage:
 
 
 def refuse_reserved(pid: int) -> None:
-    """Refuse what ``kill`` would read as a group, as everybody, or as init.
-
-    Raises:
-        ValueError: ``pid`` is not an integer above 1.
-    """
+    """Refuse what ``kill`` would read as a group, as everybody, or as init."""
     if type(pid) is not int or pid <= 1:
         raise ValueError(f"not the pid of a process that may be signalled: {pid!r}")
 
 
 def parse(document: Any) -> Identity:
-    """Return the identity that a record holds.
-
-    Raises:
-        ValueError: A part is missing or has the wrong type; a damaged identity proves nothing.
-    """
+    """Return the identity that a record holds; a damaged one proves nothing and is a ``ValueError``."""
     expected = {field.name: {"str": str, "int": int}[str(field.type)] for field in fields(Identity)}
     if not isinstance(document, dict) or {name: type(value) for name, value in document.items()} != expected:
         raise ValueError("not an identity")

@@ -1,22 +1,24 @@
-"""A ``llama-server`` program of llama.cpp."""
+"""llama.cpp's server: a ``llama-server`` program, or the one inside the xllamacpp wheel, run by this interpreter."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.errors import StartError
 from concierge.processes import follow
-from concierge.server.engines.command import Command, translate
+from concierge.server.engines import xllamacpp_server
+from concierge.server.engines.command import Command, inherited, with_companions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from concierge.deploy.spec import ServerSpec
 
-PARAMETERS = {
+FLAGS = {
     "parallel": "--parallel",
     "cache_type_k": "--cache-type-k",
     "cache_type_v": "--cache-type-v",
@@ -43,20 +45,42 @@ NO_CONFIGURATION = os.devnull
 model, further keys and anything else that a user once wanted of another server. Nothing can lie below this path."""
 
 
-def command(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
-    """Return the command that serves ``spec``; the program is asked for its flags first.
+def engine_command(spec: ServerSpec, *, key: str, environ: Mapping[str, str]) -> Command:
+    """Return the command that serves ``spec`` on a free port of 127.0.0.1."""
+    makers = {"xllamacpp": _interpreter, "llama-server": _program}
+    maker = makers.get(spec.launcher)
+    if maker is None:
+        raise StartError(
+            f"concierge cannot start the launcher `{spec.launcher}`.",
+            where=spec.launcher,
+            hint=f"It starts {' and '.join(makers)}; set `local_llm_start_cmd` to start another server yourself.",
+        )
+    return maker(spec, key, with_companions(spec.engine_root, inherited(environ)))
 
-    Raises:
-        StartError: The program does not run.
-    """
+
+def _interpreter(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
+    argv = [
+        # Isolated and without site: nothing of this project or of the user's packages is in the server's process.
+        # No bytecode: the store is read-only.
+        *(sys.executable, "-I", "-S", "-B", str(Path(xllamacpp_server.__file__).absolute())),
+        *("--engine-root", str(spec.engine_root), "--model", str(spec.model_path)),
+        *("--alias", spec.model, "--context", str(spec.context)),
+    ]
+    for name, value in _translated(spec, {name: name for name in xllamacpp_server.SETTINGS}):
+        argv += ["--set", f"{name}={value}"]
+    return Command(tuple(argv), {**environ, xllamacpp_server.KEY: key}, cwd=_nowhere(spec))
+
+
+def _program(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
+    """Return the command of a program, which is asked for its flags first."""
     program = spec.engine_root / (spec.executable or "llama-server")
     environ = {**environ, "XDG_CONFIG_HOME": NO_CONFIGURATION}
-    flags = _flags(program, environ)
+    flags = _flags(program, environ, _nowhere(spec))
     argv = [
         *(str(program), "--host", "127.0.0.1", "--port", "0"),
         *("--model", str(spec.model_path), "--alias", spec.model),
     ]
-    given = {"--parallel": "1", **_known(translate(spec, PARAMETERS), flags, program)}
+    given = {"--parallel": "1", **_known(_translated(spec, FLAGS), flags, program)}
     # The server divides its context among the requests that it takes at once.
     argv += ["--ctx-size", str(spec.context * int(given["--parallel"]))]
     for words in (*WANTED, _no_ui(flags)):
@@ -64,7 +88,19 @@ def command(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
             argv += words
     for flag, value in given.items():
         argv += [flag, value]
-    return Command(tuple(argv), {**environ, "LLAMA_API_KEY": key}, cwd=_nowhere(program))
+    return Command(tuple(argv), {**environ, "LLAMA_API_KEY": key}, cwd=_nowhere(spec))
+
+
+def _translated(spec: ServerSpec, known: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the parameters of ``spec`` under the launcher's own names."""
+    unknown = [name for name, _ in spec.parameters if name not in known]
+    if unknown:
+        raise StartError(
+            f"The launcher `{spec.launcher}` does not know the parameter `{unknown[0]}`.",
+            where=unknown[0],
+            hint=f"It knows {', '.join(sorted(known))}.",
+        )
+    return [(known[name], value) for name, value in spec.parameters]
 
 
 def _known(given: list[tuple[str, str]], flags: frozenset[str], program: Path) -> dict[str, str]:
@@ -80,18 +116,18 @@ def _known(given: list[tuple[str, str]], flags: frozenset[str], program: Path) -
     return dict(given)
 
 
-def _nowhere(program: Path) -> Path:
+def _nowhere(spec: ServerSpec) -> Path:
     """Return a folder without compute backends: the program also loads those that it finds in its working directory."""
-    return Path(program.anchor)
+    return Path(spec.engine_root.anchor)
 
 
 def _no_ui(flags: frozenset[str]) -> tuple[str, ...]:
     return next(((flag,) for flag in ("--no-ui", "--no-webui") if flag in flags), ())
 
 
-def _flags(program: Path, environ: Mapping[str, str]) -> frozenset[str]:
+def _flags(program: Path, environ: Mapping[str, str], cwd: Path) -> frozenset[str]:
     try:
-        said = follow([str(program), "--help"], seconds=HELP_S, environ=environ, cwd=_nowhere(program))
+        said = follow([str(program), "--help"], seconds=HELP_S, environ=environ, cwd=cwd)
     except OSError as error:
         raise StartError(f"{program} does not run: {error}", where=str(program)) from None
     text = said.stdout + said.stderr
