@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.server import failures, logs
+from concierge.server import failures
 from concierge.server.processes import table
 from concierge.server.record import Record
 
@@ -34,7 +34,7 @@ def test_the_end_of_the_log_is_told_without_the_key(record: Record, tmp_path: Pa
 
 def test_a_log_that_is_long_is_read_from_its_end(record: Record, tmp_path: Path) -> None:
     (tmp_path / "server.log").write_bytes(b"x" * 100_000 + b"\xff\nlast")
-    assert len(failures.ended(record, "It", 3).what) < logs.TAIL_BYTES + 200
+    assert len(failures.ended(record, "It", 3).what) < failures.TAIL_BYTES + 200
     assert failures.ended(record, "It", 3).what.endswith("\n    last")
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.errors import StartError
-from concierge.server import logs
 
 if TYPE_CHECKING:
     from concierge.server.record import Record
+
+TAIL_LINES = 15
+TAIL_BYTES = 16_384
 
 
 def not_started(record: Record, program: str, error: OSError) -> StartError:
@@ -61,5 +64,14 @@ def _advice(record: Record, status: int | None) -> str | None:
 
 
 def _log_tail(record: Record) -> str:
-    text = logs.tail(Path(record.log), secret=record.api_key)
-    return f" Its log ends:\n{text}" if text else " It logged nothing."
+    """Return how the log ends, without the server's key."""
+    try:
+        with Path(record.log).open("rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - TAIL_BYTES, 0))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        text = ""
+    if record.api_key:
+        text = text.replace(record.api_key, "***")
+    lines = [f"    {line}" for line in text.strip().splitlines()[-TAIL_LINES:]]
+    return "\n".join([" Its log ends:", *lines]) if lines else " It logged nothing."

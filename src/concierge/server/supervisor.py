@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from concierge import mutex
 from concierge.errors import ServerError, StartError
-from concierge.server import failures, logs, stop
+from concierge.server import failures, stop
 from concierge.server.processes import table
 from concierge.server.record import Record, RecordFile
-from concierge.server.watch import Adopted, Child, Progress
+from concierge.server.watch import Adopted, Child, Progress, new_log, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -142,7 +142,7 @@ class _Launch:
         key = desired.api_key or secrets.token_urlsafe(24)
         command = desired.command(key)
         generation = self._file.next_generation()
-        log, handle = logs.create(self._home, generation)
+        log, handle = new_log(self._home, generation)
         self._record = record = Record(
             generation=generation,
             state="intent",
@@ -160,7 +160,7 @@ class _Launch:
         try:
             self._file.write(record)
             self._say(f"Starting {desired.title}.")
-            child = _start(command, record, handle)
+            child = start(command, record, handle)
         finally:
             os.close(handle)
         self._record = replace(record, state="starting", identity=table.identify(child.pid))
@@ -204,28 +204,24 @@ class _Launch:
         return endpoint
 
     def _update(self, record: Record) -> Record:
-        """Write the record of our launch, keeping those who joined meanwhile.
-
-        Raises:
-            StartError: Another command stopped the launch or replaced it.
-        """
+        """Write the record of our launch, keeping those who joined meanwhile."""
         with self._locked():
-            current = self._current(record)
+            current = self._kept(record)
             if record.state == "starting":
                 record = replace(record, waiters=current.waiters)
             self._file.write(record)
         return record
 
-    def _current(self, record: Record) -> Record:
-        """Return what the file says of our launch by now.
-
-        Raises:
-            StartError: Another command stopped the launch or replaced it.
-        """
-        current = self._file.read()
-        if current is None or current.launch != record.launch or current.state == "stopping":
+    def _kept(self, record: Record) -> Record:
+        """Return what the file says of our launch by now, unless another command stopped or replaced it."""
+        current = self._written(record)
+        if current is None or current.state == "stopping":
             raise failures.taken_away(record)
         return current
+
+    def _written(self, record: Record) -> Record | None:
+        current = self._file.read()
+        return current if current is not None and current.launch == record.launch else None
 
     def _ended(self, record: Record, status: int | None) -> Endpoint:
         """Say how a start failed, or accept what a command that ended well has left running."""
@@ -236,7 +232,7 @@ class _Launch:
                 if endpoint is not None:
                     return self._left_behind(record, endpoint)
                 time.sleep(0.05)
-        self._current(record)
+        self._kept(record)
         raise failures.ended(record, self._desired.title, status)
 
     def _left_behind(self, record: Record, endpoint: Endpoint) -> Endpoint:
@@ -250,8 +246,7 @@ class _Launch:
     def _finish_off(self, record: Record) -> None:
         """Leave nothing of a failed launch."""
         with self._locked():
-            current = self._file.read()
-            if current is not None and current.launch == record.launch:
+            if current := self._written(record):
                 stop.end(current, self._file, say=self._say, drain_s=0)
 
     def _leave(self, record: Record) -> None:
@@ -259,8 +254,8 @@ class _Launch:
         if record.state == "ready":
             return
         with self._locked():
-            current = self._file.read()
-            if current is None or current.launch != record.launch or current.state == "ready":
+            current = self._written(record)
+            if current is None or current.state == "ready":
                 return
             me = table.myself()
             others = tuple(waiter for waiter in current.waiters if waiter != me and table.alive(waiter))
@@ -268,27 +263,3 @@ class _Launch:
                 self._file.write(replace(current, waiters=others))
             else:
                 stop.end(current, self._file, say=self._say, drain_s=0)
-
-
-def _start(command: Command, record: Record, log: int) -> Child:
-    import subprocess
-
-    from concierge.server.engines.command import marked
-
-    # What a session of its own is elsewhere: Windows ends the processes of a console with the console.
-    detached = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-
-    try:
-        process = subprocess.Popen(
-            command.argv,
-            env=marked(command, record.launch),
-            cwd=command.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            creationflags=detached,
-        )
-    except OSError as error:
-        raise failures.not_started(record, command.argv[0], error) from None
-    return Child(process)

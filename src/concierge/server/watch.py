@@ -1,12 +1,14 @@
-"""Watching a server while it starts: whether it still runs, and whether it still gets anywhere."""
+"""A server while it starts: its process and its log, whether it still runs, and whether it still gets anywhere."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
 
-from concierge.server import logs
+from concierge.errors import ServerError
+from concierge.server import failures
 from concierge.server.processes import table
 
 if TYPE_CHECKING:
@@ -14,8 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from concierge.paths import Home
+    from concierge.server.engines.command import Command
     from concierge.server.processes.identity import Identity, Usage
     from concierge.server.record import Record
+
+KEPT_LOGS = 5
 
 HARD_CAP_S = 4 * 3600.0
 """The largest models need tens of minutes from a slow disk; nothing that works needs this long."""
@@ -25,6 +31,29 @@ BUSY_SHARE = 0.01
 
 CHATTER = 256
 """Bytes that a server may log for each of our questions without that being progress."""
+
+
+def new_log(home: Home, generation: int) -> tuple[Path, int]:
+    """Make the log of a launch, readable by its owner only, and a handle on it; forget the oldest ones."""
+    path = home.run / f"server-{generation:04d}.log"
+    try:
+        home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for old in sorted(home.run.glob("server-*.log"), key=_age)[: -(KEPT_LOGS - 1)]:
+            old.unlink(missing_ok=True)
+        return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise ServerError(
+            f"Cannot write {path}: {error.strerror}.",
+            where=str(path),
+            hint="Make that folder writable and leave some room on its disk.",
+        ) from None
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 class Child:
@@ -44,6 +73,30 @@ class Child:
     def ended_within(self, seconds: float) -> bool:
         """Wait that long at most and return whether it has ended."""
         return self._ended.wait(seconds)
+
+
+def start(command: Command, record: Record, log: int) -> Child:
+    import subprocess
+
+    from concierge.server.engines.command import marked
+
+    # What a session of its own is elsewhere: Windows ends the processes of a console with the console.
+    detached = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+
+    try:
+        process = subprocess.Popen(
+            command.argv,
+            env=marked(command, record.launch),
+            cwd=command.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            creationflags=detached,
+        )
+    except OSError as error:
+        raise failures.not_started(record, command.argv[0], error) from None
+    return Child(process)
 
 
 class Adopted:
@@ -77,7 +130,7 @@ class Progress:
         self._clock = clock
         self._began = self._moved = self._sampled = clock()
         self._usage = table.usage(members())
-        self._logged = logs.size(log)
+        self._logged = _size(log)
         self._questions = 0
 
     def asked(self) -> None:
@@ -98,7 +151,7 @@ class Progress:
         return None
 
     def _advanced(self, seconds: float) -> bool:
-        usage, logged = table.usage(self._members()), logs.size(self._log)
+        usage, logged = table.usage(self._members()), _size(self._log)
         advanced = worked(self._usage, usage, seconds) or logged - self._logged > CHATTER * self._questions
         self._usage, self._logged, self._questions = usage, logged, 0
         return advanced
@@ -108,3 +161,10 @@ def worked(before: Usage, after: Usage, seconds: float) -> bool:
     """Tell whether processes that had used ``before`` got anywhere: computed, or had bytes brought from the disk."""
     computed = after.cpu_s - before.cpu_s >= BUSY_SHARE * seconds
     return computed or after.faults > before.faults or after.read > before.read
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
