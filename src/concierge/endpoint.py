@@ -60,7 +60,7 @@ class Address:
     @property
     def loopback(self) -> bool:
         """Whether it is this very machine, whatever a resolver would say."""
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -205,9 +205,10 @@ def masked(text: str) -> str:
 def is_loopback(host: str) -> bool:
     """Tell whether a host's name or address can only be this machine: nobody else is reached there, or reaches it."""
     try:
-        return _is_loopback(_host(host))
+        host = _host(host)
     except ValueError:
         return False
+    return _is_localhost(host) or host == "::1" or (host.startswith("127.") and bool(_IPV4.fullmatch(host)))
 
 
 def hosts(host: str) -> tuple[str, ...]:
@@ -216,10 +217,6 @@ def hosts(host: str) -> tuple[str, ...]:
     A resolver may take seconds over ``localhost``, know only one family of it, and none of ``x.localhost``.
     """
     return ("127.0.0.1", "::1") if _is_localhost(host.lower().removesuffix(".")) else (host,)
-
-
-def _is_loopback(host: str) -> bool:
-    return _is_localhost(host) or host == "::1" or (host.startswith("127.") and bool(_IPV4.fullmatch(host)))
 
 
 def _is_localhost(host: str) -> bool:

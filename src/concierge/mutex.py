@@ -80,9 +80,10 @@ def _private(folder: Path) -> bool:
 
 def _take(file: Path, stack: ExitStack, deadline: float, say: Callable[[str], None]) -> bool:
     """Take one file's lock until ``stack`` closes; False where the file system offers none."""
-    handle = _open(file)
-    stack.callback(os.close, handle)
     try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        stack.callback(os.close, handle)
         taken = lock(
             handle,
             wait_s=deadline - time.monotonic(),
@@ -91,7 +92,11 @@ def _take(file: Path, stack: ExitStack, deadline: float, say: Callable[[str], No
     except OSError as error:
         if error.errno in NOT_OFFERED:
             return False
-        raise
+        raise ServerError(
+            f"Cannot write {file}: {error.strerror}.",
+            where=str(file),
+            hint="Make that folder writable, or set CONCIERGE_HOME to one that is.",
+        ) from None
     if not taken:
         raise ServerError(
             f"Another command holds the lock: {_holder(file)}.",
@@ -138,18 +143,6 @@ def is_held(path: Path) -> bool:
         return not _try(handle, shared=True)
     finally:
         os.close(handle)
-
-
-def _open(file: Path) -> int:
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-    except OSError as error:
-        raise ServerError(
-            f"Cannot write {file}: {error.strerror}.",
-            where=str(file),
-            hint="Make that folder writable, or set CONCIERGE_HOME to one that is.",
-        ) from None
 
 
 if sys.platform == "win32":

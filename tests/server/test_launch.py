@@ -88,7 +88,7 @@ def test_a_build_without_a_prompt_cache_is_not_told_how_large_it_may_be(fake: Fa
 
 def test_a_parameter_that_this_build_lacks_is_said_before_anything_is_started(fake: Fake) -> None:
     spec = replace(fake(), parameters=(("cache_type_k", "q8_0"),))
-    with pytest.raises(StartError, match=r"This build of llama-server does not know --cache-type-k\."):
+    with pytest.raises(StartError, match="This build of llama-server does not know the parameter `cache_type_k`"):
         engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"})
 
 

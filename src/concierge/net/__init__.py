@@ -37,18 +37,15 @@ def auth(environ: Mapping[str, str]) -> Callable[[httpx.Request], httpx.Request]
     A redirect to where the bytes are goes to another host, and httpx leaves the header behind there.
     """
     token = environ.get("HF_TOKEN", "").strip()
+    # A header cannot carry anything else, and it could be no token.
+    sendable = token.isascii() and token.isprintable() and bool(token)
 
     def signed(request: httpx.Request) -> httpx.Request:
-        if _sendable(token) and (request.url.scheme, request.url.host) == ("https", "huggingface.co"):
+        if sendable and (request.url.scheme, request.url.host) == ("https", "huggingface.co"):
             request.headers["Authorization"] = f"Bearer {token}"
         return request
 
     return signed
-
-
-def _sendable(token: str) -> bool:
-    """Tell whether it could be a token at all; a header cannot carry anything else."""
-    return token.isascii() and token.isprintable() and bool(token)
 
 
 def certificates(environ: Mapping[str, str]) -> ssl.SSLContext:

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from concierge import net
+from concierge import jsontext, net
 
 if TYPE_CHECKING:
     import ssl
@@ -37,11 +37,7 @@ class Answer:
 
     def json(self) -> dict[str, Any]:
         """Return the body as an object, empty when it is something else."""
-        try:
-            document = json.loads(self.body)
-        except ValueError:
-            return {}
-        return document if isinstance(document, dict) else {}
+        return jsontext.parse_object(self.body) or {}
 
 
 def get(endpoint: Endpoint, path: str, *, timeout: float = 3.0) -> Answer | Silence:

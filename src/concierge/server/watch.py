@@ -7,9 +7,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from concierge import files
 from concierge.errors import ServerError
 from concierge.server import failures
 from concierge.server.processes import table
+from concierge.server.processes.identity import LAUNCH
 
 if TYPE_CHECKING:
     import subprocess
@@ -36,17 +38,11 @@ CHATTER = 256
 def new_log(home: Home, generation: int) -> tuple[Path, int]:
     """Make the log of a launch, readable by its owner only, and a handle on it; forget the oldest ones."""
     path = home.run / f"server-{generation:04d}.log"
-    try:
+    with files.storing(path, ServerError, hint="Make that folder writable."):
         home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         for old in sorted(home.run.glob("server-*.log"), key=_age)[: -(KEPT_LOGS - 1)]:
             old.unlink(missing_ok=True)
         return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-    except OSError as error:
-        raise ServerError(
-            f"Cannot write {path}: {error.strerror}.",
-            where=str(path),
-            hint="Make that folder writable and leave some room on its disk.",
-        ) from None
 
 
 def _age(path: Path) -> float:
@@ -78,15 +74,13 @@ class Child:
 def start(command: Command, record: Record, log: int) -> Child:
     import subprocess
 
-    from concierge.server.engines.command import marked
-
     # What a session of its own is elsewhere: Windows ends the processes of a console with the console.
     detached = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 
     try:
         process = subprocess.Popen(
             command.argv,
-            env=marked(command, record.launch),
+            env={**command.environ, LAUNCH: record.launch},
             cwd=command.cwd,
             stdin=subprocess.DEVNULL,
             stdout=log,

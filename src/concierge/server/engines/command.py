@@ -7,8 +7,6 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from concierge.server.processes.identity import LAUNCH
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -31,11 +29,6 @@ class Command:
     argv: tuple[str, ...]
     environ: Mapping[str, str]
     cwd: Path | None = None
-
-
-def marked(command: Command, launch: str) -> dict[str, str]:
-    """Return the environment of a launch, with the mark by which its processes are known."""
-    return {**command.environ, LAUNCH: launch}
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:

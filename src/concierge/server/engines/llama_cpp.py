@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ def _interpreter(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Comm
         *("--engine-root", str(spec.engine_root), "--model", str(spec.model_path)),
         *("--alias", spec.model, "--context", str(spec.context)),
     ]
-    for name, value in _translated(spec, {name: name for name in xllamacpp_server.SETTINGS}):
+    for name, value in _translated(spec, {name: name for name in xllamacpp_server.SETTINGS}).items():
         argv += ["--set", f"{name}={value}"]
     return Command(tuple(argv), {**environ, xllamacpp_server.KEY: key}, cwd=_nowhere(spec))
 
@@ -80,7 +81,11 @@ def _program(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
         *(str(program), "--host", "127.0.0.1", "--port", "0"),
         *("--model", str(spec.model_path), "--alias", spec.model),
     ]
-    given = {"--parallel": "1", **_known(_translated(spec, FLAGS), flags, program)}
+    known = {name: flag for name, flag in FLAGS.items() if flag in flags}
+    if "cache_ram" not in known:
+        # A build without this flag keeps no old prompts either: there is nothing to bound.
+        spec = replace(spec, parameters=tuple(pair for pair in spec.parameters if pair[0] != "cache_ram"))
+    given = {"--parallel": "1", **_translated(spec, known)}
     # The server divides its context among the requests that it takes at once.
     argv += ["--ctx-size", str(spec.context * int(given["--parallel"]))]
     for words in (*WANTED, _no_ui(flags)):
@@ -91,29 +96,16 @@ def _program(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
     return Command(tuple(argv), {**environ, "LLAMA_API_KEY": key}, cwd=_nowhere(spec))
 
 
-def _translated(spec: ServerSpec, known: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the parameters of ``spec`` under the launcher's own names."""
+def _translated(spec: ServerSpec, known: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters of ``spec`` under the names that this build has for them."""
     unknown = [name for name, _ in spec.parameters if name not in known]
     if unknown:
         raise StartError(
-            f"The launcher `{spec.launcher}` does not know the parameter `{unknown[0]}`.",
+            f"This build of {spec.launcher} does not know the parameter `{unknown[0]}`.",
             where=unknown[0],
-            hint=f"It knows {', '.join(sorted(known))}.",
+            hint=f"It knows {', '.join(sorted(known))}. Choose another version of the engine, or leave it out.",
         )
-    return [(known[name], value) for name, value in spec.parameters]
-
-
-def _known(given: list[tuple[str, str]], flags: frozenset[str], program: Path) -> dict[str, str]:
-    # A build without this flag keeps no old prompts either: there is nothing to bound.
-    given = [(flag, value) for flag, value in given if flag in flags or flag != "--cache-ram"]
-    unknown = [flag for flag, _ in given if flag not in flags]
-    if unknown:
-        raise StartError(
-            f"This build of llama-server does not know {unknown[0]}.",
-            where=str(program),
-            hint="Choose another version of the engine, or leave that parameter out.",
-        )
-    return dict(given)
+    return {known[name]: value for name, value in spec.parameters}
 
 
 def _nowhere(spec: ServerSpec) -> Path:

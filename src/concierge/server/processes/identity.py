@@ -31,7 +31,9 @@ class Identity:
     exe: str
 
     def __post_init__(self) -> None:
-        refuse_reserved(self.pid)
+        # What ``kill`` would read as a group, as everybody, or as init.
+        if type(self.pid) is not int or self.pid <= 1:
+            raise ValueError(f"not the pid of a process that may be signalled: {self.pid!r}")
 
     @property
     def place(self) -> tuple[str, str, int]:
@@ -57,12 +59,6 @@ class Usage:
     cpu_s: float
     faults: int
     read: int
-
-
-def refuse_reserved(pid: int) -> None:
-    """Refuse what ``kill`` would read as a group, as everybody, or as init."""
-    if type(pid) is not int or pid <= 1:
-        raise ValueError(f"not the pid of a process that may be signalled: {pid!r}")
 
 
 def parse(document: Any) -> Identity:

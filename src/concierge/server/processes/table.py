@@ -7,8 +7,6 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from concierge.server.processes.identity import refuse_reserved
-
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterable
@@ -23,7 +21,6 @@ else:
 
 def identify(pid: int) -> Identity | None:
     """Return who ``pid`` is now, or None when it is nobody or a zombie."""
-    refuse_reserved(pid)
     return _os.identify(pid)
 
 
@@ -88,7 +85,6 @@ def age_s(identity: Identity) -> float:
 
 def send(identity: Identity, number: signal.Signals) -> bool:
     """Signal that very process and return whether it was there."""
-    refuse_reserved(identity.pid)
     return _os.send(identity, number)
 
 
