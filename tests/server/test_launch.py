@@ -13,8 +13,7 @@ import pytest
 from concierge.catalog.flags import PARAMETERS
 from concierge.errors import StartError
 from concierge.server.engines import xllamacpp_server
-from concierge.server.engines.command import user_command
-from concierge.server.engines.llama_cpp import engine_command
+from concierge.server.engines.command import engine_command, user_command
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.server.processes import identity, ps, sockets, table
+from concierge.server.processes import identity, ps, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,9 +83,9 @@ def test_only_the_very_process_is_signalled(backend: ModuleType, child: tuple[su
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
 def test_the_kernel_and_its_table_name_the_same_listeners() -> None:
     with socket.create_server(("127.0.0.1", 0)), socket.create_server(("::1", 0), family=socket.AF_INET6):
-        asked = {found for family in (socket.AF_INET, socket.AF_INET6) for found in sockets._ask(family)}
-        table = {found for name in ("tcp", "tcp6") for found in sockets._table(Path("/proc/self/net") / name)}
-    assert {"127.0.0.1", "::1"} <= {found.host for found in asked & table}
+        asked = {found for family in (socket.AF_INET, socket.AF_INET6) for found in procfs._ask(family)}
+        table = {found for name in ("tcp", "tcp6") for found in procfs._table(Path("/proc/self/net") / name)}
+    assert {"127.0.0.1", "::1"} <= {listener.host for _, listener in asked & table}
 
 
 def test_an_identity_survives_being_written_down() -> None:

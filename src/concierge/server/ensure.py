@@ -98,33 +98,26 @@ def _as_it_is(sight: Sight) -> Endpoint:
 
 def _occupied(sight: Sight) -> EndpointError:
     url = sight.endpoint.base_url
+    wanted, served = sight.endpoint.model, ", ".join(sight.models[:8])
+    choose = "Set `model` to one of them, add" if served else "Add"
     says = {
         "denied": ("refuses the key", "Set `api_key_env` to the variable that holds its key."),
         "loading": ("is still loading", "Try again when it is ready."),
         "silent": ("does not speak HTTP", "Correct `base_url`."),
         "unlisted": ("does not list its models", "`base_url` usually ends in /v1."),
+        "listed": (
+            f"serves {served or 'no model at all'}, not `{wanted}`",
+            f"{choose} `{wanted}` to that server, or change `base_url`.",
+        ),
     }
-    if sight.presence in says:
-        what, hint = says[sight.presence]
-        return EndpointError(f"The server at {url} {what}.", where=url, hint=hint)
-    return _lacks(sight)
-
-
-def _lacks(sight: Sight) -> EndpointError:
-    wanted, url = sight.endpoint.model, sight.endpoint.base_url
-    served = ", ".join(sight.models[:8])
-    choose = "Set `model` to one of them, add" if served else "Add"
-    return EndpointError(
-        f"The server at {url} serves {served or 'no model at all'}, not `{wanted}`.",
-        where=url,
-        hint=f"{choose} `{wanted}` to that server, or change `base_url`.",
-    )
+    what, hint = says[sight.presence]
+    return EndpointError(f"The server at {url} {what}.", where=url, hint=hint)
 
 
 def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredServer:
     def command(key: str) -> Command:
         # Starting is rare and finding a running server is not: what only a start needs is imported by a start.
-        from concierge.server.engines.llama_cpp import engine_command
+        from concierge.server.engines.command import engine_command
 
         return engine_command(spec, key=key, environ=environ)
 

@@ -93,7 +93,7 @@ def _answers(record: Record) -> bool:
     if server is None:
         return False
     asked, page = (server.root, "/health") if record.kind == "engine" else (server, "/models")
-    answer = near.get(asked, page, timeout=2.0)
+    answer = near.ask(asked, page, timeout=2.0)
     # A server of the user may want a key that is not ours to know here; it answers all the same.
     return not isinstance(answer, str) and answer.status in (200, 401, 403)
 

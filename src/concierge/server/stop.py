@@ -109,7 +109,7 @@ def _drain(record: Record, leader: Identity | None, drain_s: float, say: Callabl
 
 
 def _busy(server: Endpoint) -> bool:
-    answer = near.get(server, "/slots", timeout=1.0)
+    answer = near.ask(server, "/slots", timeout=1.0)
     # A server that is too busy to say so is busy; one that does not listen is not.
     return answer == "silent" if isinstance(answer, str) else b'"is_processing":true' in answer.body.replace(b" ", b"")
 

@@ -17,7 +17,7 @@ from concierge.errors import ServerError, StartError
 from concierge.server import failures, stop
 from concierge.server.processes import table
 from concierge.server.record import Record, RecordFile
-from concierge.server.watch import Adopted, Child, Progress, new_log, start
+from concierge.server.watch import Child, Progress, new_log, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,8 +99,8 @@ class _Launch:
     def obtain(self) -> Endpoint:
         try:
             with self._locked():
-                watch = self._decide()
-            return self._wait(watch)
+                child = self._decide()
+            return self._wait(child)
         except ServerError as error:
             if self._record is not None:
                 self._finish_off(self._record)
@@ -115,25 +115,26 @@ class _Launch:
     def _locked(self) -> AbstractContextManager[None]:
         return mutex.held(self._home, environ=self._environ, say=self._say)
 
-    def _decide(self) -> Child | Adopted:
+    def _decide(self) -> Child | None:
+        """Start the server, unless one that another command started is adopted."""
         record = self._file.read()
         if record is not None:
             leader = table.leader(record.launch, record.identity) if table.from_here(record.starter) else None
             if leader is not None and record.wants == self._desired.digest and record.state != "stopping":
-                return self._adopt(record, leader)
+                self._adopt(record, leader)
+                return None
             if leader is not None:
                 self._say(f"Stopping the server of {record.model}: something else is wanted now.")
             stop.end(record, self._file, say=self._say, drain_s=stop.DRAIN_S)
         return self._spawn()
 
-    def _adopt(self, record: Record, leader: Identity) -> Adopted:
+    def _adopt(self, record: Record, leader: Identity) -> None:
         self._record = record
         if record.state != "ready":
             self._say(f"Waiting for the server of {record.model} that is already starting.")
             waiters = (*(waiter for waiter in record.waiters if table.alive(waiter)), table.myself())
             self._record = replace(record, state="starting", identity=leader, waiters=waiters)
             self._file.write(self._record)
-        return Adopted(record)
 
     def _spawn(self) -> Child:
         import secrets
@@ -167,7 +168,7 @@ class _Launch:
         self._file.write(self._record)
         return child
 
-    def _wait(self, watch: Child | Adopted) -> Endpoint:
+    def _wait(self, child: Child | None) -> Endpoint:
         record, look = self._record, self._desired.look
         assert record is not None
         progress: Progress | None = None
@@ -183,8 +184,11 @@ class _Launch:
             progress = progress or self._progress(record)
             progress.asked()
             shortest, longest = PAUSES_S
-            if watch.ended_within(min(max((time.monotonic() - began) / 20, shortest), longest)):
-                return self._ended(record, watch.status)
+            pause_s = min(max((time.monotonic() - began) / 20, shortest), longest)
+            if child is None:
+                time.sleep(pause_s)
+            if child.ended_within(pause_s) if child else table.leader(record.launch, record.identity) is None:
+                return self._ended(record, child.status if child else None)
             if why := progress.stalled():
                 raise failures.stalled(record, self._desired.title, why)
 

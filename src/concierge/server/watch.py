@@ -93,19 +93,6 @@ def start(command: Command, record: Record, log: int) -> Child:
     return Child(process)
 
 
-class Adopted:
-    """A server that another command started."""
-
-    status: int | None = None
-
-    def __init__(self, record: Record) -> None:
-        self._record = record
-
-    def ended_within(self, seconds: float) -> bool:
-        time.sleep(seconds)
-        return table.leader(self._record.launch, self._record.identity) is None
-
-
 class Progress:
     """Whether a start gets anywhere: processor time, bytes from the disk, or words in the log."""
 
