@@ -55,9 +55,7 @@ def unheard(_: str) -> None:
 class Follow(Protocol):
     """Runs a command as ``follow`` does."""
 
-    def __call__(self, command: Sequence[str], *, seconds: float, err: Hear = unheard) -> Output:
-        """Return what the command printed."""
-        ...
+    def __call__(self, command: Sequence[str], *, seconds: float, err: Hear = unheard) -> Output: ...
 
 
 class _Said:

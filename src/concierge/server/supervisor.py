@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from concierge import mutex
 from concierge.errors import ServerError, StartError
-from concierge.server import failures, stop
+from concierge.server import stop, watch
 from concierge.server.processes import table
 from concierge.server.record import Record, RecordFile
-from concierge.server.watch import Child, Progress, new_log, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -115,7 +114,7 @@ class _Launch:
     def _locked(self) -> AbstractContextManager[None]:
         return mutex.held(self._home, environ=self._environ, say=self._say)
 
-    def _decide(self) -> Child | None:
+    def _decide(self) -> watch.Child | None:
         """Start the server, unless one that another command started is adopted."""
         record = self._file.read()
         if record is not None:
@@ -136,14 +135,14 @@ class _Launch:
             self._record = replace(record, state="starting", identity=leader, waiters=waiters)
             self._file.write(self._record)
 
-    def _spawn(self) -> Child:
+    def _spawn(self) -> watch.Child:
         import secrets
 
         desired, me = self._desired, table.myself()
         key = desired.api_key or secrets.token_urlsafe(24)
         command = desired.command(key)
         generation = self._file.next_generation()
-        log, handle = new_log(self._home, generation)
+        log, handle = watch.new_log(self._home, generation)
         self._record = record = Record(
             generation=generation,
             state="intent",
@@ -161,17 +160,17 @@ class _Launch:
         try:
             self._file.write(record)
             self._say(f"Starting {desired.title}.")
-            child = start(command, record, handle)
+            child = watch.start(command, record, handle)
         finally:
             os.close(handle)
         self._record = replace(record, state="starting", identity=table.identify(child.pid))
         self._file.write(self._record)
         return child
 
-    def _wait(self, child: Child | None) -> Endpoint:
+    def _wait(self, child: watch.Child | None) -> Endpoint:
         record, look = self._record, self._desired.look
         assert record is not None
-        progress: Progress | None = None
+        progress: watch.Progress | None = None
         began = time.monotonic()
         while True:
             leader = table.leader(record.launch, record.identity)
@@ -187,14 +186,17 @@ class _Launch:
             pause_s = min(max((time.monotonic() - began) / 20, shortest), longest)
             if child is None:
                 time.sleep(pause_s)
-            if child.ended_within(pause_s) if child else table.leader(record.launch, record.identity) is None:
+                ended = table.leader(record.launch, record.identity) is None
+            else:
+                ended = child.ended_within(pause_s)
+            if ended:
                 return self._ended(record, child.status if child else None)
             if why := progress.stalled():
-                raise failures.stalled(record, self._desired.title, why)
+                raise watch.stalled(record, self._desired.title, why)
 
-    def _progress(self, record: Record) -> Progress:
+    def _progress(self, record: Record) -> watch.Progress:
         limit_s = self._desired.limit_s
-        return Progress(
+        return watch.Progress(
             lambda: table.members(record.launch, record.identity),
             Path(record.log),
             limit_s=min(limit_s, SILENCE_S) if record.state == "ready" else limit_s,
@@ -220,7 +222,7 @@ class _Launch:
         """Return what the file says of our launch by now, unless another command stopped or replaced it."""
         current = self._written(record)
         if current is None or current.state == "stopping":
-            raise failures.taken_away(record)
+            raise watch.taken_away(record)
         return current
 
     def _written(self, record: Record) -> Record | None:
@@ -237,7 +239,7 @@ class _Launch:
                     return self._left_behind(record, endpoint)
                 time.sleep(0.05)
         self._kept(record)
-        raise failures.ended(record, self._desired.title, status)
+        raise watch.ended(record, self._desired.title, status)
 
     def _left_behind(self, record: Record, endpoint: Endpoint) -> Endpoint:
         leader = table.leader(record.launch, None)
