@@ -129,20 +129,14 @@ def lock(handle: int, *, wait_s: float = 1.0, waiting: Callable[[], None] = lamb
 @contextmanager
 def held_file(path: Path, *, wait_s: float = 1.0, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
     """Hold the lock of a file, which is made if need be; yield whether it was had, as ``lock`` does."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        yield lock(handle, wait_s=wait_s, waiting=waiting)
-    finally:
-        os.close(handle)
+    with path.open("ab") as file:
+        yield lock(file.fileno(), wait_s=wait_s, waiting=waiting)
 
 
 def is_held(path: Path) -> bool:
     """Tell whether somebody has ``path`` locked: the system forgets a holder as soon as it is gone."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        return not _try(handle, shared=True)
-    finally:
-        os.close(handle)
+    with path.open("rb") as file:
+        return not _try(file.fileno(), shared=True)
 
 
 if sys.platform == "win32":

@@ -68,7 +68,7 @@ class _Said:
 
     @property
     def text(self) -> str:
-        return _text(bytes(self._kept)).replace("\r\n", "\n")
+        return self._kept.decode("utf-8", errors="replace").replace("\r\n", "\n")
 
     def take(self, chunk: bytes) -> None:
         """Take what has come; nothing is the end of the stream."""
@@ -77,7 +77,7 @@ class _Said:
         if self._rest and (not chunk or len(self._rest) > LARGEST_OUTPUT):
             lines, self._rest = [*lines, self._rest], b""
         for line in lines:
-            self._hear(_text(line).rstrip())
+            self._hear(line.decode("utf-8", errors="replace").rstrip())
 
 
 _Come = queue.Queue[tuple[_Said, bytes]]
@@ -197,7 +197,3 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
             os.killpg(child.pid, signal.SIGKILL)
         else:
             child.kill()
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", errors="replace")

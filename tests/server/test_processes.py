@@ -54,16 +54,17 @@ def test_a_process_is_told_apart_found_by_its_mark_and_measured(
     assert backend.members("another mark", None) == []
     assert [member.pid for member in backend.members("another mark", process.pid)] == [process.pid]
     assert backend.leads_session(process.pid)
-    assert backend.usage([process.pid]).cpu_s >= 0
+    assert backend.usage([found]).cpu_s >= 0
     assert 0 <= backend.age_s(found) < 60
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_its_sockets_are_known(backend: ModuleType, child: tuple[subprocess.Popen[str], int]) -> None:
     process, port = child
-    assert backend.listening([process.pid]) == [identity.Listener("127.0.0.1", port)]
-    assert backend.sole_listener(port, [process.pid])
-    assert not backend.sole_listener(port, [os.getpid()])
+    found = backend.identify(process.pid)
+    assert backend.listening([found]) == [identity.Listener("127.0.0.1", port)]
+    assert backend.sole_listener(port, [found])
+    assert not backend.sole_listener(port, [table.myself()])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

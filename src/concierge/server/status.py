@@ -25,12 +25,7 @@ Ownership = Literal["absent", "starting", "ready", "stopping", "dead", "elsewher
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """The server at ``base_url``.
-
-    Attributes:
-        presence: ``refused``, ``silent``, ``loading``, ``denied``, ``unlisted`` or ``listed``; None when it is
-            on another machine, which is not asked.
-    """
+    """The server at ``base_url``; ``presence`` is None when it is on another machine, which is not asked."""
 
     base_url: str
     presence: Presence | None

@@ -36,11 +36,7 @@ KILL_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """A server that ran and is gone.
-
-    Attributes:
-        forced: True when it did not end by itself and was killed.
-    """
+    """A server that ran and is gone; ``forced`` when it did not end by itself and was killed."""
 
     model: str
     pid: int | None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from concierge.server.processes.identity import LAUNCH, Identity, Listener, Usage, host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
@@ -51,6 +51,7 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def identify(pid: int) -> Identity | None:
+    """Return who ``pid`` is now, or None when it is nobody or a zombie."""
     stat = _stat(pid)
     if stat is None or stat[0] in "ZX":
         return None
@@ -102,14 +103,16 @@ def _environment(pid: int) -> list[bytes]:
         return []
 
 
-def listening(pids: Sequence[int]) -> list[Listener]:
-    ours = _inodes(pids)
+def listening(identities: Iterable[Identity]) -> list[Listener]:
+    """Return the sockets that these processes listen on."""
+    ours = _inodes(identities)
     return [listener for inode, listener in _listeners() if inode in ours]
 
 
-def sole_listener(port: int, pids: Sequence[int]) -> bool:
+def sole_listener(port: int, identities: Iterable[Identity]) -> bool:
+    """Return whether every listener on ``port`` belongs to these processes, and there is one."""
     found = {inode for inode, listener in _listeners() if listener.port == port}
-    return bool(found) and found <= _inodes(pids)
+    return bool(found) and found <= _inodes(identities)
 
 
 def _listeners() -> list[Socket]:
@@ -120,12 +123,12 @@ def _listeners() -> list[Socket]:
         return [found for table in ("tcp", "tcp6") for found in _table(Path("/proc/self/net") / table)]
 
 
-def _inodes(pids: Sequence[int]) -> set[int]:
+def _inodes(identities: Iterable[Identity]) -> set[int]:
     """Return the sockets that these processes hold."""
     found = set()
-    for pid in pids:
+    for identity in identities:
         with suppress(OSError):
-            for entry in os.scandir(f"/proc/{pid}/fd"):
+            for entry in os.scandir(f"/proc/{identity.pid}/fd"):
                 with suppress(OSError):
                     target = os.readlink(entry.path)  # noqa: PTH115  # "socket:[1]" is not a path
                     if target.startswith("socket:["):
@@ -178,14 +181,15 @@ def _host(text: str) -> str:
     return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
 
 
-def usage(pids: Sequence[int]) -> Usage:
+def usage(identities: Iterable[Identity]) -> Usage:
+    """Return what these processes have consumed so far."""
     ticks = faults = read = 0
-    for pid in pids:
-        stat = _stat(pid)
+    for identity in identities:
+        stat = _stat(identity.pid)
         if stat is not None:
             ticks += int(stat[11]) + int(stat[12])
             faults += int(stat[9])
-            read += _bytes_read(pid)
+            read += _bytes_read(identity.pid)
     return Usage(ticks / TICKS, faults, read)
 
 
@@ -198,11 +202,13 @@ def _bytes_read(pid: int) -> int:
 
 
 def age_s(identity: Identity) -> float:
+    """Return for how many seconds the process has run."""
     uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
     return max(uptime - identity.start / TICKS, 0.0)
 
 
 def send(identity: Identity, number: signal.Signals) -> bool:
+    """Signal that very process and return whether it was there."""
     try:
         handle = os.pidfd_open(identity.pid)
     except OSError:
