@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
-import time
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from concierge import mutex, processes
 from concierge.processes import LARGEST_OUTPUT, Output, follow, run
+from concierge.server.processes import table
 from tests.wait import in_time
 
 if TYPE_CHECKING:
@@ -156,19 +155,19 @@ def test_tools_are_asked_in_one_language_and_a_stop_is_said() -> None:
     assert run(python("import time; time.sleep(60)"), 0.2) == Output(None, "", "stopped after 0.2 s")
 
 
-def test_streams_that_only_threads_can_wait_for_are_read_to_their_ends() -> None:
-    ends = [os.pipe() for _ in range(2)]
-    said: dict[IO[bytes], processes._Said] = {
-        os.fdopen(read, "rb", buffering=0): processes._Said(processes.unheard) for read, _ in ends
-    }
-    streams = processes._Threaded(said)
-    for number, (_, write) in enumerate(ends):
-        os.write(write, b"%d" % number)
-        os.close(write)
-    deadline = time.monotonic() + 5
-    while streams.open:
-        assert time.monotonic() < deadline
-        for stream, chunk in streams.read(1):
-            said[stream].take(chunk)
-    assert [each.text for each in said.values()] == ["0", "1"]
-    assert streams.read(0) == []
+def test_a_command_that_floods_waits_for_whoever_hears_it(tmp_path: Path) -> None:
+    heard: list[int] = []
+    done = tmp_path / "done"
+    early = threading.Event()
+
+    def hear(line: str) -> None:
+        if not heard and table.wait_until(done.exists, within_s=0.3):
+            early.set()
+        heard.append(len(line))
+
+    line = LARGEST_OUTPUT // 2
+    program = f"import pathlib, sys\nfor _ in range(64): print('x' * {line})\npathlib.Path(sys.argv[1]).touch()"
+    assert follow(python(program, str(done)), seconds=20, out=hear).exit == 0
+    assert heard == [line] * 64
+    assert not early.is_set()
+    assert done.exists()

@@ -60,7 +60,7 @@ class Address:
     @property
     def loopback(self) -> bool:
         """Whether it is this very machine, whatever a resolver would say."""
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -140,11 +140,7 @@ class Endpoint:
 
 
 def address(base_url: str) -> Address:
-    """Return the address that ``base_url`` is.
-
-    Raises:
-        ConfigError: It is none.
-    """
+    """Return the address that ``base_url`` is."""
     try:
         return read(base_url)
     except ValueError as error:
@@ -180,11 +176,7 @@ def read(text: str) -> Address:
 
 
 def key(text: str | None, *, place: str) -> str | None:
-    """Return a key as it is sent: without the blanks and line breaks around it; None when nothing is left.
-
-    Raises:
-        ConfigError: It holds what a header cannot carry.
-    """
+    """Return a key as it is sent; None when nothing is left."""
     try:
         return clean(text or "") or None
     except ValueError as error:
@@ -213,9 +205,10 @@ def masked(text: str) -> str:
 def is_loopback(host: str) -> bool:
     """Tell whether a host's name or address can only be this machine: nobody else is reached there, or reaches it."""
     try:
-        return _is_loopback(_host(host))
+        host = _host(host)
     except ValueError:
         return False
+    return _is_localhost(host) or host == "::1" or (host.startswith("127.") and bool(_IPV4.fullmatch(host)))
 
 
 def hosts(host: str) -> tuple[str, ...]:
@@ -224,10 +217,6 @@ def hosts(host: str) -> tuple[str, ...]:
     A resolver may take seconds over ``localhost``, know only one family of it, and none of ``x.localhost``.
     """
     return ("127.0.0.1", "::1") if _is_localhost(host.lower().removesuffix(".")) else (host,)
-
-
-def _is_loopback(host: str) -> bool:
-    return _is_localhost(host) or host == "::1" or (host.startswith("127.") and bool(_IPV4.fullmatch(host)))
 
 
 def _is_localhost(host: str) -> bool:

@@ -24,16 +24,7 @@ _DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.draft")
 
 
 def replace(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Write a file whole: after a crash, the old bytes are there or the new ones, and they are on the disk.
-
-    Args:
-        path: The file; its folder must be there.
-        data: All of its bytes.
-        mode: Its permissions, before the umask.
-
-    Raises:
-        OSError: The system refused; what was there before is untouched.
-    """
+    """Write a file whole: after a crash, the old bytes are there or the new ones, and they are on the disk."""
     sweep(path.parent)
     draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}.draft")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
@@ -80,16 +71,7 @@ def remove(tree: Path) -> None:
 
 @contextlib.contextmanager
 def storing(place: Path, kind: type[ConciergeError] = StoreError, *, hint: str | None = None) -> Iterator[None]:
-    """Turn the operating system's refusals into a sentence that says what to do.
-
-    Args:
-        place: What is written.
-        kind: The error that is raised.
-        hint: What to do next, unless the disk is full.
-
-    Raises:
-        ConciergeError: Of that ``kind``: an ``OSError`` happened inside.
-    """
+    """Turn the operating system's refusals into a ``kind`` that says what to do: ``hint``, unless the disk is full."""
     try:
         yield
     except OSError as error:

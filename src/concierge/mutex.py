@@ -33,11 +33,7 @@ NOT_OFFERED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 def held(
     home: Home, *, environ: Mapping[str, str], say: Callable[[str], None], wait_s: float = WAIT_S
 ) -> Iterator[None]:
-    """Hold the lock; wait for its holder first.
-
-    Raises:
-        ServerError: The lock cannot be had. Nothing is ever done without it.
-    """
+    """Hold the lock; wait for its holder first. Nothing is ever done without it."""
     deadline = time.monotonic() + wait_s
     with ExitStack() as stack:
         offered = [_take(file, stack, deadline, say) for file in files(home, environ)]
@@ -84,9 +80,10 @@ def _private(folder: Path) -> bool:
 
 def _take(file: Path, stack: ExitStack, deadline: float, say: Callable[[str], None]) -> bool:
     """Take one file's lock until ``stack`` closes; False where the file system offers none."""
-    handle = _open(file)
-    stack.callback(os.close, handle)
     try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        stack.callback(os.close, handle)
         taken = lock(
             handle,
             wait_s=deadline - time.monotonic(),
@@ -95,7 +92,11 @@ def _take(file: Path, stack: ExitStack, deadline: float, say: Callable[[str], No
     except OSError as error:
         if error.errno in NOT_OFFERED:
             return False
-        raise
+        raise ServerError(
+            f"Cannot write {file}: {error.strerror}.",
+            where=str(file),
+            hint="Make that folder writable, or set CONCIERGE_HOME to one that is.",
+        ) from None
     if not taken:
         raise ServerError(
             f"Another command holds the lock: {_holder(file)}.",
@@ -109,13 +110,8 @@ def _take(file: Path, stack: ExitStack, deadline: float, say: Callable[[str], No
 def lock(handle: int, *, wait_s: float = 1.0, waiting: Callable[[], None] = lambda: None) -> bool:
     """Lock an open file until it is closed, its process's end included; return whether it was had in time.
 
-    Args:
-        handle: The open file.
-        wait_s: How long another holder is waited for; somebody who only looks holds it for a moment as well.
-        waiting: Called once, when that takes long enough that it should be said.
-
-    Raises:
-        OSError: The file system offers no locks.
+    Somebody who only looks holds it for a moment as well. ``waiting`` is called once, when another holder is waited
+    for long enough that it should be said. A file system that offers no locks is an ``OSError``.
     """
     deadline = time.monotonic() + wait_s
     told, pause = False, 0.005
@@ -132,41 +128,15 @@ def lock(handle: int, *, wait_s: float = 1.0, waiting: Callable[[], None] = lamb
 
 @contextmanager
 def held_file(path: Path, *, wait_s: float = 1.0, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
-    """Hold the lock of a file, which is made if need be; yield whether it was had, as ``lock`` does.
-
-    Raises:
-        OSError: The file cannot be made, or its file system offers no locks.
-    """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        yield lock(handle, wait_s=wait_s, waiting=waiting)
-    finally:
-        os.close(handle)
+    """Hold the lock of a file, which is made if need be; yield whether it was had, as ``lock`` does."""
+    with path.open("ab") as file:
+        yield lock(file.fileno(), wait_s=wait_s, waiting=waiting)
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether somebody has ``path`` locked: the system forgets a holder as soon as it is gone.
-
-    Raises:
-        OSError: There is no such file, it cannot be read, or its file system offers no locks.
-    """
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        return not _try(handle, shared=True)
-    finally:
-        os.close(handle)
-
-
-def _open(file: Path) -> int:
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-    except OSError as error:
-        raise ServerError(
-            f"Cannot write {file}: {error.strerror}.",
-            where=str(file),
-            hint="Make that folder writable, or set CONCIERGE_HOME to one that is.",
-        ) from None
+    """Tell whether somebody has ``path`` locked: the system forgets a holder as soon as it is gone."""
+    with path.open("rb") as file:
+        return not _try(file.fileno(), shared=True)
 
 
 if sys.platform == "win32":

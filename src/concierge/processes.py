@@ -7,7 +7,6 @@ import contextlib
 import math
 import os
 import queue
-import selectors
 import signal
 import subprocess
 import threading
@@ -41,6 +40,9 @@ END_S = 5.0
 LEFT_S = 1.0
 """How long the rest of an ended command's words may take, when a process that it left keeps its streams open."""
 
+AHEAD = 16
+"""Pieces that may wait to be heard: a command that floods waits for its listener."""
+
 _POLL_S = 0.1
 _POSIX = os.name == "posix"
 _running: set[subprocess.Popen[bytes]] = set()
@@ -53,9 +55,33 @@ def unheard(_: str) -> None:
 class Follow(Protocol):
     """Runs a command as ``follow`` does."""
 
-    def __call__(self, command: Sequence[str], *, seconds: float, err: Hear = unheard) -> Output:
-        """Return what the command printed."""
-        ...
+    def __call__(self, command: Sequence[str], *, seconds: float, err: Hear = unheard) -> Output: ...
+
+
+class _Said:
+    """What one stream said: its beginning, and its lines for whoever hears them."""
+
+    def __init__(self, hear: Hear) -> None:
+        self._hear = hear
+        self._kept = bytearray()
+        self._rest = b""
+
+    @property
+    def text(self) -> str:
+        return self._kept.decode("utf-8", errors="replace").replace("\r\n", "\n")
+
+    def take(self, chunk: bytes) -> None:
+        """Take what has come; nothing is the end of the stream."""
+        self._kept += chunk[: LARGEST_OUTPUT - len(self._kept)]
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if self._rest and (not chunk or len(self._rest) > LARGEST_OUTPUT):
+            lines, self._rest = [*lines, self._rest], b""
+        for line in lines:
+            self._hear(line.decode("utf-8", errors="replace").rstrip())
+
+
+_Come = queue.Queue[tuple[_Said, bytes]]
+"""What came, whose it is; nothing is the end of a stream."""
 
 
 def run(command: Sequence[str], seconds: float) -> Output:
@@ -80,14 +106,8 @@ def follow(
 ) -> Output:
     """Run a command to its end and return what it printed; whatever happens, it and its group are gone afterwards.
 
-    Args:
-        command: The program and its words.
-        seconds: How long it may take in all.
-        silence_s: How long it may print nothing.
-        environ: Its environment; ours when None.
-        cwd: Its working directory; ours when None.
-        out: Takes each line of its output as it comes; ``err`` likewise of its standard error.
-        err: See ``out``.
+    It may take ``seconds`` in all and print nothing for ``silence_s``. ``out`` takes each line of its output as it
+    comes, and ``err`` of its standard error.
 
     Raises:
         OSError: It cannot be started.
@@ -104,13 +124,21 @@ def follow(
     _running.add(child)
     assert child.stdout is not None
     assert child.stderr is not None
-    said = {child.stdout: _Said(out), child.stderr: _Said(err)}
+    said, wrong = _Said(out), _Said(err)
+    # Only threads can wait for two streams at once on Windows; what they bring is heard by the caller's own.
+    come: _Come = queue.Queue(AHEAD)
+    pumps = [
+        threading.Thread(target=_pump, args=pair, daemon=True)
+        for pair in ((child.stdout, said, come), (child.stderr, wrong, come))
+    ]
     try:
-        code = _listen(child, said, seconds, silence_s)
+        for pump in pumps:
+            pump.start()
+        code = _listen(child, come, len(pumps), seconds, silence_s)
     finally:
-        _end(child)
+        _end(child, come, pumps)
         _running.discard(child)
-    return Output(code, said[child.stdout].text, said[child.stderr].text)
+    return Output(code, said.text, wrong.text)
 
 
 @atexit.register
@@ -121,119 +149,46 @@ def _end_all() -> None:
             _kill(child)
 
 
-def _listen(
-    child: subprocess.Popen[bytes], said: Mapping[IO[bytes], _Said], seconds: float, silence_s: float
-) -> int | None:
+def _pump(stream: IO[bytes], said: _Said, come: _Come) -> None:
+    with stream:
+        while chunk := os.read(stream.fileno(), LARGEST_OUTPUT):
+            come.put((said, chunk))
+    come.put((said, b""))
+
+
+def _listen(child: subprocess.Popen[bytes], come: _Come, streams: int, seconds: float, silence_s: float) -> int | None:
     """Hear the command until it has ended and return its exit code; None when it passed its bounds."""
-    with contextlib.closing((_Selected if _POSIX else _Threaded)(said)) as streams:
-        began = heard = time.monotonic()
-        limit = began + seconds
-        while streams.open:
-            now = time.monotonic()
-            if now >= limit or now >= heard + silence_s:
-                # What ended with its last words behind it was not stopped.
-                return child.poll()
-            for stream, chunk in streams.read(min(_POLL_S, limit - now)):
-                heard = time.monotonic()
-                said[stream].take(chunk)
-            if child.poll() is not None:
-                limit = min(limit, time.monotonic() + LEFT_S)
-        try:
-            return child.wait(timeout=max(limit - time.monotonic(), 0))
-        except subprocess.TimeoutExpired:
-            return None
+    began = heard = time.monotonic()
+    limit = began + seconds
+    while streams:
+        now = time.monotonic()
+        if now >= limit or now >= heard + silence_s:
+            # What ended with its last words behind it was not stopped.
+            return child.poll()
+        with contextlib.suppress(queue.Empty):
+            said, chunk = come.get(timeout=min(_POLL_S, limit - now))
+            heard = time.monotonic()
+            streams -= not chunk
+            said.take(chunk)
+        if child.poll() is not None:
+            limit = min(limit, time.monotonic() + LEFT_S)
+    try:
+        return child.wait(timeout=max(limit - time.monotonic(), 0))
+    except subprocess.TimeoutExpired:
+        return None
 
 
-class _Said:
-    """What one stream said: its beginning, and its lines for whoever hears them."""
-
-    def __init__(self, hear: Hear) -> None:
-        self._hear = hear
-        self._kept = bytearray()
-        self._rest = b""
-
-    @property
-    def text(self) -> str:
-        return _text(bytes(self._kept)).replace("\r\n", "\n")
-
-    def take(self, chunk: bytes) -> None:
-        """Take what has come; nothing is the end of the stream."""
-        self._kept += chunk[: LARGEST_OUTPUT - len(self._kept)]
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        if self._rest and (not chunk or len(self._rest) > LARGEST_OUTPUT):
-            lines, self._rest = [*lines, self._rest], b""
-        for line in lines:
-            self._hear(_text(line).rstrip())
-
-
-class _Selected:
-    """Streams that the system can wait for, all at once."""
-
-    def __init__(self, streams: Mapping[IO[bytes], _Said]) -> None:
-        self._selector = selectors.DefaultSelector()
-        for stream in streams:
-            self._selector.register(stream, selectors.EVENT_READ, stream)
-
-    @property
-    def open(self) -> bool:
-        return bool(self._selector.get_map())
-
-    def read(self, seconds: float) -> list[tuple[IO[bytes], bytes]]:
-        """Return what comes within that time; nothing of a stream is its end."""
-        found = [(key.data, os.read(key.fd, LARGEST_OUTPUT)) for key, _ in self._selector.select(seconds)]
-        for stream, chunk in found:
-            if not chunk:
-                self._selector.unregister(stream)
-        return found
-
-    def close(self) -> None:
-        self._selector.close()
-
-
-class _Threaded:
-    """Streams that only a thread can wait for, which is how Windows has them."""
-
-    def __init__(self, streams: Mapping[IO[bytes], _Said]) -> None:
-        self._come: queue.Queue[tuple[IO[bytes], bytes]] = queue.Queue()
-        self._left = len(streams)
-        for stream in streams:
-            threading.Thread(target=self._pump, args=[stream], daemon=True).start()
-
-    @property
-    def open(self) -> bool:
-        return self._left > 0
-
-    def read(self, seconds: float) -> list[tuple[IO[bytes], bytes]]:
-        try:
-            found = self._come.get(timeout=seconds)
-        except queue.Empty:
-            return []
-        self._left -= not found[1]
-        return [found]
-
-    def close(self) -> None:
-        """Leave the threads to the end of their streams, which comes with the command's."""
-
-    def _pump(self, stream: IO[bytes]) -> None:
-        chunk = b"."
-        while chunk:
-            try:
-                chunk = os.read(stream.fileno(), LARGEST_OUTPUT)
-            except (OSError, ValueError):
-                chunk = b""
-            self._come.put((stream, chunk))
-        stream.close()
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _end(child: subprocess.Popen[bytes], come: _Come, pumps: list[threading.Thread]) -> None:
     """End the whole group. After the command itself is gone, what it left behind still has its number."""
     _kill(child)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(timeout=END_S)
-    for stream in (child.stdout, child.stderr):
-        # A thread that still reads, as on Windows, ends by itself.
-        if stream is not None and _POSIX:
-            stream.close()
+    # Nobody hears the rest; with room for it, each thread comes to the end of its stream.
+    with contextlib.suppress(queue.Empty):
+        while True:
+            come.get_nowait()
+    for pump in pumps:
+        pump.join(LEFT_S)
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
@@ -242,7 +197,3 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
             os.killpg(child.pid, signal.SIGKILL)
         else:
             child.kill()
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", errors="replace")

@@ -16,7 +16,7 @@ from concierge.fit import memory
 from concierge.gguf.facts import facts_of
 from concierge.gguf.header import read_header
 from concierge.gguf.readers import FileReader
-from concierge.server.engines.launch import with_companions
+from concierge.server.engines.command import with_companions
 from concierge.store.fetch import Fetcher
 from concierge.store.progress import Silent
 from concierge.store.sources.pypi import Pypi

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.server import failures, logs
+from concierge.server import watch
 from concierge.server.processes import table
 from concierge.server.record import Record
 
@@ -25,7 +25,7 @@ def record(tmp_path: Path) -> Record:
 def test_the_end_of_the_log_is_told_without_the_key(record: Record, tmp_path: Path) -> None:
     lines = [f"line {number}" for number in range(40)]
     (tmp_path / "server.log").write_text("\n".join([*lines, "my key is sekret", "", ""]))
-    error = failures.ended(record, "The engine", 3)
+    error = watch.ended(record, "The engine", 3)
     told = error.what.splitlines()
     assert told[0] == "The engine ended while it was starting, with exit code 3. Its log ends:"
     assert told[1:] == [*(f"    line {number}" for number in range(26, 40)), "    my key is ***"]
@@ -34,15 +34,15 @@ def test_the_end_of_the_log_is_told_without_the_key(record: Record, tmp_path: Pa
 
 def test_a_log_that_is_long_is_read_from_its_end(record: Record, tmp_path: Path) -> None:
     (tmp_path / "server.log").write_bytes(b"x" * 100_000 + b"\xff\nlast")
-    assert len(failures.ended(record, "It", 3).what) < logs.TAIL_BYTES + 200
-    assert failures.ended(record, "It", 3).what.endswith("\n    last")
+    assert len(watch.ended(record, "It", 3).what) < watch.TAIL_BYTES + 200
+    assert watch.ended(record, "It", 3).what.endswith("\n    last")
 
 
 @pytest.mark.parametrize("text", [None, "", " \n\n"])
 def test_an_empty_log_is_said(record: Record, tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "server.log").write_text(text)
-    assert failures.ended(record, "It", None).what == "It ended while it was starting. It logged nothing."
+    assert watch.ended(record, "It", None).what == "It ended while it was starting. It logged nothing."
 
 
 @pytest.mark.parametrize(
@@ -74,19 +74,19 @@ def test_an_empty_log_is_said(record: Record, tmp_path: Path, text: str | None) 
     ],
 )
 def test_how_it_ended_says_what_to_do(record: Record, kind: Kind, status: int | None, manner: str, hint: str) -> None:
-    error = failures.ended(replace(record, kind=kind), "It", status)
+    error = watch.ended(replace(record, kind=kind), "It", status)
     assert error.what == f"It ended while it was starting{manner}. It logged nothing."
     assert error.hint == hint.format(log=record.log)
 
 
 @pytest.mark.parametrize(("kind", "hint"), [("command", "Correct `local_llm_start_cmd`."), ("engine", None)])
 def test_a_program_that_cannot_be_started_is_named(record: Record, kind: Kind, hint: str | None) -> None:
-    error = failures.not_started(replace(record, kind=kind), "/no/such", FileNotFoundError(2, "No such file"))
+    error = watch.not_started(replace(record, kind=kind), "/no/such", FileNotFoundError(2, "No such file"))
     assert (error.what, error.where, error.hint) == ("Cannot start /no/such: No such file.", "/no/such", hint)
 
 
 def test_a_start_that_stalled_says_why_and_which_key_gives_it_more_time(record: Record) -> None:
-    error = failures.stalled(record, "It", "made no progress for 10 s")
+    error = watch.stalled(record, "It", "made no progress for 10 s")
     assert error.what == "It made no progress for 10 s. It logged nothing."
     assert (error.where, error.hint) == (
         record.log,
@@ -95,6 +95,6 @@ def test_a_start_that_stalled_says_why_and_which_key_gives_it_more_time(record: 
 
 
 def test_a_start_that_another_command_ended_says_so(record: Record) -> None:
-    error = failures.taken_away(record)
+    error = watch.taken_away(record)
     assert error.what == "The server of tiny was stopped by another command while it was starting."
     assert error.hint == "Try again when that command is done."

@@ -12,7 +12,8 @@ import pytest
 
 from concierge.catalog.flags import PARAMETERS
 from concierge.errors import StartError
-from concierge.server.engines import launch, xllamacpp_server
+from concierge.server.engines import xllamacpp_server
+from concierge.server.engines.command import engine_command, user_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ HOSTILE = {
 
 def test_an_engine_sees_only_what_is_allowed(fake: Fake) -> None:
     spec = replace(fake(), launcher="xllamacpp")
-    command = launch.engine_command(spec, key=KEY, environ=HOSTILE)
+    command = engine_command(spec, key=KEY, environ=HOSTILE)
     allowed = {"PATH", "HOME", "LC_ALL", "CUDA_VISIBLE_DEVICES", xllamacpp_server.KEY}
     assert set(command.environ) - {"LD_LIBRARY_PATH"} == allowed
     assert str(command.cwd) == "/"
@@ -47,21 +48,21 @@ def test_an_engine_sees_only_what_is_allowed(fake: Fake) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the loader's variable is Linux's")
 def test_libraries_beside_the_engine_come_before_the_systems(fake: Fake) -> None:
     spec = replace(fake(), launcher="xllamacpp")
-    command = launch.engine_command(spec, key=KEY, environ={"LD_LIBRARY_PATH": "/usr/lib/wsl/lib"})
+    command = engine_command(spec, key=KEY, environ={"LD_LIBRARY_PATH": "/usr/lib/wsl/lib"})
     assert command.environ["LD_LIBRARY_PATH"] == f"{spec.engine_root}:/usr/lib/wsl/lib"
 
 
 @pytest.mark.parametrize("launcher", ["xllamacpp", "llama-server"])
 def test_the_key_is_in_the_environment_and_never_in_the_words(fake: Fake, launcher: str) -> None:
     spec = replace(fake(), launcher=launcher)  # type: ignore[arg-type]
-    command = launch.engine_command(spec, key=KEY, environ=HOSTILE)
+    command = engine_command(spec, key=KEY, environ=HOSTILE)
     assert KEY in command.environ.values()
     assert not any(KEY in word for word in command.argv)
 
 
 def test_the_wheel_is_served_by_an_isolated_interpreter_that_writes_no_bytecode(fake: Fake) -> None:
     spec = replace(fake(), launcher="xllamacpp", parameters=PARAMETERS)
-    command = launch.engine_command(spec, key=KEY, environ={})
+    command = engine_command(spec, key=KEY, environ={})
     assert command.argv[:4] == (sys.executable, "-I", "-S", "-B")
     options = xllamacpp_server.arguments(list(command.argv[5:]))
     assert (options.alias, options.context, options.model) == ("tiny", 512, str(spec.model_path))
@@ -70,7 +71,7 @@ def test_the_wheel_is_served_by_an_isolated_interpreter_that_writes_no_bytecode(
 
 def test_llama_server_gets_the_flags_that_it_has_and_its_address_in_full(fake: Fake) -> None:
     spec = replace(fake(), parameters=(("gpu_layers", "99"), ("parallel", "2")))
-    words = launch.engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"}).argv
+    words = engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"}).argv
     pairs = dict(itertools.pairwise(words))
     assert (pairs["--host"], pairs["--port"], pairs["--alias"]) == ("127.0.0.1", "0", "tiny")
     assert (pairs["--gpu-layers"], pairs["--parallel"], pairs["--ctx-size"]) == ("99", "2", "1024")
@@ -81,39 +82,39 @@ def test_llama_server_gets_the_flags_that_it_has_and_its_address_in_full(fake: F
 
 def test_a_build_without_a_prompt_cache_is_not_told_how_large_it_may_be(fake: Fake) -> None:
     spec = replace(fake(), parameters=(("cache_ram", "256"),))
-    assert "--cache-ram" not in launch.engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"}).argv
+    assert "--cache-ram" not in engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"}).argv
 
 
 def test_a_parameter_that_this_build_lacks_is_said_before_anything_is_started(fake: Fake) -> None:
     spec = replace(fake(), parameters=(("cache_type_k", "q8_0"),))
-    with pytest.raises(StartError, match=r"This build of llama-server does not know --cache-type-k\."):
-        launch.engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"})
+    with pytest.raises(StartError, match="This build of llama-server does not know the parameter `cache_type_k`"):
+        engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"})
 
 
 def test_llama_server_says_its_flags_where_no_backend_can_lie(fake: Fake) -> None:
     spec = fake()
     (spec.engine_root / "llama-server").write_text('#!/bin/sh\necho "$(pwd) $XDG_CONFIG_HOME"\nexit 1\n')
     with pytest.raises(StartError, match=r": / /dev/null\b"):
-        launch.engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin", "XDG_CONFIG_HOME": "/home/a/.config"})
+        engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin", "XDG_CONFIG_HOME": "/home/a/.config"})
 
 
 def test_a_program_that_cannot_run_here_is_said_before_anything_is_started(fake: Fake) -> None:
     spec = fake()
     (spec.engine_root / "llama-server").write_text("#!/bin/sh\necho 'libcuda.so.1: cannot open' >&2\nexit 127\n")
     with pytest.raises(StartError, match=r"libcuda\.so\.1: cannot open"):
-        launch.engine_command(spec, key=KEY, environ={})
+        engine_command(spec, key=KEY, environ={})
 
 
 def test_an_unknown_launcher_or_parameter_is_a_sentence(fake: Fake) -> None:
     with pytest.raises(StartError, match="cannot start the launcher `ollama`"):
-        launch.engine_command(replace(fake(), launcher="ollama"), key=KEY, environ={})
+        engine_command(replace(fake(), launcher="ollama"), key=KEY, environ={})
     with pytest.raises(StartError, match="does not know the parameter `rope`") as caught:
-        launch.engine_command(replace(fake(), parameters=(("rope", "1"),)), key=KEY, environ={})
+        engine_command(replace(fake(), parameters=(("rope", "1"),)), key=KEY, environ={})
     assert "gpu_layers" in str(caught.value)
 
 
 def test_the_users_command_sees_the_users_environment_without_ours() -> None:
-    command = launch.user_command(("ollama", "serve"), environ={**HOSTILE, "CONCIERGE_LLM_API_KEY": "ours"})
+    command = user_command(("ollama", "serve"), environ={**HOSTILE, "CONCIERGE_LLM_API_KEY": "ours"})
     assert dict(command.environ) == HOSTILE
 
 
@@ -171,7 +172,7 @@ def test_a_program_is_told_what_its_build_knows_and_in_full(fake: Fake) -> None:
     )
     (spec.engine_root / "llama-server").write_text(f"#!/bin/sh\necho '{flags}'\n")
     plan = (("threads", "4"), ("batch", "64"), ("ubatch", "32"), ("cache_type_k", "q8_0"), ("cache_type_v", "f16"))
-    made = launch.engine_command(replace(spec, parameters=plan), key=KEY, environ={"PATH": "/usr/bin:/bin"})
+    made = engine_command(replace(spec, parameters=plan), key=KEY, environ={"PATH": "/usr/bin:/bin"})
     program = str(spec.engine_root / "llama-server")
     assert made.argv == (
         *(program, "--host", "127.0.0.1", "--port", "0", "--model", str(spec.model_path), "--alias", "tiny"),
@@ -186,6 +187,6 @@ def test_a_program_is_told_what_its_build_knows_and_in_full(fake: Fake) -> None:
 def test_what_the_plan_says_of_the_prompt_cache_comes_before_our_own_bound(fake: Fake) -> None:
     spec = replace(fake(), parameters=(("cache_ram", "7"),))
     (spec.engine_root / "llama-server").write_text("#!/bin/sh\necho '--parallel --cache-ram'\n")
-    words = launch.engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"}).argv
+    words = engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"}).argv
     assert words.count("--cache-ram") == 1
     assert dict(itertools.pairwise(words))["--cache-ram"] == "7"

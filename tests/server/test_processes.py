@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.server.processes import identity, ps, sockets, table
+from concierge.server.processes import identity, ps, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,16 +54,17 @@ def test_a_process_is_told_apart_found_by_its_mark_and_measured(
     assert backend.members("another mark", None) == []
     assert [member.pid for member in backend.members("another mark", process.pid)] == [process.pid]
     assert backend.leads_session(process.pid)
-    assert backend.usage([process.pid]).cpu_s >= 0
+    assert backend.usage([found]).cpu_s >= 0
     assert 0 <= backend.age_s(found) < 60
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_its_sockets_are_known(backend: ModuleType, child: tuple[subprocess.Popen[str], int]) -> None:
     process, port = child
-    assert backend.listening([process.pid]) == [identity.Listener("127.0.0.1", port)]
-    assert backend.sole_listener(port, [process.pid])
-    assert not backend.sole_listener(port, [os.getpid()])
+    found = backend.identify(process.pid)
+    assert backend.listening([found]) == [identity.Listener("127.0.0.1", port)]
+    assert backend.sole_listener(port, [found])
+    assert not backend.sole_listener(port, [table.myself()])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -83,9 +84,9 @@ def test_only_the_very_process_is_signalled(backend: ModuleType, child: tuple[su
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
 def test_the_kernel_and_its_table_name_the_same_listeners() -> None:
     with socket.create_server(("127.0.0.1", 0)), socket.create_server(("::1", 0), family=socket.AF_INET6):
-        asked = {found for family in (socket.AF_INET, socket.AF_INET6) for found in sockets._ask(family)}
-        table = {found for name in ("tcp", "tcp6") for found in sockets._table(Path("/proc/self/net") / name)}
-    assert {"127.0.0.1", "::1"} <= {found.host for found in asked & table}
+        asked = {found for family in (socket.AF_INET, socket.AF_INET6) for found in procfs._ask(family)}
+        table = {found for name in ("tcp", "tcp6") for found in procfs._table(Path("/proc/self/net") / name)}
+    assert {"127.0.0.1", "::1"} <= {listener.host for _, listener in asked & table}
 
 
 def test_an_identity_survives_being_written_down() -> None:

@@ -27,10 +27,10 @@ def test_the_real_engine_answers_only_to_its_key_with_the_context_that_was_asked
     endpoint = place.ensure(real_spec)
     assert endpoint.context == real_spec.context
     question = {"model": endpoint.model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
-    answer = near.post(endpoint, "/chat/completions", question, timeout=30)
+    answer = near.ask(endpoint, "/chat/completions", question, timeout=30)
     assert isinstance(answer, near.Answer)
     assert answer.status == 200
-    stranger = near.post(replace(endpoint, api_key="wrong"), "/chat/completions", question, timeout=30)
+    stranger = near.ask(replace(endpoint, api_key="wrong"), "/chat/completions", question, timeout=30)
     assert isinstance(stranger, near.Answer)
     assert stranger.status == 401
 
@@ -44,7 +44,7 @@ def test_the_real_engine_is_adopted_by_the_next_command_and_gone_after_down(
     assert (seen.state, seen.answers, seen.base_url) == ("ready", True, endpoint.base_url)
     assert place.down() is not None
     assert place.running() == []
-    assert near.get(endpoint, "/models") == "refused"
+    assert near.ask(endpoint, "/models") == "refused"
 
 
 def test_two_commands_at_once_start_one_real_engine(place: Place, real_spec: ServerSpec) -> None:

@@ -61,13 +61,13 @@ def spec(real_spec: ServerSpec) -> ServerSpec:
 
 
 def status(server: Endpoint, path: str, key: str | None) -> int:
-    answer = near.get(replace(server.root, api_key=key), path)
+    answer = near.ask(replace(server.root, api_key=key), path)
     assert isinstance(answer, near.Answer)
     return answer.status
 
 
 def props(endpoint: Endpoint) -> dict[str, object]:
-    answer = near.get(endpoint.root, "/props")
+    answer = near.ask(endpoint.root, "/props")
     assert isinstance(answer, near.Answer)
     return answer.json()
 
@@ -154,7 +154,7 @@ def test_down_ends_it_politely_and_frees_its_port(place: Place, spec: ServerSpec
     assert isinstance(stopped, Stopped)
     assert not stopped.forced
     assert place.running() == []
-    assert near.get(endpoint.root, "/props") == "refused"
+    assert near.ask(endpoint.root, "/props") == "refused"
 
 
 def test_an_answer_in_progress_is_seen_and_waited_for(place: Place, spec: ServerSpec) -> None:
@@ -163,10 +163,10 @@ def test_an_answer_in_progress_is_seen_and_waited_for(place: Place, spec: Server
     answers: list[object] = []
 
     def ask() -> None:
-        answers.append(near.post(endpoint, "/chat/completions", question, timeout=60))
+        answers.append(near.ask(endpoint, "/chat/completions", question, timeout=60))
 
     def busy() -> bool:
-        slots = near.get(endpoint.root, "/slots")
+        slots = near.ask(endpoint.root, "/slots")
         return not isinstance(slots, str) and b'"is_processing":true' in slots.body
 
     asking = threading.Thread(target=ask)
@@ -215,7 +215,7 @@ def test_a_model_that_it_cannot_load_is_said_with_its_log(place: Place, spec: Se
 
 
 def test_it_says_all_flags_that_concierge_may_give(spec: ServerSpec) -> None:
-    from concierge.server.engines.llama_server import PARAMETERS as FLAGS
+    from concierge.server.engines.command import FLAGS
 
     shown = subprocess.run(
         [spec.engine_root / str(spec.executable), "--help"], capture_output=True, text=True, check=True, cwd="/"

@@ -26,7 +26,7 @@ MOMENTS = [f"{when} {state}" for state in ("intent", "starting", "ready") for wh
 
 
 def answers(url: str) -> bool:
-    answer = near.get(Endpoint(url, "m").root, "/health")
+    answer = near.ask(Endpoint(url, "m").root, "/health")
     return not isinstance(answer, str) and answer.status == 200
 
 
@@ -107,6 +107,30 @@ def test_a_second_command_waits_for_the_server_that_is_still_loading(place: Plac
     output, _ = first.communicate(timeout=10)
     assert f"endpoint {place.record().base_url}" in output
     assert len(list(place.home.run.glob("*.log"))) == 1
+
+
+def test_a_server_that_ends_while_two_wait_is_a_failure_for_both(place: Place, fake: Fake, tmp_path: Path) -> None:
+    spec = fake(ready_when=str(tmp_path / "never"))
+    starter = place.start(spec)
+    until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
+    failures: list[str] = []
+
+    def wait() -> None:
+        try:
+            place.ensure(spec)
+        except StartError as error:
+            failures.append(error.what)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    until(lambda: len(place.record().waiters) == 2)
+    [server] = place.running()
+    assert table.send(server, signal.SIGKILL)
+    waiting.join(20)
+    assert "endpoint" not in starter.communicate(timeout=20)[0]
+    assert starter.returncode != 0
+    [why] = failures
+    assert "ended while it was starting" in why or "stopped by another command" in why
 
 
 def test_another_wish_replaces_the_server(place: Place, fake: Fake) -> None:

@@ -8,13 +8,10 @@ import pytest
 
 from concierge.server.processes import table
 from concierge.server.processes.identity import Usage
-from concierge.server.watch import Adopted, Child, Progress, worked
-from tests.server.conftest import identity_of, recorded
+from concierge.server.watch import Child, Progress, worked
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.server.conftest import Place
 
 
 class Clock:
@@ -152,14 +149,3 @@ def test_a_child_that_runs_has_not_ended() -> None:
         assert child.status is None
         process.kill()
         assert child.ended_within(10)
-
-
-def test_another_commands_server_has_ended_when_its_process_is_gone(
-    place: Place, launched: subprocess.Popen[bytes]
-) -> None:
-    watch = Adopted(recorded(place, identity_of(launched)))
-    assert not watch.ended_within(0)
-    launched.kill()
-    launched.wait(10)
-    assert watch.ended_within(0)
-    assert watch.status is None

@@ -20,11 +20,7 @@ BASE = "https://huggingface.co"
 
 
 def base(environ: Mapping[str, str]) -> str:
-    """Return the address of the hub: ``HF_ENDPOINT`` where it is set, as the hub's own client has it.
-
-    Raises:
-        ConfigError: It is not an ``https`` address, and nothing else is ever locked.
-    """
+    """Return the address of the hub: ``HF_ENDPOINT`` where it is set, as the hub's own client has it."""
     named = environ.get("HF_ENDPOINT", "").strip().rstrip("/")
     if named and not named.startswith("https://"):
         raise ConfigError(
@@ -41,18 +37,15 @@ def auth(environ: Mapping[str, str]) -> Callable[[httpx.Request], httpx.Request]
     A redirect to where the bytes are goes to another host, and httpx leaves the header behind there.
     """
     token = environ.get("HF_TOKEN", "").strip()
+    # A header cannot carry anything else, and it could be no token.
+    sendable = token.isascii() and token.isprintable() and bool(token)
 
     def signed(request: httpx.Request) -> httpx.Request:
-        if _sendable(token) and (request.url.scheme, request.url.host) == ("https", "huggingface.co"):
+        if sendable and (request.url.scheme, request.url.host) == ("https", "huggingface.co"):
             request.headers["Authorization"] = f"Bearer {token}"
         return request
 
     return signed
-
-
-def _sendable(token: str) -> bool:
-    """Tell whether it could be a token at all; a header cannot carry anything else."""
-    return token.isascii() and token.isprintable() and bool(token)
 
 
 def certificates(environ: Mapping[str, str]) -> ssl.SSLContext:
@@ -60,9 +53,6 @@ def certificates(environ: Mapping[str, str]) -> ssl.SSLContext:
 
     ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` where they are set, and nothing else then; otherwise the system's
     certificates together with the ones that came with the HTTP library, since a small system may have none.
-
-    Raises:
-        ConfigError: One of the variables names nothing that can be read.
     """
     import ssl
 

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from concierge import net
+from concierge import jsontext, net
 
 if TYPE_CHECKING:
     import ssl
@@ -37,24 +37,13 @@ class Answer:
 
     def json(self) -> dict[str, Any]:
         """Return the body as an object, empty when it is something else."""
-        try:
-            document = json.loads(self.body)
-        except ValueError:
-            return {}
-        return document if isinstance(document, dict) else {}
+        return jsontext.parse_object(self.body) or {}
 
 
-def get(endpoint: Endpoint, path: str, *, timeout: float = 3.0) -> Answer | Silence:
-    """Send ``GET base_url+path`` and return the answer."""
-    return _exchange(endpoint, "GET", path, b"", timeout)
-
-
-def post(endpoint: Endpoint, path: str, body: dict[str, Any], *, timeout: float) -> Answer | Silence:
-    """Send ``POST base_url+path`` with a JSON body and return the answer."""
-    return _exchange(endpoint, "POST", path, json.dumps(body).encode(), timeout)
-
-
-def _exchange(endpoint: Endpoint, method: str, path: str, body: bytes, timeout: float) -> Answer | Silence:
+def ask(
+    endpoint: Endpoint, path: str, question: dict[str, Any] | None = None, *, timeout: float = 3.0
+) -> Answer | Silence:
+    """Send ``GET base_url+path``, or ``POST`` with a question as JSON, and return the answer."""
     assert endpoint.address.loopback, "only servers on this machine are asked"
     deadline = time.monotonic() + timeout
     connection = _connect(endpoint.address, timeout)
@@ -62,7 +51,7 @@ def _exchange(endpoint: Endpoint, method: str, path: str, body: bytes, timeout: 
         return connection
     with connection:
         try:
-            connection.sendall(_head(endpoint, method, path, body) + body)
+            connection.sendall(_request(endpoint, path, question))
             return _parse(_read(connection, deadline))
         except (OSError, ValueError):
             return "silent"
@@ -91,15 +80,16 @@ def _secured(connection: socket.socket, name: str, trusted: ssl.SSLContext) -> s
         return "silent"
 
 
-def _head(endpoint: Endpoint, method: str, path: str, body: bytes) -> bytes:
+def _request(endpoint: Endpoint, path: str, question: dict[str, Any] | None) -> bytes:
     address, signed = endpoint.address, endpoint.authorization
+    method, body = ("GET", b"") if question is None else ("POST", json.dumps(question).encode())
     query = f"?{address.query}" if address.query else ""
     lines = [f"{method} {address.path}{path}{query} HTTP/1.0", f"Host: {address.place}", "Accept: application/json"]
     if signed:
         lines.append(": ".join(signed))
     if body:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    return "\r\n".join([*lines, "", ""]).encode("utf-8")
+    return "\r\n".join([*lines, "", ""]).encode("utf-8") + body
 
 
 def _read(connection: socket.socket, deadline: float) -> bytes:

@@ -19,11 +19,7 @@ _NEAR: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
 def downloads(environ: Mapping[str, str], *, follow_redirects: bool) -> httpx.Client:
-    """Return a client for files and for the hub: the environment's proxies, certificates and token hold.
-
-    Raises:
-        ConfigError: The environment names certificates that cannot be read.
-    """
+    """Return a client for files and for the hub: the environment's proxies, certificates and token hold."""
     return httpx.Client(
         auth=net.auth(environ),
         follow_redirects=follow_redirects,
@@ -43,15 +39,7 @@ def conversation(
 ) -> httpx.AsyncClient:
     """Return a client for one endpoint, which sends its key along and follows no redirect.
 
-    Args:
-        endpoint: Whom it is for.
-        headers: Sent with every request, beside the key's.
-        timeout: How long to wait for what.
-        limits: How many connections to keep.
-        transport: Carries the requests instead of the network.
-
-    Raises:
-        ConfigError: The environment names certificates that cannot be read.
+    A ``transport`` carries the requests instead of the network.
     """
     signed = [endpoint.authorization] if endpoint.authorization else []
     verify = _certificates(endpoint.address)

@@ -41,20 +41,8 @@ def ensure(
 
     A server at ``base_url`` that serves it is used as it is. Otherwise the server of ``local_llm_start_cmd`` or
     our own engine is started, or found running. For another machine's ``base_url``, with ensuring switched off,
-    and for engines that concierge never starts, nothing is ever started.
-
-    Args:
-        llm: The configuration.
-        model: The name that the server should answer to.
-        prepare: Brings our engine and the model into the store and says what to run; called only if needed.
-        home: Where record, lock and logs are.
-        say: Takes one line of narration at a time.
-        environ: The environment of this command.
-
-    Raises:
-        EndpointError: The configured server is unreachable or does not serve the model, and may not be started.
-        StartError: The server that was started died, stalled or cannot be trusted.
-        ServerError: The record or the lock cannot be used.
+    and for engines that concierge never starts, nothing is ever started. ``prepare`` brings our engine and the model
+    into the store and says what to run; it is called only if needed.
     """
     named = llm.endpoint(model=model, environ=environ)
     if not llm.local_llm_ensure_available or not named.address.loopback:
@@ -110,33 +98,26 @@ def _as_it_is(sight: Sight) -> Endpoint:
 
 def _occupied(sight: Sight) -> EndpointError:
     url = sight.endpoint.base_url
+    wanted, served = sight.endpoint.model, ", ".join(sight.models[:8])
+    choose = "Set `model` to one of them, add" if served else "Add"
     says = {
         "denied": ("refuses the key", "Set `api_key_env` to the variable that holds its key."),
         "loading": ("is still loading", "Try again when it is ready."),
         "silent": ("does not speak HTTP", "Correct `base_url`."),
         "unlisted": ("does not list its models", "`base_url` usually ends in /v1."),
+        "listed": (
+            f"serves {served or 'no model at all'}, not `{wanted}`",
+            f"{choose} `{wanted}` to that server, or change `base_url`.",
+        ),
     }
-    if sight.presence in says:
-        what, hint = says[sight.presence]
-        return EndpointError(f"The server at {url} {what}.", where=url, hint=hint)
-    return _lacks(sight)
-
-
-def _lacks(sight: Sight) -> EndpointError:
-    wanted, url = sight.endpoint.model, sight.endpoint.base_url
-    served = ", ".join(sight.models[:8])
-    choose = "Set `model` to one of them, add" if served else "Add"
-    return EndpointError(
-        f"The server at {url} serves {served or 'no model at all'}, not `{wanted}`.",
-        where=url,
-        hint=f"{choose} `{wanted}` to that server, or change `base_url`.",
-    )
+    what, hint = says[sight.presence]
+    return EndpointError(f"The server at {url} {what}.", where=url, hint=hint)
 
 
 def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredServer:
     def command(key: str) -> Command:
         # Starting is rare and finding a running server is not: what only a start needs is imported by a start.
-        from concierge.server.engines.launch import engine_command
+        from concierge.server.engines.command import engine_command
 
         return engine_command(spec, key=key, environ=environ)
 
@@ -158,7 +139,7 @@ def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredSe
 
 def _command(llm: Llm, words: tuple[str, ...], named: Endpoint, environ: Mapping[str, str]) -> DesiredServer:
     def command(_key: str) -> Command:
-        from concierge.server.engines.launch import user_command
+        from concierge.server.engines.command import user_command
 
         return user_command(words, environ=environ)
 

@@ -34,7 +34,7 @@ class Sight:
 
 def look(configured: Endpoint) -> Sight:
     """Ask a server on this machine which models it serves; at most two requests, none when the port refuses."""
-    answer = near.get(configured, "/models")
+    answer = near.ask(configured, "/models")
     if isinstance(answer, str):
         return Sight(answer, configured)
     if answer.status != 200:
@@ -65,7 +65,7 @@ def _described(configured: Endpoint, entries: list[Mapping[str, Any]]) -> Endpoi
     dialect = OWNERS.get(str(entry.get("owned_by")), configured.dialect)
     context = entry.get("max_model_len")
     if dialect == "llama-server":
-        context = props_context(near.get(configured.root, "/props"))
+        context = props_context(near.ask(configured.root, "/props"))
     context = context if isinstance(context, int) else None
     return replace(configured, model=entry["id"], dialect=dialect, context=context)
 

@@ -23,16 +23,13 @@ def engine_endpoint(record: Record, leader: Identity, *, patience_s: float) -> E
     """Return the endpoint of our engine once it is proven, None while it is still loading.
 
     A server that was proven when it started is not made to generate again: two requests, none of them queued.
-
-    Raises:
-        StartError: Somebody answers who is not the server that the record names.
     """
     port = _port(leader)
     if port is None:
         return None
     url = f"http://127.0.0.1:{port}/v1"
     server = Endpoint(url, record.model, record.api_key, dialect="llama-server", owned=True)
-    props = near.get(server.root, "/props")
+    props = near.ask(server.root, "/props")
     if isinstance(props, str) or props.status == 503:
         return None
     if not _owner_proven(record, leader, server, props):
@@ -52,7 +49,7 @@ def _owner_proven(record: Record, leader: Identity, server: Endpoint, props: nea
         raise _unproven(record, f"another process listens on port {port} too")
     if props.status != 200:
         raise _unproven(record, f"it answers our key with {props.status}")
-    stranger = near.get(replace(server.root, api_key=secrets.token_hex(16)), "/props")
+    stranger = near.ask(replace(server.root, api_key=secrets.token_hex(16)), "/props")
     if isinstance(stranger, str):
         return False
     if stranger.status not in (401, 403):
@@ -67,7 +64,7 @@ def _prove_generation(record: Record, server: Endpoint, patience_s: float) -> No
     said = "nothing"
     for _ in range(2):
         asked = {"model": record.model, **QUESTION}
-        answer = near.post(server, "/chat/completions", asked, timeout=patience_s)
+        answer = near.ask(server, "/chat/completions", asked, timeout=patience_s)
         if not isinstance(answer, str):
             if answer.status == 200 and _generated(answer):
                 return

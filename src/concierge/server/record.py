@@ -74,18 +74,13 @@ class RecordFile:
     def read(self) -> Record | None:
         """Return the record of the last launch, or None when there is none or it was stopped.
 
-        Raises:
-            ServerError: The file is damaged or unreadable: nothing may be concluded from it.
+        Nothing may be concluded from a file that is damaged or unreadable.
         """
         document = self._document()
         return None if document.get("state") == "absent" or not document else self._parse(document)
 
     def write(self, record: Record) -> None:
-        """Replace the record, so that a crash leaves the old one or the new one.
-
-        Raises:
-            ServerError: The folder takes no files (permissions, disk full).
-        """
+        """Replace the record, so that a crash leaves the old one or the new one."""
         self._replace({"schema": SCHEMA, **asdict(record)})
 
     def clear(self, record: Record) -> None:

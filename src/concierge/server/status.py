@@ -25,12 +25,7 @@ Ownership = Literal["absent", "starting", "ready", "stopping", "dead", "elsewher
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """The server at ``base_url``.
-
-    Attributes:
-        presence: ``refused``, ``silent``, ``loading``, ``denied``, ``unlisted`` or ``listed``; None when it is
-            on another machine, which is not asked.
-    """
+    """The server at ``base_url``; ``presence`` is None when it is on another machine, which is not asked."""
 
     base_url: str
     presence: Presence | None
@@ -63,11 +58,7 @@ class ServerStatus:
 
 
 def status(home: Home, llm: Llm | None = None, *, environ: Mapping[str, str] = os.environ) -> ServerStatus:
-    """Return what serves the model now.
-
-    Raises:
-        ServerError: The record is damaged or unreadable.
-    """
+    """Return what serves the model now."""
     record = RecordFile(home).read()
     beside = None if llm is None else _configured(llm, environ)
     return ServerStatus("absent", configured=beside) if record is None else _ours(record, beside)
@@ -97,7 +88,7 @@ def _answers(record: Record) -> bool:
     if server is None:
         return False
     asked, page = (server.root, "/health") if record.kind == "engine" else (server, "/models")
-    answer = near.get(asked, page, timeout=2.0)
+    answer = near.ask(asked, page, timeout=2.0)
     # A server of the user may want a key that is not ours to know here; it answers all the same.
     return not isinstance(answer, str) and answer.status in (200, 401, 403)
 

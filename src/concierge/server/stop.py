@@ -36,11 +36,7 @@ KILL_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """A server that ran and is gone.
-
-    Attributes:
-        forced: True when it did not end by itself and was killed.
-    """
+    """A server that ran and is gone; ``forced`` when it did not end by itself and was killed."""
 
     model: str
     pid: int | None
@@ -57,11 +53,7 @@ def down(
     grace_s: float = GRACE_S,
     environ: Mapping[str, str] = os.environ,
 ) -> Stopped | None:
-    """Stop the server that our record names and wait until it is gone; None when none of ours runs.
-
-    Raises:
-        ServerError: The lock cannot be had, the record is damaged, or the server survives being killed.
-    """
+    """Stop the server that our record names and wait until it is gone; None when none of ours runs."""
     file = RecordFile(home)
     if not file.path.exists():
         return None
@@ -73,11 +65,7 @@ def down(
 def end(
     record: Record, file: RecordFile, *, say: Callable[[str], None], drain_s: float, grace_s: float = GRACE_S
 ) -> Stopped | None:
-    """Stop every process of a launch and clear its record; the caller holds the lock.
-
-    Raises:
-        ServerError: A process survives being killed; the record stays.
-    """
+    """Stop every process of a launch and clear its record; the caller holds the lock."""
     if not table.from_here(record.starter):
         say(f"The recorded server of {record.model} belongs to another container: it is left alone.")
         return None
@@ -117,7 +105,7 @@ def _drain(record: Record, leader: Identity | None, drain_s: float, say: Callabl
 
 
 def _busy(server: Endpoint) -> bool:
-    answer = near.get(server, "/slots", timeout=1.0)
+    answer = near.ask(server, "/slots", timeout=1.0)
     # A server that is too busy to say so is busy; one that does not listen is not.
     return answer == "silent" if isinstance(answer, str) else b'"is_processing":true' in answer.body.replace(b" ", b"")
 

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from concierge import mutex
 from concierge.errors import ServerError, StartError
-from concierge.server import failures, logs, stop
+from concierge.server import stop, watch
 from concierge.server.processes import table
 from concierge.server.record import Record, RecordFile
-from concierge.server.watch import Adopted, Child, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,17 +68,7 @@ class _Unproven(Exception):  # noqa: N818  # it never leaves this module
 
 
 def obtain(desired: DesiredServer, home: Home, *, environ: Mapping[str, str], say: Callable[[str], None]) -> Endpoint:
-    """Return the endpoint of the desired server when it is ready.
-
-    Args:
-        desired: The server.
-        home: Where record, lock and logs are.
-        environ: The environment of this command.
-        say: Takes one line of narration at a time.
-
-    Raises:
-        ServerError: It died, stalled, or is not what it should be; nothing of it is left running.
-    """
+    """Return the endpoint of the desired server when it is ready; nothing is left running of one that fails."""
     try:
         return _Launch(desired, home, environ, say).obtain()
     except _Unproven as lost:
@@ -109,8 +98,8 @@ class _Launch:
     def obtain(self) -> Endpoint:
         try:
             with self._locked():
-                watch = self._decide()
-            return self._wait(watch)
+                child = self._decide()
+            return self._wait(child)
         except ServerError as error:
             if self._record is not None:
                 self._finish_off(self._record)
@@ -125,34 +114,35 @@ class _Launch:
     def _locked(self) -> AbstractContextManager[None]:
         return mutex.held(self._home, environ=self._environ, say=self._say)
 
-    def _decide(self) -> Child | Adopted:
+    def _decide(self) -> watch.Child | None:
+        """Start the server, unless one that another command started is adopted."""
         record = self._file.read()
         if record is not None:
             leader = table.leader(record.launch, record.identity) if table.from_here(record.starter) else None
             if leader is not None and record.wants == self._desired.digest and record.state != "stopping":
-                return self._adopt(record, leader)
+                self._adopt(record, leader)
+                return None
             if leader is not None:
                 self._say(f"Stopping the server of {record.model}: something else is wanted now.")
             stop.end(record, self._file, say=self._say, drain_s=stop.DRAIN_S)
         return self._spawn()
 
-    def _adopt(self, record: Record, leader: Identity) -> Adopted:
+    def _adopt(self, record: Record, leader: Identity) -> None:
         self._record = record
         if record.state != "ready":
             self._say(f"Waiting for the server of {record.model} that is already starting.")
             waiters = (*(waiter for waiter in record.waiters if table.alive(waiter)), table.myself())
             self._record = replace(record, state="starting", identity=leader, waiters=waiters)
             self._file.write(self._record)
-        return Adopted(record)
 
-    def _spawn(self) -> Child:
+    def _spawn(self) -> watch.Child:
         import secrets
 
         desired, me = self._desired, table.myself()
         key = desired.api_key or secrets.token_urlsafe(24)
         command = desired.command(key)
         generation = self._file.next_generation()
-        log, handle = logs.create(self._home, generation)
+        log, handle = watch.new_log(self._home, generation)
         self._record = record = Record(
             generation=generation,
             state="intent",
@@ -170,17 +160,17 @@ class _Launch:
         try:
             self._file.write(record)
             self._say(f"Starting {desired.title}.")
-            child = _start(command, record, handle)
+            child = watch.start(command, record, handle)
         finally:
             os.close(handle)
         self._record = replace(record, state="starting", identity=table.identify(child.pid))
         self._file.write(self._record)
         return child
 
-    def _wait(self, watch: Child | Adopted) -> Endpoint:
+    def _wait(self, child: watch.Child | None) -> Endpoint:
         record, look = self._record, self._desired.look
         assert record is not None
-        progress: Progress | None = None
+        progress: watch.Progress | None = None
         began = time.monotonic()
         while True:
             leader = table.leader(record.launch, record.identity)
@@ -193,14 +183,20 @@ class _Launch:
             progress = progress or self._progress(record)
             progress.asked()
             shortest, longest = PAUSES_S
-            if watch.ended_within(min(max((time.monotonic() - began) / 20, shortest), longest)):
-                return self._ended(record, watch.status)
+            pause_s = min(max((time.monotonic() - began) / 20, shortest), longest)
+            if child is None:
+                time.sleep(pause_s)
+                ended = table.leader(record.launch, record.identity) is None
+            else:
+                ended = child.ended_within(pause_s)
+            if ended:
+                return self._ended(record, child.status if child else None)
             if why := progress.stalled():
-                raise failures.stalled(record, self._desired.title, why)
+                raise watch.stalled(record, self._desired.title, why)
 
-    def _progress(self, record: Record) -> Progress:
+    def _progress(self, record: Record) -> watch.Progress:
         limit_s = self._desired.limit_s
-        return Progress(
+        return watch.Progress(
             lambda: table.members(record.launch, record.identity),
             Path(record.log),
             limit_s=min(limit_s, SILENCE_S) if record.state == "ready" else limit_s,
@@ -214,28 +210,24 @@ class _Launch:
         return endpoint
 
     def _update(self, record: Record) -> Record:
-        """Write the record of our launch, keeping those who joined meanwhile.
-
-        Raises:
-            StartError: Another command stopped the launch or replaced it.
-        """
+        """Write the record of our launch, keeping those who joined meanwhile."""
         with self._locked():
-            current = self._current(record)
+            current = self._kept(record)
             if record.state == "starting":
                 record = replace(record, waiters=current.waiters)
             self._file.write(record)
         return record
 
-    def _current(self, record: Record) -> Record:
-        """Return what the file says of our launch by now.
-
-        Raises:
-            StartError: Another command stopped the launch or replaced it.
-        """
-        current = self._file.read()
-        if current is None or current.launch != record.launch or current.state == "stopping":
-            raise failures.taken_away(record)
+    def _kept(self, record: Record) -> Record:
+        """Return what the file says of our launch by now, unless another command stopped or replaced it."""
+        current = self._written(record)
+        if current is None or current.state == "stopping":
+            raise watch.taken_away(record)
         return current
+
+    def _written(self, record: Record) -> Record | None:
+        current = self._file.read()
+        return current if current is not None and current.launch == record.launch else None
 
     def _ended(self, record: Record, status: int | None) -> Endpoint:
         """Say how a start failed, or accept what a command that ended well has left running."""
@@ -246,8 +238,8 @@ class _Launch:
                 if endpoint is not None:
                     return self._left_behind(record, endpoint)
                 time.sleep(0.05)
-        self._current(record)
-        raise failures.ended(record, self._desired.title, status)
+        self._kept(record)
+        raise watch.ended(record, self._desired.title, status)
 
     def _left_behind(self, record: Record, endpoint: Endpoint) -> Endpoint:
         leader = table.leader(record.launch, None)
@@ -260,8 +252,7 @@ class _Launch:
     def _finish_off(self, record: Record) -> None:
         """Leave nothing of a failed launch."""
         with self._locked():
-            current = self._file.read()
-            if current is not None and current.launch == record.launch:
+            if current := self._written(record):
                 stop.end(current, self._file, say=self._say, drain_s=0)
 
     def _leave(self, record: Record) -> None:
@@ -269,8 +260,8 @@ class _Launch:
         if record.state == "ready":
             return
         with self._locked():
-            current = self._file.read()
-            if current is None or current.launch != record.launch or current.state == "ready":
+            current = self._written(record)
+            if current is None or current.state == "ready":
                 return
             me = table.myself()
             others = tuple(waiter for waiter in current.waiters if waiter != me and table.alive(waiter))
@@ -278,27 +269,3 @@ class _Launch:
                 self._file.write(replace(current, waiters=others))
             else:
                 stop.end(current, self._file, say=self._say, drain_s=0)
-
-
-def _start(command: Command, record: Record, log: int) -> Child:
-    import subprocess
-
-    from concierge.server.engines.command import marked
-
-    # What a session of its own is elsewhere: Windows ends the processes of a console with the console.
-    detached = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-
-    try:
-        process = subprocess.Popen(
-            command.argv,
-            env=marked(command, record.launch),
-            cwd=command.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            creationflags=detached,
-        )
-    except OSError as error:
-        raise failures.not_started(record, command.argv[0], error) from None
-    return Child(process)

@@ -1,21 +1,31 @@
-"""Watching a server while it starts: whether it still runs, and whether it still gets anywhere."""
+"""A server while it starts: its process and its log, whether it gets anywhere, and what is said when it does not."""
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from concierge.server import logs
+from concierge import files
+from concierge.errors import ServerError, StartError
 from concierge.server.processes import table
+from concierge.server.processes.identity import LAUNCH
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
-    from pathlib import Path
 
+    from concierge.paths import Home
+    from concierge.server.engines.command import Command
     from concierge.server.processes.identity import Identity, Usage
     from concierge.server.record import Record
+
+KEPT_LOGS = 5
+TAIL_LINES = 15
+TAIL_BYTES = 16_384
 
 HARD_CAP_S = 4 * 3600.0
 """The largest models need tens of minutes from a slow disk; nothing that works needs this long."""
@@ -25,6 +35,23 @@ BUSY_SHARE = 0.01
 
 CHATTER = 256
 """Bytes that a server may log for each of our questions without that being progress."""
+
+
+def new_log(home: Home, generation: int) -> tuple[Path, int]:
+    """Make the log of a launch, readable by its owner only, and a handle on it; forget the oldest ones."""
+    path = home.run / f"server-{generation:04d}.log"
+    with files.storing(path, ServerError, hint="Make that folder writable."):
+        home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for old in sorted(home.run.glob("server-*.log"), key=_age)[: -(KEPT_LOGS - 1)]:
+            old.unlink(missing_ok=True)
+        return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 class Child:
@@ -46,28 +73,30 @@ class Child:
         return self._ended.wait(seconds)
 
 
-class Adopted:
-    """A server that another command started."""
+def start(command: Command, record: Record, log: int) -> Child:
+    import subprocess
 
-    status: int | None = None
+    # What a session of its own is elsewhere: Windows ends the processes of a console with the console.
+    detached = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 
-    def __init__(self, record: Record) -> None:
-        self._record = record
-
-    def ended_within(self, seconds: float) -> bool:
-        time.sleep(seconds)
-        return table.leader(self._record.launch, self._record.identity) is None
+    try:
+        process = subprocess.Popen(
+            command.argv,
+            env={**command.environ, LAUNCH: record.launch},
+            cwd=command.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            creationflags=detached,
+        )
+    except OSError as error:
+        raise not_started(record, command.argv[0], error) from None
+    return Child(process)
 
 
 class Progress:
-    """Whether a start gets anywhere: processor time, bytes from the disk, or words in the log.
-
-    Args:
-        members: The processes of the launch, as they are at the moment.
-        log: The launch's log.
-        limit_s: Seconds without any of them after which it has stalled.
-        clock: Seconds on a clock that nobody sets.
-    """
+    """Whether a start gets anywhere: processor time, bytes from the disk, or words in the log."""
 
     def __init__(
         self,
@@ -84,7 +113,7 @@ class Progress:
         self._clock = clock
         self._began = self._moved = self._sampled = clock()
         self._usage = table.usage(members())
-        self._logged = logs.size(log)
+        self._logged = _size(log)
         self._questions = 0
 
     def asked(self) -> None:
@@ -105,7 +134,7 @@ class Progress:
         return None
 
     def _advanced(self, seconds: float) -> bool:
-        usage, logged = table.usage(self._members()), logs.size(self._log)
+        usage, logged = table.usage(self._members()), _size(self._log)
         advanced = worked(self._usage, usage, seconds) or logged - self._logged > CHATTER * self._questions
         self._usage, self._logged, self._questions = usage, logged, 0
         return advanced
@@ -115,3 +144,71 @@ def worked(before: Usage, after: Usage, seconds: float) -> bool:
     """Tell whether processes that had used ``before`` got anywhere: computed, or had bytes brought from the disk."""
     computed = after.cpu_s - before.cpu_s >= BUSY_SHARE * seconds
     return computed or after.faults > before.faults or after.read > before.read
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def not_started(record: Record, program: str, error: OSError) -> StartError:
+    return StartError(
+        f"Cannot start {program}: {error.strerror}.",
+        where=program,
+        hint="Correct `local_llm_start_cmd`." if record.kind == "command" else None,
+    )
+
+
+def ended(record: Record, title: str, status: int | None) -> StartError:
+    return StartError(
+        f"{title} ended while it was starting{_manner(status)}.{_log_tail(record)}",
+        where=record.log,
+        hint=_advice(record, status),
+    )
+
+
+def stalled(record: Record, title: str, why: str) -> StartError:
+    return StartError(
+        f"{title} {why}.{_log_tail(record)}",
+        where=record.log,
+        hint="Raise `local_llm_start_timeout_s` if this machine is only slow.",
+    )
+
+
+def taken_away(record: Record) -> StartError:
+    return StartError(
+        f"The server of {record.model} was stopped by another command while it was starting.",
+        hint="Try again when that command is done.",
+    )
+
+
+def _manner(status: int | None) -> str:
+    if status is None:
+        return ""
+    return f", by {signal.Signals(-status).name}" if status < 0 else f", with exit code {status}"
+
+
+def _advice(record: Record, status: int | None) -> str | None:
+    if status == -getattr(signal, "SIGKILL", 9):
+        return "The system probably ran out of memory: choose a smaller model or a smaller `context`."
+    if status == -getattr(signal, "SIGILL", 4):
+        return "This build needs processor features that this machine lacks: choose another engine."
+    if record.kind == "command" and status == 0:
+        return "`local_llm_start_cmd` must stay in the foreground, or its server must answer at `base_url` at once."
+    return f"The whole log is {record.log}."
+
+
+def _log_tail(record: Record) -> str:
+    """Return how the log ends, without the server's key."""
+    try:
+        with Path(record.log).open("rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - TAIL_BYTES, 0))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        text = ""
+    if record.api_key:
+        text = text.replace(record.api_key, "***")
+    lines = [f"    {line}" for line in text.strip().splitlines()[-TAIL_LINES:]]
+    return "\n".join([" Its log ends:", *lines]) if lines else " It logged nothing."

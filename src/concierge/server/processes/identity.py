@@ -31,7 +31,9 @@ class Identity:
     exe: str
 
     def __post_init__(self) -> None:
-        refuse_reserved(self.pid)
+        # What ``kill`` would read as a group, as everybody, or as init.
+        if type(self.pid) is not int or self.pid <= 1:
+            raise ValueError(f"not the pid of a process that may be signalled: {self.pid!r}")
 
     @property
     def place(self) -> tuple[str, str, int]:
@@ -59,22 +61,8 @@ class Usage:
     read: int
 
 
-def refuse_reserved(pid: int) -> None:
-    """Refuse what ``kill`` would read as a group, as everybody, or as init.
-
-    Raises:
-        ValueError: ``pid`` is not an integer above 1.
-    """
-    if type(pid) is not int or pid <= 1:
-        raise ValueError(f"not the pid of a process that may be signalled: {pid!r}")
-
-
 def parse(document: Any) -> Identity:
-    """Return the identity that a record holds.
-
-    Raises:
-        ValueError: A part is missing or has the wrong type; a damaged identity proves nothing.
-    """
+    """Return the identity that a record holds; a damaged one proves nothing and is a ``ValueError``."""
     expected = {field.name: {"str": str, "int": int}[str(field.type)] for field in fields(Identity)}
     if not isinstance(document, dict) or {name: type(value) for name, value in document.items()} != expected:
         raise ValueError("not an identity")

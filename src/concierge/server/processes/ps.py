@@ -1,9 +1,10 @@
-"""Processes and sockets as psutil shows them, where there is no ``/proc``."""
+"""Processes and sockets as psutil shows them, where there is no ``/proc``: what ``procfs`` says on Linux."""
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from concierge.server.processes.identity import LAUNCH, Identity, Listener, Usag
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 DEAD = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
@@ -45,16 +46,16 @@ def leads_session(pid: int) -> bool:
 
 
 def members(launch: str, session: int | None) -> list[Identity]:
-    pids = [process.pid for process in psutil.process_iter() if process.pid > 1 and _marked(process, LAUNCH, launch)]
+    pids = [process.pid for process in psutil.process_iter() if process.pid > 1 and _marked(process, launch)]
     if session is not None:
         pids += [child.pid for child in _descendants(session) if child.pid not in pids]
         pids += [] if session in pids else [session]
     return [identity for identity in map(identify, pids) if identity is not None]
 
 
-def _marked(process: psutil.Process, name: str, value: str) -> bool:
+def _marked(process: psutil.Process, launch: str) -> bool:
     try:
-        return process.environ().get(name) == value
+        return process.environ().get(LAUNCH) == launch
     except (psutil.Error, OSError):
         return False
 
@@ -66,30 +67,26 @@ def _descendants(pid: int) -> list[psutil.Process]:
         return []
 
 
-def listening(pids: Sequence[int]) -> list[Listener]:
+def listening(identities: Iterable[Identity]) -> list[Listener]:
     found = []
-    for pid in pids:
-        try:
-            connections = psutil.Process(pid).net_connections("tcp")
-        except psutil.Error:
-            continue
-        found += [Listener(c.laddr.ip, c.laddr.port) for c in connections if c.status == psutil.CONN_LISTEN]
+    for identity in identities:
+        with suppress(psutil.Error):
+            connections = psutil.Process(identity.pid).net_connections("tcp")
+            found += [Listener(c.laddr.ip, c.laddr.port) for c in connections if c.status == psutil.CONN_LISTEN]
     return found
 
 
-def sole_listener(port: int, pids: Sequence[int]) -> bool:
+def sole_listener(port: int, identities: Iterable[Identity]) -> bool:
     # The table of all sockets needs privileges here; a shared port still fails the proof by key.
-    return any(listener.port == port for listener in listening(pids))
+    return any(listener.port == port for listener in listening(identities))
 
 
-def usage(pids: Sequence[int]) -> Usage:
+def usage(identities: Iterable[Identity]) -> Usage:
     cpu = 0.0
-    for pid in pids:
-        try:
-            times = psutil.Process(pid).cpu_times()
-        except psutil.Error:
-            continue
-        cpu += times.user + times.system
+    for identity in identities:
+        with suppress(psutil.Error):
+            times = psutil.Process(identity.pid).cpu_times()
+            cpu += times.user + times.system
     return Usage(cpu, 0, 0)
 
 

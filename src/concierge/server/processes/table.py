@@ -7,29 +7,27 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from concierge.server.processes.identity import refuse_reserved
-
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Iterable
 
-    from concierge.server.processes.identity import Identity, Listener, Usage
+    from concierge.server.processes.identity import Identity
 
 if sys.platform == "linux":
-    from concierge.server.processes import procfs as _os
+    from concierge.server.processes import procfs as system
 else:
-    from concierge.server.processes import ps as _os
+    from concierge.server.processes import ps as system
 
-
-def identify(pid: int) -> Identity | None:
-    """Return who ``pid`` is now, or None when it is nobody or a zombie."""
-    refuse_reserved(pid)
-    return _os.identify(pid)
+identify = system.identify
+listening = system.listening
+sole_listener = system.sole_listener
+usage = system.usage
+age_s = system.age_s
+send = system.send
 
 
 def myself() -> Identity:
     """Return this process."""
-    me = _os.identify(os.getpid())
+    me = identify(os.getpid())
     assert me is not None
     return me
 
@@ -53,49 +51,23 @@ def members(launch: str, leader: Identity | None = None) -> list[Identity]:
 
     A session id is only trusted while its leader is proven to live: afterwards the number may be reused.
     """
-    return _os.members(launch, leader.pid if leader and alive(leader) else None)
+    return system.members(launch, leader.pid if leader and alive(leader) else None)
 
 
 def leader(launch: str, recorded: Identity | None) -> Identity | None:
     """Return the living leader of a launch, also when it has replaced its program or was never recorded."""
     if recorded is not None and alive(recorded):
         return recorded
-    marked = _os.members(launch, None)
+    marked = system.members(launch, None)
     if recorded is not None:
         return next((identity for identity in marked if identity.same_process(recorded)), None)
-    return next((identity for identity in marked if _os.leads_session(identity.pid)), None)
-
-
-def listening(identities: Iterable[Identity]) -> list[Listener]:
-    """Return the sockets that these processes listen on."""
-    return _os.listening([identity.pid for identity in identities])
-
-
-def sole_listener(port: int, identities: Iterable[Identity]) -> bool:
-    """Return whether every listener on ``port`` belongs to these processes, and there is one."""
-    return _os.sole_listener(port, [identity.pid for identity in identities])
-
-
-def usage(identities: Iterable[Identity]) -> Usage:
-    """Return what these processes have consumed so far."""
-    return _os.usage([identity.pid for identity in identities])
-
-
-def age_s(identity: Identity) -> float:
-    """Return for how many seconds the process has run."""
-    return _os.age_s(identity)
-
-
-def send(identity: Identity, number: signal.Signals) -> bool:
-    """Signal that very process and return whether it was there."""
-    refuse_reserved(identity.pid)
-    return _os.send(identity, number)
+    return next((identity for identity in marked if system.leads_session(identity.pid)), None)
 
 
 def gone(identities: Iterable[Identity], *, within_s: float) -> bool:
     """Wait until none of these processes runs, and return whether that happened in time."""
     awaited = list(identities)
-    return wait_until(lambda: not any(_os.remains(identity) for identity in awaited), within_s=within_s)
+    return wait_until(lambda: not any(system.remains(identity) for identity in awaited), within_s=within_s)
 
 
 def wait_until(holds: Callable[[], bool], *, within_s: float) -> bool:
