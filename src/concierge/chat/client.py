@@ -15,7 +15,7 @@ from concierge.chat.failure import Failure, StreamFailure, one_line, parse_failu
 from concierge.chat.port import ChatOptions, Delta, Message, OnDelta, Reply
 from concierge.chat.retry import Backoff, RetryPolicy, may_pass
 from concierge.chat.sse import SseDecoder
-from concierge.chat.stream import ReplyStream
+from concierge.chat.stream import ReplyStream, parse_reply
 from concierge.errors import ChatError, ReplyError, StatusError
 
 if TYPE_CHECKING:
@@ -165,11 +165,11 @@ class OpenAICompatibleChatClient:
             page = parse_failure(await http.read(response, limit=_ERROR_BYTES, cut=True), kind)
             raise ReplyError(f"The server answered with a web page, not a chat completion: {page.message}")
         if on_delta is None:
-            return wire.parse_reply(await http.read(response))
+            return parse_reply(await http.read(response))
         if "json" not in kind:
             return await self._stream(response, on_delta)
         # Some servers do not stream when there are tools, whatever they were asked.
-        reply = wire.parse_reply(await http.read(response))
+        reply = parse_reply(await http.read(response))
         if reply or reply.reasoning:
             on_delta(Delta(str(reply), reply.reasoning))
         return reply
