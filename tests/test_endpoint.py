@@ -98,7 +98,6 @@ def seen_near(url: str, home: Path) -> dict[str, bool]:
         "config": llm.address.loopback,
         "endpoint": endpoint.address.loopback,
         "look and status": beside.presence is not None,
-        "chat": route(endpoint).loopback,
         "api": is_loopback(endpoint.address.host),
     }
 

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from concierge.agent import actions, budget, tools, workspace
+from concierge.agent import budget, tools, workspace
 from concierge.agent.events import KINDS, Event, Status
 from concierge.agent.task import Limits
 
@@ -55,7 +55,7 @@ def test_every_status_and_reason_is_described() -> None:
         ("wall time", Limits().max_seconds),
         ("malformed tool calls in a row", budget.BAD_CALLS),
         ("same call, same result, in a row", budget.SAME_CALLS),
-        ("calls in one answer", actions.CALLS_PER_ANSWER),
+        ("calls in one answer", tools.CALLS_PER_ANSWER),
         ("characters shown by one `read`", tools.SHOWN_CHARS),
         ("size of a file to `read`", workspace.READ_BYTES),
         ("size of a file to `write`", workspace.WRITE_BYTES),

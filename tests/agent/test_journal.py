@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge import mutex
-from concierge.agent import folder as folders
+from concierge.agent import runs
 from concierge.agent.events import Asked, Event, RunResult, ToolCalled, ToolsRefused
 from concierge.agent.journal import Journal
 from concierge.agent.runs import read_run
@@ -28,12 +28,12 @@ DONE = RunResult(
 )
 
 
-def lines(folder: folders.RunFolder) -> list[dict[str, object]]:
+def lines(folder: runs.RunFolder) -> list[dict[str, object]]:
     return [json.loads(line) for line in folder.events.read_bytes().split(b"\n")[:-1]]
 
 
 def test_each_event_is_a_line_on_disk_before_anybody_hears_of_it(tmp_path: Path) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     on_disk: list[int] = []
     with Journal(folder, subscribers=[lambda _: on_disk.append(len(lines(folder)))]) as journal:
         journal.emit(ASKED)
@@ -46,7 +46,7 @@ def test_each_event_is_a_line_on_disk_before_anybody_hears_of_it(tmp_path: Path)
 
 
 def test_nothing_follows_the_terminal_event(tmp_path: Path) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     with Journal(folder) as journal:
         journal.end(DONE)
         with pytest.raises(RuntimeError, match="after the run's end"):
@@ -56,7 +56,7 @@ def test_nothing_follows_the_terminal_event(tmp_path: Path) -> None:
 
 
 def test_text_is_written_as_it_is_read(tmp_path: Path) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     with Journal(folder) as journal:
         journal.end(replace(DONE, text="Grüße, 🐟"))
     for file in (folder.events, folder.result):
@@ -64,13 +64,13 @@ def test_text_is_written_as_it_is_read(tmp_path: Path) -> None:
 
 
 def test_a_second_journal_never_writes_into_the_first_ones_file(tmp_path: Path) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     with Journal(folder), pytest.raises(RunError, match="File exists"):
         Journal(folder)
 
 
 def test_secrets_are_replaced_wherever_they_appear(tmp_path: Path) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     heard: list[Event] = []
     called = ToolCalled(step=1, call_id="1", tool="write", arguments='{"content": "key=sk-123456789-long"}')
     secrets = {"sk-123456789", "sk-123456789-long", "none", ""}
@@ -84,7 +84,7 @@ def test_secrets_are_replaced_wherever_they_appear(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("secret", "written"), [("1234567", "1234567"), ("12345678", "[redacted]")])
 def test_a_secret_is_redacted_unless_it_may_be_an_ordinary_word(tmp_path: Path, secret: str, written: str) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     with Journal(folder, secrets=[secret]) as journal:
         journal.end(replace(DONE, text=f"It is {secret}."))
     assert json.loads(folder.result.read_text())["text"] == f"It is {written}."
@@ -92,14 +92,14 @@ def test_a_secret_is_redacted_unless_it_may_be_an_ordinary_word(tmp_path: Path, 
 
 def test_the_longer_of_two_secrets_leaves_no_tail_behind(tmp_path: Path) -> None:
     for secrets in (["sk-12345", "sk-12345-tail"], ["sk-12345-tail", "sk-12345"]):
-        folder = folders.create(tmp_path)
+        folder = runs.create(tmp_path)
         with Journal(folder, secrets=secrets) as journal:
             journal.end(replace(DONE, text="sk-12345-tail sk-12345"))
         assert json.loads(folder.result.read_text())["text"] == "[redacted] [redacted]"
 
 
 def test_names_and_nested_values_are_redacted_and_keep_their_form(tmp_path: Path) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     heard: list[Event] = []
     said = {"sk-123456789": [{"k": ("sk-123456789", 5, None)}]}
     with Journal(folder, subscribers=[heard.append], secrets=["sk-123456789"]) as journal:
@@ -112,7 +112,7 @@ def test_names_and_nested_values_are_redacted_and_keep_their_form(tmp_path: Path
 
 
 def test_the_result_is_the_terminal_event(tmp_path: Path) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     heard: list[Event] = []
     now = datetime(2026, 11, 22, 16, 51, 56, 43870, tzinfo=UTC)
     with Journal(folder, subscribers=[heard.append], now=lambda: now) as journal:
@@ -124,7 +124,7 @@ def test_the_result_is_the_terminal_event(tmp_path: Path) -> None:
 
 
 def test_a_journal_is_locked_while_it_is_written_and_no_longer(tmp_path: Path) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     with Journal(folder) as journal:
         assert mutex.is_held(folder.events)
         assert read_run(tmp_path, folder.id).summary.result.status == "running"
@@ -135,7 +135,7 @@ def test_a_journal_is_locked_while_it_is_written_and_no_longer(tmp_path: Path) -
 
 
 def test_an_event_that_does_not_fit_leaves_the_lines_before_it_whole(tmp_path: Path) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Journal(folder) as journal:
@@ -154,7 +154,7 @@ def test_an_event_that_does_not_fit_leaves_the_lines_before_it_whole(tmp_path: P
 
 
 def test_a_result_that_cannot_be_put_in_place_is_an_error_after_the_terminal_event(tmp_path: Path) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     folder.result.mkdir()
     with Journal(folder) as journal, pytest.raises(RunError) as caught:
         journal.end(DONE)
@@ -163,7 +163,7 @@ def test_a_result_that_cannot_be_put_in_place_is_an_error_after_the_terminal_eve
 
 
 def test_a_subscriber_that_fails_is_dropped_and_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     heard: list[Event] = []
 
     def broken(event: Event) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.agent import conversation
-from concierge.agent import folder as folders
+from concierge.agent import conversation, runs
 from concierge.agent.events import Asked, Event, Replied, RunResult, Started, ToolReturned, ToolsRefused
 from concierge.agent.journal import Journal
 from concierge.agent.loop import Runner
@@ -204,7 +203,7 @@ def test_tools_are_taken_back_at_the_first_question_only_and_only_if_there_were_
 
 def test_times_are_differences_of_the_runs_own_clock(tmp_path: Path, seen: list[Event]) -> None:
     ticks = itertools.count(100, 0.5)
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     with Journal(folder, subscribers=[seen.append]) as journal:
         runner = Runner(
             FakeChat([calls("{}", tool="list"), "Done."]), journal=journal, toolbox=None, clock=lambda: next(ticks)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from concierge.agent import folder as folders
+from concierge.agent import runs
 from concierge.agent.events import OTHER_RELEASE, RunResult
 from concierge.agent.runs import list_runs, read_run
 from concierge.chat.fake import FakeChat
@@ -57,7 +57,7 @@ def test_a_journal_that_ends_in_half_a_line_is_a_run_that_was_killed(play: Play,
 
 
 def test_a_run_that_was_killed_before_its_first_event_is_still_a_run(tmp_path: Path) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     (run,) = list_runs(tmp_path)
     assert run == read_run(tmp_path, folder.id).summary
     assert (run.id, run.started, run.task, run.result.status, run.result.reason) == (
@@ -106,14 +106,14 @@ def test_an_unknown_id_names_the_nearest_one(play: Play, tmp_path: Path) -> None
 
 
 def test_ids_sort_by_time_and_never_collide(tmp_path: Path) -> None:
-    made = [folders.create(tmp_path).id for _ in range(50)]
+    made = [runs.create(tmp_path).id for _ in range(50)]
     assert len(set(made)) == 50
-    assert folders.ids(tmp_path) == sorted(made)
+    assert runs.ids(tmp_path) == sorted(made)
     assert sorted(name[:22] for name in made) == [name[:22] for name in made]
 
 
 def test_a_root_is_made_where_it_is_missing_and_a_run_is_private(tmp_path: Path) -> None:
-    folder = folders.create(tmp_path / "a" / "b")
+    folder = runs.create(tmp_path / "a" / "b")
     assert folder.path.parent == tmp_path / "a" / "b" / "runs"
     assert [path.stat().st_mode & 0o777 for path in (folder.path, folder.workspace)] == [0o700, 0o700]
 
@@ -121,7 +121,7 @@ def test_a_root_is_made_where_it_is_missing_and_a_run_is_private(tmp_path: Path)
 def test_a_root_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "root").touch()
     with pytest.raises(RunError, match="cannot be made"):
-        folders.create(tmp_path / "root")
+        runs.create(tmp_path / "root")
 
 
 def test_a_run_that_was_killed_tells_how_far_it_came(play: Play, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_journal_that_may_not_be_read_is_one_sentence(play: Play, tmp_path: Pa
 
 
 def test_a_journal_that_is_no_file_is_one_sentence(tmp_path: Path) -> None:
-    folder = folders.create(tmp_path)
+    folder = runs.create(tmp_path)
     folder.events.mkdir()
     with pytest.raises(RunError, match="journal cannot be read") as caught:
         read_run(tmp_path, folder.id)
@@ -202,7 +202,7 @@ def test_what_stands_beside_the_runs_is_no_run(play: Play, tmp_path: Path) -> No
     (tmp_path / "runs" / "notes").mkdir()
     (tmp_path / "runs" / "20260101-000000-000000-000000").touch()
     (tmp_path / "runs" / "20260101-000000-000000-000001").symlink_to(result.id)
-    assert folders.ids(tmp_path) == [result.id]
+    assert runs.ids(tmp_path) == [result.id]
 
 
 def test_runs_that_cannot_be_listed_are_one_sentence(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from concierge import __version__
-from concierge.agent import folder as folders
+from concierge.agent import runs
 from concierge.agent.runs import list_runs
 from concierge.agent.task import Limits
 from concierge.chat.fake import FakeChat
@@ -174,7 +174,7 @@ def test_a_list_is_as_long_as_asked_for_within_bounds(api: Api, limit: str, stat
 
 
 def test_a_list_holds_the_newest_fifty_when_nobody_says_how_many(api: Api) -> None:
-    made = [folders.create(api.root).id for _ in range(51)]
+    made = [runs.create(api.root).id for _ in range(51)]
 
     async def scenario(client: httpx.AsyncClient) -> None:
         listed = (await client.get("/runs")).json()["runs"]

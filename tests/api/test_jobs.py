@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +16,7 @@ from concierge.errors import InterruptedByUser, RunError, StartError
 if TYPE_CHECKING:
     from concierge.agent.journal import Subscriber
 
-Work = Callable[["Subscriber"], Awaitable[RunResult]]
+Work = Callable[["Subscriber"], Coroutine[Any, Any, RunResult]]
 
 RESULT = RunResult(status="done", reason="answered", text="", steps=1, usage={}, seconds=0.1, model="tiny", error=None)
 

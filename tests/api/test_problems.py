@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from fastapi import Request
 
 from concierge import errors
 from concierge.api import problems
@@ -44,5 +46,5 @@ def test_a_status_that_only_http_knows_comes_with_its_headers() -> None:
 
 
 def test_a_crash_is_a_500_without_its_insides() -> None:
-    response = problems.crashed()
+    response = asyncio.run(problems.HANDLERS[Exception](Request({"type": "http"}), ZeroDivisionError("insides")))
     assert (response.status_code, told(response)["what"]) == (500, "concierge failed.")

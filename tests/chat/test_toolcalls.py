@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from concierge.chat.port import ToolCall, identified
-from concierge.chat.toolcalls import CallJoiner, whole_calls
+from concierge.chat.toolcalls import CallJoiner, numbered
 
 
 def joined(*pieces: Any) -> list[tuple[str, str, str]]:
@@ -11,6 +11,13 @@ def joined(*pieces: Any) -> list[tuple[str, str, str]]:
     for piece in pieces:
         joiner.add(piece)
     return [(call.id, call.name, call.arguments) for call in joiner.calls()]
+
+
+def whole_calls(entries: Any) -> tuple[ToolCall, ...]:
+    joiner = CallJoiner()
+    for entry in numbered(entries):
+        joiner.add(entry)
+    return joiner.calls()
 
 
 def piece(index: Any = None, call_id: Any = None, name: Any = None, arguments: Any = None) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from concierge.chat.failure import StreamFailure
 from concierge.chat.port import ChatOptions, Reply, Usage
-from concierge.chat.stream import ReplyStream
-from concierge.chat.wire import encode, mend, parse_reply, request_body
+from concierge.chat.stream import ReplyStream, parse_reply
+from concierge.chat.wire import encode, mend, request_body
 from concierge.errors import ReplyError
 
 

@@ -21,12 +21,7 @@ def parse(raw: object, *, first: str | None, example: str) -> dict[str, Any]:
     """Return the arguments by name.
 
     Takes an object, an object inside a string or a list of one, nothing at all, an object with stray
-    quotes behind it, and a bare value where there is an argument that must be given.
-
-    Args:
-        raw: What the model wrote.
-        first: The argument that a bare value is meant for.
-        example: Arguments that would be right, shown in the error.
+    quotes behind it, and a bare value, which is meant for the argument ``first``.
 
     Raises:
         BadCallError: It is none of these; the text says what to send instead.

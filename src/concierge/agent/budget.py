@@ -51,19 +51,9 @@ class Budget:
         self.spent = Spent()
 
     def before_asking(self, sent: Sequence[Message]) -> int | None:
-        """Return the most tokens that the next answer may have, or None where the server decides.
-
-        Raises:
-            GuardStopped: There is nothing left for another answer.
-        """
+        """Return the most tokens that the next answer may have, or None where the server decides."""
         if self.steps >= self.limits.max_steps:
-            raise GuardStopped(
-                f"The run was stopped after {self.steps} steps without a result.",
-                reason="max_steps",
-                limit=self.limits.max_steps,
-                value=self.steps,
-                hint="Allow more with run.max_steps, or ask for less at once.",
-            )
+            raise self._exhausted(f"after {self.steps} steps", "max_steps", self.steps)
         left = self.limits.max_tokens - self.spent.total - estimated_tokens(sent)
         if left < 1:
             raise self.tokens_spent(self.limits.max_tokens - left)
@@ -82,22 +72,21 @@ class Budget:
 
     def tokens_spent(self, value: int) -> GuardStopped:
         """Return the stop of a run that has used up its tokens."""
-        return GuardStopped(
-            f"The run was stopped at {value} tokens without a result.",
-            reason="max_tokens",
-            limit=self.limits.max_tokens,
-            value=value,
-            hint="Allow more with run.max_tokens, or ask for less at once.",
-        )
+        return self._exhausted(f"at {value} tokens", "max_tokens", value)
 
     def time_spent(self, seconds: float) -> GuardStopped:
         """Return the stop of a run that has used up its time."""
+        return self._exhausted(f"after {seconds:.1f} s", "max_seconds", round(seconds, 3))
+
+    def _exhausted(
+        self, spent: str, limit: Literal["max_steps", "max_tokens", "max_seconds"], value: float
+    ) -> GuardStopped:
         return GuardStopped(
-            f"The run was stopped after {seconds:.1f} s without a result.",
-            reason="max_seconds",
-            limit=self.limits.max_seconds,
-            value=round(seconds, 3),
-            hint="Allow more with run.max_seconds, or ask for less at once.",
+            f"The run was stopped {spent} without a result.",
+            reason=limit,
+            limit=getattr(self.limits, limit),
+            value=value,
+            hint=f"Allow more with run.{limit}, or ask for less at once.",
         )
 
 
@@ -110,11 +99,7 @@ class Watch:
         self._last: tuple[str, str, str] | None = None
 
     def saw(self, tool: str, arguments: str, result: str, *, bad: bool) -> None:
-        """Take note of one call and its result.
-
-        Raises:
-            GuardStopped: It was one too many.
-        """
+        """Take note of one call and its result, or stop the run that made one too many."""
         self._bad = self._bad + 1 if bad else 0
         if self._bad >= BAD_CALLS:
             raise GuardStopped(
@@ -143,11 +128,7 @@ def estimated_tokens(sent: Sequence[Message]) -> int:
 
 
 def check_answer(reply: Reply, budget: Budget) -> None:
-    """Accept the reply as complete, or stop the run: a cut off or withheld answer is no result.
-
-    Raises:
-        GuardStopped: The reply is cut off, withheld or empty.
-    """
+    """Accept the reply as complete, or stop the run: a cut off, withheld or empty answer is no result."""
     if reply.finish_reason == "length":
         if budget.spent.total >= budget.limits.max_tokens:
             raise budget.tokens_spent(budget.spent.total)

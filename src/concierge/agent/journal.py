@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -12,44 +13,29 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from concierge import files, mutex
 from concierge.agent.events import Event, RunResult
-from concierge.agent.task import to_json
+from concierge.agent.runs import unwritable
 from concierge.documents import document
 from concierge.errors import RunError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
-    from concierge.agent.folder import RunFolder
+    from concierge.agent.runs import RunFolder
 
 Subscriber = Callable[[Event], None]
 
 SHORTEST_SECRET = 8
 """Placeholders such as ``none`` or ``ollama`` are ordinary words; redacting them would spoil the journal."""
 REDACTED = "[redacted]"
+UNWRITTEN = "The run's record cannot be written"
 
 logger = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=Event)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Journal:
-    """The append-only record of one run.
-
-    Args:
-        folder: The run's directory.
-        subscribers: Called with each event after it is written. One that raises is dropped and logged:
-            a broken console ends no run.
-        secrets: Texts that are replaced before anything is written.
-        now: The wall clock.
-
-    Raises:
-        RunError: The journal cannot be opened or written.
-    """
+    """The append-only record of one run; ``secrets`` are replaced before anything is written."""
 
     def __init__(
         self,
@@ -57,7 +43,7 @@ class Journal:
         *,
         subscribers: Collection[Subscriber] = (),
         secrets: Collection[str] = (),
-        now: Callable[[], datetime] = _now,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.folder = folder
         self.ended = False
@@ -70,7 +56,7 @@ class Journal:
         try:
             self._file = os.open(folder.events, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         except OSError as error:
-            raise _unwritable(folder.events, error) from None
+            raise unwritable(UNWRITTEN, folder.events, error) from None
         # Held until the journal is closed, however that comes about: a reader sees by it whether the run goes on.
         with contextlib.suppress(OSError):
             mutex.lock(self._file)
@@ -106,18 +92,17 @@ class Journal:
             if not self.ended:
                 self._write(stamped)
         finally:
-            whole = to_json(document(**stamped.as_dict()), indent=2)
             try:
-                files.replace(self.folder.result, whole + b"\n")
+                files.replace(self.folder.result, _json(document(**stamped.as_dict()), indent=2))
             except OSError as error:
-                raise _unwritable(self.folder.result, error) from None
+                raise unwritable(UNWRITTEN, self.folder.result, error) from None
 
     def _stamped(self, event: E) -> E:
         ts = self._now().isoformat(timespec="microseconds")
         return self._redacted(dataclasses.replace(event, ts=ts, id=self.folder.id, seq=self._seq))
 
     def _write(self, stamped: Event) -> None:
-        self._append(to_json(stamped.as_dict()) + b"\n")
+        self._append(_json(stamped.as_dict()))
         self._seq += 1
         self.ended = isinstance(stamped, RunResult)
         self._tell(stamped)
@@ -131,7 +116,7 @@ class Journal:
             # Half a line would hide the terminal event that may still fit.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)
-            raise _unwritable(self.folder.events, error) from None
+            raise unwritable(UNWRITTEN, self.folder.events, error) from None
         self._size += len(line)
 
     def _tell(self, event: Event) -> None:
@@ -139,6 +124,7 @@ class Journal:
             try:
                 subscriber(event)
             except Exception:
+                # A broken console ends no run.
                 logger.exception("A subscriber of run %s failed and gets no more events", self.folder.id)
                 self._subscribers.remove(subscriber)
 
@@ -159,9 +145,6 @@ class Journal:
         return value
 
 
-def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(
-        f"The run's record cannot be written: {error.strerror}.",
-        where=str(path),
-        hint="Free some space there, or choose another folder with CONCIERGE_WORKSPACE.",
-    )
+def _json(value: object, *, indent: int | None = None) -> bytes:
+    # Text that UTF-8 cannot hold (a lone surrogate) becomes a JSON escape.
+    return json.dumps(value, ensure_ascii=False, indent=indent).encode("utf-8", "backslashreplace") + b"\n"

@@ -10,50 +10,32 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from concierge import __version__
-from concierge.agent.actions import carry_out
 from concierge.agent.budget import Budget, Watch, check_answer
 from concierge.agent.conversation import as_written, messages, opening, utf8
 from concierge.agent.ending import ended
-from concierge.agent.events import (
-    Asked,
-    Event,
-    Replied,
-    Started,
-    ToolCalled,
-    ToolReturned,
-    ToolsRefused,
-)
+from concierge.agent.events import Asked, Event, Replied, Started, ToolCalled, ToolReturned, ToolsRefused
 from concierge.chat.port import identified
 from concierge.errors import ConciergeError, RunError, StatusError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from concierge.agent.actions import Toolbox
     from concierge.agent.events import RunResult
     from concierge.agent.journal import Journal
     from concierge.agent.task import Task
-    from concierge.chat.port import ChatClient, Delta, Message, OnDelta, Reply
+    from concierge.agent.tools import Tools
+    from concierge.chat.port import ChatClient, Message, OnDelta, Reply
 
 
 class Runner:
-    """Runs one task, once.
-
-    Args:
-        chat: The model.
-        journal: The run's record; its folder names the run.
-        toolbox: The tools to offer; None offers none.
-        on_delta: Called with each piece of an answer as it arrives.
-        versions: What else the journal should name, such as the engine and its version.
-        clock: Seconds that only go forward.
-    """
+    """Runs one task, once; ``clock`` gives seconds that only go forward."""
 
     def __init__(
         self,
         chat: ChatClient,
         *,
         journal: Journal,
-        toolbox: Toolbox | None,
+        toolbox: Tools | None,
         on_delta: OnDelta | None = None,
         versions: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -61,7 +43,8 @@ class Runner:
         self._chat = chat
         self._journal = journal
         self._toolbox = toolbox
-        self._on_delta = on_delta
+        # Always streamed: a silence is then a stuck server and never a long answer.
+        self._on_delta = on_delta or (lambda _: None)
         self._versions = versions or {}
         self._clock = clock
         self._messages: list[Message] = []
@@ -71,12 +54,7 @@ class Runner:
         self._call_ids: set[str] = set()
 
     async def run(self, task: Task) -> RunResult:
-        """Work on the task until it is answered, stopped or failed; the journal then has its terminal event.
-
-        Raises:
-            RunError: The journal cannot be written.
-            CancelledError: The run was cancelled; that is journalled as ``interrupted``.
-        """
+        """Work on the task until it is answered, stopped, failed or cancelled; the journal then has its last event."""
         self._task = task
         self._budget = Budget(task.limits)
         self._began = self._clock()
@@ -92,9 +70,8 @@ class Runner:
         return self._end(None)
 
     async def _within_time(self) -> None:
-        limit = self._task.limits.max_seconds
         try:
-            async with asyncio.timeout(limit) as wall:
+            async with asyncio.timeout(self._task.limits.max_seconds) as wall:
                 await self._steps()
         except TimeoutError:
             if wall.expired():
@@ -165,19 +142,17 @@ class Runner:
             tools=self._tools or None,
             temperature=self._task.temperature,
             max_tokens=max_tokens,
-            # Always streamed: a silence is then a stuck server and never a long answer.
-            on_delta=self._hear,
+            on_delta=self._on_delta,
         )
-
-    def _hear(self, delta: Delta) -> None:
-        if self._on_delta is not None:
-            self._on_delta(delta)
 
     def _act(self, call: Mapping[str, str], number: int) -> None:
         step, call_id, tool, arguments = self._budget.steps, call["id"], call["name"], call["arguments"]
         self._emit(ToolCalled(step=step, call_id=call_id, tool=tool, arguments=arguments))
         began = self._clock()
-        status, text = carry_out(self._toolbox, tool, arguments, number=number)
+        if self._toolbox:
+            status, text = self._toolbox.carry_out(tool, arguments, number=number)
+        else:
+            status, text = "bad_call", "Error: There are no tools. Answer in plain text."
         took = round(self._clock() - began, 3)
         self._emit(ToolReturned(step=step, call_id=call_id, tool=tool, status=status, text=text, seconds=took))
         self._watch.saw(tool, arguments, text, bad=status == "bad_call")

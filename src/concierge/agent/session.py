@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.agent import folder as folders
+from concierge.agent import runs
 from concierge.agent.journal import Journal, Subscriber
 from concierge.agent.loop import Runner
 
@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from concierge.agent.actions import Toolbox
     from concierge.agent.events import RunResult
-    from concierge.agent.folder import RunFolder
     from concierge.agent.task import Task
+    from concierge.agent.tools import Tools
     from concierge.chat.port import ChatClient, OnDelta
 
 
@@ -29,34 +28,21 @@ async def run_task(
     on_delta: OnDelta | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> RunResult:
-    """Run a task in a new directory below ``workspace_root/runs/``.
+    """Run a task in a new directory below ``workspace_root/runs/`` and return its result, whatever its status.
 
-    Args:
-        chat: The model.
-        task: What to do, with which model, within which limits.
-        workspace_root: The folder whose ``runs/`` holds the run directories.
-        subscribers: Called with each event after it is written, the first being ``run_started``.
-        secrets: Texts, such as API keys, that are never written.
-        on_delta: Called with each piece of an answer as it arrives.
-        versions: What else the journal should name, such as the engine and its version.
-
-    Returns:
-        The result, whatever its status: only ``done`` is a success, and ``exit_code`` and ``error`` say the rest.
-
-    Raises:
-        RunError: The run's directory cannot be made or written.
-        CancelledError: The run was cancelled; its journal says so.
+    The subscribers hear each event after it is written, ``run_started`` first. The secrets, such as API keys, are
+    never written; the versions say what else took part, such as the engine.
     """
-    folder = folders.create(workspace_root)
+    folder = runs.create(workspace_root)
     with Journal(folder, subscribers=subscribers, secrets=secrets) as journal:
-        toolbox = _toolbox(folder) if task.offer_tools else None
+        toolbox = _toolbox(folder.workspace) if task.offer_tools else None
         runner = Runner(chat, journal=journal, toolbox=toolbox, on_delta=on_delta, versions=versions)
         return await runner.run(task)
 
 
-def _toolbox(folder: RunFolder) -> Toolbox:
+def _toolbox(root: Path) -> Tools:
     # A model without tools answers sooner without their import.
     from concierge.agent.tools import Tools
     from concierge.agent.workspace import Workspace
 
-    return Tools(Workspace(folder.workspace))
+    return Tools(Workspace(root))

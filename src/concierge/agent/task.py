@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 
 from concierge.config.keys import Run
@@ -48,8 +47,3 @@ class Spent:
             self.completion_tokens + other.completion_tokens,
             self.estimated or other.estimated,
         )
-
-
-def to_json(value: object, *, indent: int | None = None) -> bytes:
-    """Encode as UTF-8 JSON; text that UTF-8 cannot hold (a lone surrogate) becomes a JSON escape."""
-    return json.dumps(value, ensure_ascii=False, indent=indent).encode("utf-8", "backslashreplace")

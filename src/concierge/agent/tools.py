@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from functools import cache
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -13,6 +13,11 @@ from concierge.agent.arguments import BadCallError, parse
 from concierge.agent.workspace import CONFINED, Entry, Workspace
 from concierge.errors import ToolError
 
+if TYPE_CHECKING:
+    from concierge.agent.events import CallStatus
+
+CALLS_PER_ANSWER = 16
+"""A model that asks for more at once has lost its way."""
 SHOWN_CHARS = 4000
 """About 1,100 tokens: a small model's context must hold several results beside the task."""
 
@@ -26,11 +31,7 @@ class Tool(BaseModel):
     example: ClassVar[str]
 
     def call(self, workspace: Workspace) -> str:
-        """Do it and return the text for the model.
-
-        Raises:
-            ToolError: It cannot be done; the text says what to send instead.
-        """
+        """Do it and return the text for the model; a ``ToolError`` says what to send instead."""
         raise NotImplementedError
 
 
@@ -87,50 +88,48 @@ class List(Tool):
 TOOLS: dict[str, type[Tool]] = {tool.name: tool for tool in (Read, Write, List)}
 
 
-@cache
-def specs() -> tuple[dict[str, Any], ...]:
-    """Return the tools in the chat-completions format; none where the workspace cannot be confined."""
-    return tuple(_spec(tool) for tool in TOOLS.values()) if CONFINED else ()
-
-
 class Tools:
-    """The toolbox of one run.
-
-    Args:
-        workspace: What the tools may touch.
-    """
+    """The toolbox of one run, whose tools touch its workspace alone."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
 
-    def specs(self) -> tuple[dict[str, Any], ...]:
-        """Return the tools in the chat-completions format."""
-        return specs()
+    @staticmethod
+    @cache
+    def specs() -> tuple[dict[str, Any], ...]:
+        """Return the tools in the chat-completions format; none where the workspace cannot be confined."""
+        return tuple(_spec(tool) for tool in TOOLS.values()) if CONFINED else ()
+
+    def carry_out(self, name: str, arguments: str, *, number: int) -> tuple[CallStatus, str]:
+        """Return how the answer's call of that number went, and the text that the model may mend it by."""
+        if number > CALLS_PER_ANSWER:
+            return "bad_call", f"Error: Too many calls at once. Send at most {CALLS_PER_ANSWER}, then wait."
+        try:
+            return "ok", self.call(name, arguments)
+        except BadCallError as error:
+            return "bad_call", f"Error: {error}"
+        except ToolError as error:
+            return "error", f"Error: {error}"
 
     def call(self, name: str, arguments: str) -> str:
-        """Carry out a call; see ``call``."""
-        return call(self._workspace, name, arguments)
+        """Carry out a call as the model wrote it and return the text for the model.
 
-
-def call(workspace: Workspace, name: str, arguments: object) -> str:
-    """Carry out a call as the model wrote it and return the text for the model.
-
-    Raises:
-        BadCallError: The call is malformed.
-        ToolError: The tool cannot do that.
-    """
-    tool = TOOLS.get(name)
-    if tool is None:
-        raise BadCallError(f"There is no tool {name[:80]!r}. Call one of: {', '.join(TOOLS)}.")
-    first = next((field for field, info in tool.model_fields.items() if info.is_required()), None)
-    given = parse(arguments, first=first, example=tool.example)
-    try:
-        return tool.model_validate(given).call(workspace)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in wrong["loc"])
-        what = "is missing" if wrong["type"] == "missing" else f"is wrong: {wrong['msg']}"
-        raise BadCallError(f"`{field}` {what}. Send for example {tool.example}.") from None
+        Raises:
+            BadCallError: The call is malformed.
+            ToolError: The tool cannot do that.
+        """
+        tool = TOOLS.get(name)
+        if tool is None:
+            raise BadCallError(f"There is no tool {name[:80]!r}. Call one of: {', '.join(TOOLS)}.")
+        first = next((field for field, info in tool.model_fields.items() if info.is_required()), None)
+        given = parse(arguments, first=first, example=tool.example)
+        try:
+            return tool.model_validate(given).call(self._workspace)
+        except ValidationError as error:
+            wrong = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in wrong["loc"])
+            what = "is missing" if wrong["type"] == "missing" else f"is wrong: {wrong['msg']}"
+            raise BadCallError(f"`{field}` {what}. Send for example {tool.example}.") from None
 
 
 def _spec(tool: type[Tool]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from concierge.errors import RunError, ToolError
+from concierge.agent.runs import unwritable
+from concierge.errors import ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,11 +174,7 @@ def _explained(path: str) -> Iterator[None]:
         raise ToolError(f"A part of {shown} is not a folder, and links are not followed.") from None
     except OSError as error:
         if error.errno in _DISK_TROUBLE:
-            raise RunError(
-                f"The workspace cannot be used: {error.strerror}.",
-                where=shown,
-                hint="Free some space there, or choose another folder with CONCIERGE_WORKSPACE.",
-            ) from None
+            raise unwritable("The workspace cannot be used", shown, error) from None
         if error.errno == errno.ELOOP:
             raise ToolError(f"{shown} is a link, and links are not followed. Send the path of a plain file.") from None
         raise ToolError(f"{shown} cannot be used: {error.strerror}. Send another path.") from None

@@ -6,18 +6,16 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-from fastapi import FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
 
 from concierge import __version__
 from concierge.api import problems
 from concierge.api.guard import Guard
 from concierge.api.jobs import Jobs, in_thread
 from concierge.documents import document
-from concierge.errors import ConciergeError, ConfigError
+from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -64,33 +62,24 @@ class River(Protocol):
     @property
     def config(self) -> Config:
         """What holds; a run may spend what it allows."""
-        ...
 
     def endpoint(self, model: str | None) -> Endpoint:
         """Return where that model, or the configured one for None, answers; may block while it is started."""
-        ...
 
     async def run(self, task: str, *, endpoint: Endpoint, limits: Limits, on_event: Subscriber) -> RunResult:
         """Let the model do a task; ``on_event`` hears every event."""
-        ...
 
     def runs(self, *, limit: int) -> list[RunSummary]:
         """Return the newest runs."""
-        ...
 
     def read_run(self, run_id: str) -> RunRecord:
         """Return one run; an ``UnknownRunError`` says that there is none of that id."""
-        ...
 
 
 def create_app(river: River, *, token: str, hosts: Collection[str] = (), most_running: int = MOST_RUNNING) -> FastAPI:
     """Return the API as an ASGI application.
 
-    Args:
-        river: The application whose API it is.
-        token: The bearer token that clients must send.
-        hosts: Names, besides localhost and addresses, that this server is reached by.
-        most_running: Runs that may go on at once.
+    Clients must send the bearer ``token``; ``hosts`` are names, besides localhost and addresses, to be reached by.
 
     Raises:
         ConfigError: The token is blank.
@@ -106,10 +95,15 @@ def create_app(river: River, *, token: str, hosts: Collection[str] = (), most_ru
         finally:
             await jobs.stop()
 
-    app = FastAPI(title="concierge", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="concierge",
+        lifespan=lifespan,
+        openapi_url=None,
+        redirect_slashes=False,
+        exception_handlers=problems.HANDLERS,
+    )
     app.state.jobs = jobs
     app.add_middleware(Guard, token=token, hosts=hosts)
-    _answer_errors(app)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -148,21 +142,3 @@ def _shown(summary: RunSummary) -> dict[str, Any]:
     shown = summary.as_dict()
     del shown["path"]
     return {**shown, "location": f"/runs/{summary.id}"}
-
-
-def _answer_errors(app: FastAPI) -> None:
-    @app.exception_handler(ConciergeError)
-    async def known(_: Request, error: ConciergeError) -> JSONResponse:
-        return problems.response(error)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return problems.invalid(error)
-
-    @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        return problems.refused(error)
-
-    @app.exception_handler(Exception)
-    async def crashed(_: Request, __: Exception) -> JSONResponse:
-        return problems.crashed()

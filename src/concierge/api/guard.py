@@ -6,6 +6,8 @@ import hmac
 import ipaddress
 from typing import TYPE_CHECKING
 
+from starlette.datastructures import Headers
+
 from concierge.api.problems import ApiError, response
 
 if TYPE_CHECKING:
@@ -23,11 +25,7 @@ class Guard:
 
     A web page can make a browser send requests here under a name that the page's owner controls
     (DNS rebinding): a ``Host`` must therefore be an address, ``localhost``, or a name that was allowed.
-
-    Args:
-        app: What is guarded.
-        token: The bearer token that every request but ``/health`` must carry.
-        hosts: Further names that this server is reached by.
+    Every request but ``/health`` must carry the bearer ``token``.
     """
 
     def __init__(self, app: ASGIApp, *, token: str, hosts: Collection[str] = ()) -> None:
@@ -46,27 +44,25 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        headers: dict[bytes, list[bytes]] = {}
-        for name, value in scope["headers"]:
-            headers.setdefault(name, []).append(value)
-        self._check_host(headers.get(b"host", []))
+        headers = Headers(scope=scope)
+        self._check_host(headers.getlist("host"))
         if scope["path"] in OPEN_PATHS:
             return
-        self._check_token(headers.get(b"authorization", []))
+        self._check_token(headers.getlist("authorization"))
         if scope["method"] == "POST":
             _check_body(headers)
 
-    def _check_host(self, given: list[bytes]) -> None:
-        host = given[0].decode("latin-1").lower() if len(given) == 1 else ""
+    def _check_host(self, given: list[str]) -> None:
+        host = given[0].lower() if len(given) == 1 else ""
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         if name not in self._hosts and not _is_address(name):
             hint = "Ask by address, as localhost, or by the name in api.host."
             raise ApiError("This server is not known by that Host.", status=403, hint=hint)
 
-    def _check_token(self, given: list[bytes]) -> None:
-        scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
+    def _check_token(self, given: list[str]) -> None:
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         # Compared whole in constant time, whatever the scheme: the time says nothing about the token.
-        if not hmac.compare_digest(token.strip(), self._token) or scheme.lower() != b"bearer":
+        if not hmac.compare_digest(token.encode("latin-1").strip(), self._token) or scheme.lower() != "bearer":
             raise ApiError(
                 "The token is missing or wrong.",
                 status=401,
@@ -75,13 +71,12 @@ class Guard:
             )
 
 
-def _check_body(headers: dict[bytes, list[bytes]]) -> None:
-    kind = headers.get(b"content-type", [b""])[0].partition(b";")[0].strip().lower()
-    if kind != b"application/json":
+def _check_body(headers: Headers) -> None:
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         # A form's content type is what a foreign page may send without asking first.
         raise ApiError("The body must be JSON.", status=415, hint="Send `Content-Type: application/json`.")
-    length = headers.get(b"content-length", [b""])[0]
-    if not length.isdigit():
+    length = headers.get("content-length", "")
+    if not length.isdecimal():
         raise ApiError("The body's length is missing.", status=411, hint="Send `Content-Length`.")
     if int(length) > BODY_BYTES:
         raise ApiError(f"The body is larger than {BODY_BYTES} bytes.", status=413, hint="Send a shorter task.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from concierge.agent.journal import Subscriber
 from concierge.api.problems import ApiError
 from concierge.errors import ConciergeError, InterruptedByUser
 
-Work = Callable[[Subscriber], Awaitable[RunResult]]
+Work = Callable[[Subscriber], Coroutine[Any, Any, RunResult]]
 """Carries a run out; the subscriber hears every event."""
 
 STOP_SECONDS = 5.0
@@ -33,11 +34,10 @@ class Job:
     task: asyncio.Task[RunResult]
 
     async def ended(self) -> None:
-        """Wait for the end. Who stops waiting does not stop the run.
+        """Wait for the end, and raise what kept the run from being recorded. Who stops waiting does not stop it.
 
         Raises:
             InterruptedByUser: The server stopped and ended the run.
-            RunError: The run's record could not be written.
         """
         await asyncio.wait([self.task])
         if self.task.cancelled():
@@ -46,11 +46,7 @@ class Job:
 
 
 class Jobs:
-    """The runs that are going on.
-
-    Args:
-        most: How many there may be at once.
-    """
+    """The runs that are going on, ``most`` at once."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -58,11 +54,10 @@ class Jobs:
         self._stopping = False
 
     async def start(self, work: Work) -> Job:
-        """Start a run and return once it has its directory.
+        """Start a run and return once it has its directory, or raise what kept it from beginning.
 
         Raises:
             ApiError: There are too many already, or the server is stopping.
-            ConciergeError: The run could not begin.
         """
         if self._stopping:
             raise ApiError("The server is stopping.", status=503)
@@ -71,7 +66,12 @@ class Jobs:
             busy = f"{self._most} runs are going on, and no more are taken at once."
             raise ApiError(busy, status=429, hint=hint, headers={"Retry-After": "5"})
         begun: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._work(work, begun))
+
+        def hear(event: Event) -> None:
+            if isinstance(event, Started) and not begun.done():
+                begun.set_result(event.id)
+
+        task = asyncio.create_task(work(hear))
         self._tasks.add(task)
         task.add_done_callback(self._forget)
         either: set[asyncio.Future[Any]] = {task, begun}
@@ -90,14 +90,6 @@ class Jobs:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
 
-    @staticmethod
-    async def _work(work: Work, begun: asyncio.Future[str]) -> RunResult:
-        def hear(event: Event) -> None:
-            if isinstance(event, Started) and not begun.done():
-                begun.set_result(event.id)
-
-        return await work(hear)
-
     def _forget(self, task: asyncio.Task[RunResult]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
@@ -113,26 +105,15 @@ async def in_thread(work: Callable[[], T]) -> T:
     The thread is a daemon, unlike those of ``asyncio.to_thread``: a download that nobody waits for any
     more must not keep a stopped server alive.
     """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]  # T itself may be None
+    done: Future[T] = Future()
+    # From here on nobody cancels it: the work has begun, and who no longer waits is not told.
+    done.set_running_or_notify_cancel()
 
     def body() -> None:
         try:
-            result, error = work(), None
-        except BaseException as raised:  # noqa: BLE001  # it is raised again where it is awaited
-            result, error = None, raised
-        try:
-            loop.call_soon_threadsafe(settle, result, error)
-        except RuntimeError:
-            logger.debug("The server stopped before the work was done")
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # it is raised again where it is awaited
+            done.set_exception(error)
 
     threading.Thread(target=body, daemon=True, name="concierge-ensure").start()
-    return await done
+    return await asyncio.wrap_future(done)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from concierge.documents import document
 from concierge.errors import (
@@ -19,10 +21,9 @@ from concierge.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
-    from fastapi.exceptions import RequestValidationError
-    from starlette.exceptions import HTTPException
+    from fastapi import Request, Response
 
 
 class ApiError(ConciergeError):
@@ -49,7 +50,7 @@ STATUSES: tuple[tuple[type[ConciergeError], int], ...] = (
 
 
 def response(error: ConciergeError, *, status: int | None = None) -> JSONResponse:
-    """Return the error as a response."""
+    """Return the error as a response, with the status that fits its kind unless another is given."""
     told = document(**error.as_dict())
     if isinstance(error, ApiError):
         return JSONResponse(told, error.status, headers=error.headers)
@@ -58,8 +59,11 @@ def response(error: ConciergeError, *, status: int | None = None) -> JSONRespons
     return JSONResponse(told, status)
 
 
-def invalid(error: RequestValidationError) -> JSONResponse:
-    """Return a body or a parameter that does not fit as a ``UsageError`` that names the field."""
+async def _known(_: Request, error: ConciergeError) -> JSONResponse:
+    return response(error)
+
+
+async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
     first: Mapping[str, Any] = error.errors()[0]
     if first["type"] == "json_invalid":
         return response(UsageError("The body is not valid JSON."), status=400)
@@ -68,12 +72,22 @@ def invalid(error: RequestValidationError) -> JSONResponse:
     return response(problem, status=422)
 
 
-def refused(error: HTTPException) -> JSONResponse:
-    """Return what the router itself refuses: an unknown path or method."""
+async def _refused(_: Request, error: HTTPException) -> JSONResponse:
     hint = "docs/api.md lists every route."
     return response(ApiError(f"{error.detail}.", status=error.status_code, hint=hint, headers=error.headers))
 
 
-def crashed() -> JSONResponse:
-    """Return a fault of concierge without its insides."""
+async def _crashed(_: Request, __: Exception) -> JSONResponse:
     return response(ApiError("concierge failed.", status=500, hint="Its log has the details."))
+
+
+HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    ConciergeError: _known,
+    # A body or a parameter that does not fit.
+    RequestValidationError: _invalid,
+    # An unknown path or method.
+    HTTPException: _refused,
+    # A fault of concierge, without its insides.
+    Exception: _crashed,
+}
+"""How every error that a route raises is answered."""

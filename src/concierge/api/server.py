@@ -26,9 +26,7 @@ GRACE_SECONDS = 5
 class Server(uvicorn.Server):
     """Serves the API on a socket that already listens, until a signal or ``should_exit``.
 
-    Args:
-        app: What ``create_app`` returned.
-        on_ready: Called with the URL once requests are answered.
+    ``on_ready`` is called with the URL once requests are answered.
     """
 
     def __init__(self, app: FastAPI, *, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
@@ -54,7 +52,6 @@ class Server(uvicorn.Server):
         super().run(sockets or [self._listener])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer, and say so."""
         await super().startup(sockets)
         if self.started:
             self._on_ready(url(self._listener))
@@ -68,10 +65,7 @@ class Server(uvicorn.Server):
 def serve(river: River, *, say: Callable[[str], None]) -> None:
     """Serve the API of ``river`` until a signal; where nobody chose a token, one is made up and said.
 
-    Raises:
-        ConfigError: The address cannot be listened on, or it is open to others without a token of the user's own.
-        ConciergeError: The LLM cannot be had.
-        KeyboardInterrupt: Ctrl-C, after everything was ended cleanly.
+    Ctrl-C is raised again as KeyboardInterrupt, after everything was ended cleanly.
     """
     api = river.config.api
     refuse_exposure(api.host, token_chosen=api.token is not None)
@@ -93,7 +87,7 @@ def listen(host: str, port: int, *, token_chosen: bool) -> socket.socket:
     """Return a socket that listens.
 
     Raises:
-        ConfigError: As ``serve``.
+        ConfigError: It cannot, or it would be open to others without a token of the user's own.
     """
     refuse_exposure(host, token_chosen=token_chosen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -108,11 +102,7 @@ def listen(host: str, port: int, *, token_chosen: bool) -> socket.socket:
 
 
 def refuse_exposure(host: str, *, token_chosen: bool) -> None:
-    """Refuse to be reached from other machines without a token of the user's own.
-
-    Raises:
-        ConfigError: It would be so.
-    """
+    """Refuse to be reached from other machines without a token of the user's own."""
     if not token_chosen and not is_loopback(host):
         raise ConfigError(
             f"{host} is open to other machines, and no token was chosen.",

@@ -15,7 +15,7 @@ from concierge.chat.failure import Failure, StreamFailure, one_line, parse_failu
 from concierge.chat.port import ChatOptions, Delta, Message, OnDelta, Reply
 from concierge.chat.retry import Backoff, RetryPolicy, may_pass
 from concierge.chat.sse import SseDecoder
-from concierge.chat.stream import ReplyStream
+from concierge.chat.stream import ReplyStream, parse_reply
 from concierge.errors import ChatError, ReplyError, StatusError
 
 if TYPE_CHECKING:
@@ -63,21 +63,16 @@ class OpenAICompatibleChatClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = dice.random,
     ) -> None:
+        self._endpoint = endpoint
         self._route = route(endpoint)
-        self._key = endpoint.api_key or ""
         self._retry = retry or RetryPolicy()
         self._clock, self._now, self._sleep, self._random = clock, now, sleep, random
         self._spelling: Spelling = {}
-        self._wire = http.Wire(
-            endpoint,
-            self._route,
-            connect_timeout_s=connect_timeout_s,
-            read_timeout_s=read_timeout_s,
-            transport=transport,
-        )
+        timeout = http.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None)
+        self._wire = http.Wire(endpoint, self._route, timeout=timeout, transport=transport)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._route.shown!r}, dialect={self._route.dialect!r})"
+        return f"{type(self).__name__}({self._endpoint.base_url!r}, dialect={self._endpoint.dialect!r})"
 
     async def __aenter__(self) -> Self:
         return self
@@ -116,9 +111,9 @@ class OpenAICompatibleChatClient:
         backoff = Backoff(self._retry, clock=self._clock, random=self._random)
         trial: Spelling = {}
         while True:
-            request = self._wire.request(model, wire.encode(spell(body, self._spelling | trial)))
+            spelled = wire.encode(spell(body, self._spelling | trial))
             try:
-                response = await self._wire.send(request)
+                response = await self._wire.send(model, spelled)
             except http.HTTPError as caught:
                 error: ChatError = self._wire.explain(caught, began=False)
                 pause = backoff.pause() if http.may_send_again(caught) else None
@@ -170,11 +165,11 @@ class OpenAICompatibleChatClient:
             page = parse_failure(await http.read(response, limit=_ERROR_BYTES, cut=True), kind)
             raise ReplyError(f"The server answered with a web page, not a chat completion: {page.message}")
         if on_delta is None:
-            return wire.parse_reply(await http.read(response))
+            return parse_reply(await http.read(response))
         if "json" not in kind:
             return await self._stream(response, on_delta)
         # Some servers do not stream when there are tools, whatever they were asked.
-        reply = wire.parse_reply(await http.read(response))
+        reply = parse_reply(await http.read(response))
         if reply or reply.reasoning:
             on_delta(Delta(str(reply), reply.reasoning))
         return reply
@@ -204,17 +199,19 @@ class OpenAICompatibleChatClient:
         return stream.reply()
 
     def _status_error(self, status: int, failure: Failure, asked: float | None = None) -> StatusError:
-        message = failure.message or "no reason given"
-        if self._key:
-            message = message.replace(self._key, "***")
-        what = f"{self._route.shown} answered {status}: {message}" if status else f"{self._route.shown}: {message}"
+        place = self._endpoint.base_url
+        message = self._without_key(failure.message or "no reason given")
+        what = f"{place} answered {status}: {message}" if status else f"{place}: {message}"
         hint = _hint(status, failure, asked)
-        return StatusError(what, status=status, retry_after=asked, where=self._route.shown, hint=hint)
+        return StatusError(what, status=status, retry_after=asked, where=place, hint=hint)
 
     def _placed(self, error: ReplyError) -> ReplyError:
-        what = error.what.replace(self._key, "***") if self._key else error.what
         hint = error.hint or "Check that `base_url` is the root of a chat-completions API (it usually ends in /v1)."
-        return ReplyError(what, where=self._route.shown, hint=hint)
+        return ReplyError(self._without_key(error.what), where=self._endpoint.base_url, hint=hint)
+
+    def _without_key(self, text: str) -> str:
+        key = self._endpoint.api_key
+        return text.replace(key, "***") if key else text
 
 
 OllamaChatClient = OpenAICompatibleChatClient

@@ -10,11 +10,10 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from concierge.endpoint import Dialect, Endpoint
+    from concierge.endpoint import Endpoint
 
 Spelling = dict[str, str | None]
 """Parameters that one server wants under another name, or (None) not at all."""
-
 
 LimitName = Literal["max_tokens", "max_completion_tokens"]
 """The parameter that bounds the answer; a server silently ignores the one it does not know."""
@@ -37,19 +36,10 @@ _UNKNOWN_PARAMETER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where an endpoint's requests go.
-
-    Attributes:
-        shown: The base URL as errors name it: without credentials and query.
-        loopback: True when the host is this machine.
-        per_model: True when the URL itself names the model (Azure deployments).
-    """
+    """Where an endpoint's requests go; ``per_model`` when the URL itself names the model (Azure deployments)."""
 
     base: str
     query: str
-    shown: str
-    loopback: bool
-    dialect: Dialect
     limit_name: LimitName
     per_model: bool = False
 
@@ -72,17 +62,13 @@ def route(endpoint: Endpoint) -> Route:
             query = query or f"api-version={AZURE_LEGACY_VERSION}"
         elif path in ("", "/openai"):
             path = "/openai/v1"
-    base = str(replace(address, path=path))
-    return Route(base, query, endpoint.base_url, address.loopback, dialect, limit_name, per_model)
+    return Route(str(replace(address, path=path)), query, limit_name, per_model)
 
 
 def other_spelling(refusal: str, sent: Mapping[str, object], known: Spelling) -> Spelling:
     """Return the parameters that a refusal names as unknown, with what to send instead.
 
-    Args:
-        refusal: The server's own message, with the parameter's name.
-        sent: The request's body.
-        known: Spellings already in use; each parameter is swapped at most once.
+    Spellings already ``known`` are in use: each parameter is swapped at most once.
     """
     if not _UNKNOWN_PARAMETER.search(refusal):
         return {}
@@ -96,9 +82,5 @@ def other_spelling(refusal: str, sent: Mapping[str, object], known: Spelling) ->
 
 def spell(body: Mapping[str, object], spelling: Spelling) -> dict[str, object]:
     """Return the body with its parameters under the names that the server wants."""
-    spelled: dict[str, object] = {}
-    for name, value in body.items():
-        new = spelling.get(name, name)
-        if new is not None:
-            spelled[new] = value
-    return spelled
+    wanted = ((spelling.get(name, name), value) for name, value in body.items())
+    return {name: value for name, value in wanted if name is not None}

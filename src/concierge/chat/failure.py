@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Long enough for a sentence with a reason, short enough for a terminal.
-_LONGEST_MESSAGE: Final = 500
+LONGEST_MESSAGE: Final = 500
 _MESSAGE_KEYS: Final = ("message", "msg", "detail", "error", "error_description", "title")
 
 
@@ -71,12 +71,7 @@ def parse_document(document: Any) -> Failure:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that a server asked us to wait, if it did.
-
-    Args:
-        headers: The response's headers, names in lower case or case-insensitive.
-        now: Seconds since the epoch, for servers that name a date.
-    """
+    """Return the seconds that a server asked us to wait, if it did; it may name a date, and ``now`` is one as well."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name)
         if value is None:
@@ -91,10 +86,10 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return None
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, *, longest: int = LONGEST_MESSAGE) -> str:
     """Return the text on one line, without control characters, cut to a readable length."""
     line = "".join(character for character in " ".join(text.split()) if character.isprintable())
-    return line if len(line) <= _LONGEST_MESSAGE else line[: _LONGEST_MESSAGE - 1] + "…"
+    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def _until(date: str, now: float) -> float:

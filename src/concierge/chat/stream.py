@@ -1,4 +1,4 @@
-"""A streamed reply, built up from its events. ``add`` runs once for each token."""
+"""A reply, built up from the events of a stream or from its one piece. ``add`` runs once for each token."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from concierge import jsontext
-from concierge.chat.failure import StreamFailure, parse_document
-from concierge.chat.port import Delta, Reply
+from concierge.chat.failure import StreamFailure, one_line, parse_document
+from concierge.chat.port import Delta, Reply, Usage
 from concierge.chat.thinking import ThinkSplitter, reasoning_of, text_of
-from concierge.chat.toolcalls import CallJoiner
-from concierge.chat.wire import build_reply, excerpt
+from concierge.chat.toolcalls import CallJoiner, numbered
+from concierge.chat.wire import mend
 from concierge.errors import ReplyError
 
 if TYPE_CHECKING:
@@ -42,12 +42,7 @@ class ReplyStream:
         return self._finish_reason is not None
 
     def add(self, payload: bytes) -> Delta | None:
-        """Take one event; return what of it the caller may show.
-
-        Raises:
-            ReplyError: The event is not a chunk of a chat completion.
-            StreamFailure: The server reported an error.
-        """
+        """Take one event; return what of it the caller may show."""
         text = payload.decode("utf-8", "replace")
         try:
             document, end = jsontext.first(text)
@@ -61,9 +56,6 @@ class ReplyStream:
         """Take what the end of the stream left over; return what of it, and of what was held back, may be shown.
 
         A last event that is not whole is no fault of its own: ``reply`` says whether the stream was cut off.
-
-        Raises:
-            StreamFailure: The server reported an error.
         """
         deltas: list[Delta | None] = []
         with contextlib.suppress(ReplyError):
@@ -89,17 +81,27 @@ class ReplyStream:
         if self._finish_reason is None:
             what = "before it began" if self._empty else "in the middle of the answer"
             raise ReplyError(f"The server ended the stream {what}: no finish_reason came.")
-        return build_reply(
+        return self.so_far()
+
+    def so_far(self) -> Reply:
+        """Return the reply that the port promises from what the server sent, whatever its types."""
+        return Reply(
             "".join(self._content),
-            reasoning="".join(self._reasoning),
             tool_calls=self._calls.calls(),
-            finish_reason=self._finish_reason,
-            usage=self._usage,
-            model=self._model,
+            finish_reason=self._finish_reason if isinstance(self._finish_reason, str) else None,
+            usage=_usage(self._usage),
+            reasoning=mend("".join(self._reasoning)).strip(),
+            model=self._model if isinstance(self._model, str) else None,
         )
 
-    def _take(self, document: dict[str, Any]) -> Delta | None:
-        if document.get("error"):
+    def note(self, document: dict[str, Any]) -> dict[str, Any] | None:
+        """Take what an event says of the whole answer, and return its choice where it has one.
+
+        Raises:
+            StreamFailure: It says that the server failed.
+        """
+        # Older vLLM sends its errors without an envelope.
+        if document.get("error") or document.get("object") == "error":
             raise StreamFailure(parse_document(document))
         if usage := document.get("usage"):
             self._usage = usage
@@ -107,26 +109,22 @@ class ReplyStream:
             self._model = document.get("model")
         choices = document.get("choices")
         if not choices or not isinstance(choices, list) or type(choices[0]) is not dict:
-            # Older vLLM sends its errors without an envelope.
-            if document.get("object") == "error":
-                raise StreamFailure(parse_document(document))
             return None
-        choice = choices[0]
         self._empty = False
+        choice: dict[str, Any] = choices[0]
         if finish_reason := choice.get("finish_reason"):
             self._finish_reason = finish_reason
-        delta = choice.get("delta")
-        if not delta or type(delta) is not dict:
-            return None
-        if calls := delta.get("tool_calls"):
-            self._join(calls)
-        return self._texts(delta)
+        return choice
 
-    def _texts(self, delta: dict[str, Any]) -> Delta | None:
-        content = delta.get("content") or ""
+    def take(self, message: dict[str, Any]) -> Delta | None:
+        """Take a message or a part of one; return what of it the caller may show."""
+        if calls := message.get("tool_calls"):
+            for call in calls if isinstance(calls, list) else [calls]:
+                self._calls.add(call)
+        content = message.get("content") or ""
         if type(content) is not str:
             content = text_of(content)
-        reasoning = reasoning_of(delta) if "reasoning_content" in delta or "reasoning" in delta else ""
+        reasoning = reasoning_of(message) if "reasoning_content" in message or "reasoning" in message else ""
         if content:
             if not content.isascii() or self._half:
                 content = self._whole_characters(content)
@@ -141,16 +139,17 @@ class ReplyStream:
             self._reasoning.append(reasoning)
         return Delta(content, reasoning)
 
+    def _take(self, document: dict[str, Any]) -> Delta | None:
+        choice = self.note(document)
+        delta = choice.get("delta") if choice else None
+        return self.take(delta) if delta and type(delta) is dict else None
+
     def _whole_characters(self, piece: str) -> str:
         """Hold back the first half of a surrogate pair until its other half comes: half of one cannot be shown."""
         piece, self._half = self._half + piece, ""
         if "\ud800" <= piece[-1] <= "\udbff":
             piece, self._half = piece[:-1], piece[-1]
         return piece.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-    def _join(self, calls: Any) -> None:
-        for call in calls if isinstance(calls, list) else [calls]:
-            self._calls.add(call)
 
     def _odd(self, text: str) -> Delta | None:
         """Take an event that is not one JSON object: the end mark, a ping, several objects, or rubbish."""
@@ -167,6 +166,31 @@ class ReplyStream:
         if not shown:
             return None
         return Delta("".join(piece.content for piece in shown), "".join(piece.reasoning for piece in shown))
+
+
+def parse_reply(body: bytes) -> Reply:
+    """Read a reply that came in one piece.
+
+    Raises:
+        ReplyError: It is not a chat completion.
+        StreamFailure: It is an error under a status that promised none.
+    """
+    if not body.strip():
+        raise ReplyError("The server answered with an empty body.")
+    try:
+        document = jsontext.parse(body)
+    except ValueError:
+        raise ReplyError(f"The server's answer is not JSON: {_excerpt(body)}") from None
+    if not isinstance(document, dict):
+        raise ReplyError(f"The server's answer is not a chat completion: {_excerpt(body)}")
+    stream = ReplyStream()
+    choice = stream.note(document)
+    message = choice.get("message") if choice else None
+    if not isinstance(message, dict):
+        raise ReplyError(f"The server's answer holds no choice with a message: {_excerpt(body)}")
+    stream.take({**message, "tool_calls": numbered(message.get("tool_calls"))})
+    stream.end()
+    return stream.so_far()
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
@@ -187,4 +211,18 @@ def _values(text: str) -> list[Any]:
     try:
         return [jsontext.parse(line) for line in lines]
     except ValueError:
-        raise ReplyError(f"The server sent a chunk that is not JSON: {excerpt(text.encode())}") from None
+        raise ReplyError(f"The server sent a chunk that is not JSON: {_excerpt(text.encode())}") from None
+
+
+def _usage(value: object) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    counts = [value.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    if not any(isinstance(count, int) for count in counts):
+        return None
+    prompt, completion = (count if isinstance(count, int) else 0 for count in counts)
+    return Usage(prompt, completion)
+
+
+def _excerpt(body: bytes) -> str:
+    return one_line(body[:500].decode(errors="replace"), longest=120)

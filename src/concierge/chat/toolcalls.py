@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from concierge import jsontext
 from concierge.chat.port import ToolCall, identified
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
-
+@dataclass(eq=False, slots=True)
 class _Call:
-    __slots__ = ("arguments", "id", "name")
-
-    def __init__(self) -> None:
-        self.id = ""
-        self.name = ""
-        self.arguments: list[str] = []
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
 
     def text(self) -> str:
         return "".join(self.arguments)
@@ -77,12 +73,10 @@ class CallJoiner:
         return self._calls[-1] if self._calls else None
 
 
-def whole_calls(entries: Any) -> tuple[ToolCall, ...]:
-    """Return the calls of a message that came in one piece: each entry is a call."""
-    joiner = CallJoiner()
-    for position, entry in enumerate(_objects(entries)):
-        joiner.add({**entry, "index": position})
-    return joiner.calls()
+def numbered(entries: Any) -> list[dict[str, Any]]:
+    """Return the entries of a message that came in one piece with an index of their own: each is a call."""
+    objects = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [{**entry, "index": position} for position, entry in enumerate(objects)]
 
 
 def _begins_another(current: _Call, call_id: str, name: str) -> bool:
@@ -91,10 +85,6 @@ def _begins_another(current: _Call, call_id: str, name: str) -> bool:
     if not name or not current.name:
         return False
     return name != current.name or _is_json(current.text())
-
-
-def _objects(entries: Any) -> Iterable[dict[str, Any]]:
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def _word(value: Any) -> str:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 AsyncBaseTransport = httpx.AsyncBaseTransport
 HTTPError = httpx.HTTPError
-Request = httpx.Request
 Response = httpx.Response
+Timeout = httpx.Timeout
 
 _HEADERS: Final = {
     "content-type": "application/json",
@@ -40,26 +40,25 @@ class Wire:
         endpoint: Endpoint,
         route: Route,
         *,
-        connect_timeout_s: float,
-        read_timeout_s: float,
+        timeout: Timeout,
         transport: AsyncBaseTransport | None = None,
     ) -> None:
+        self._endpoint = endpoint
         self._route = route
-        self._connect_timeout_s = connect_timeout_s
-        self._read_timeout_s = read_timeout_s
+        self._timeout = timeout
         self._http = web.conversation(
             endpoint,
             headers=_HEADERS,
-            timeout=httpx.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None),
+            timeout=timeout,
             limits=httpx.Limits(max_keepalive_connections=1, keepalive_expiry=_KEEPALIVE_S),
             transport=transport,
         )
-        self._urls: dict[str, httpx.URL] = {}
-        self._check_url()
+        # What cannot be used is said before it is used.
+        self._url("model")
 
-    def _check_url(self) -> None:
+    def _url(self, model: str) -> httpx.URL:
         try:
-            httpx.URL(self._route.url("model"))
+            return httpx.URL(self._route.url(model))
         except httpx.InvalidURL as error:
             raise ConfigError(
                 f"`base_url` is not a URL: {one_line(str(error))}",
@@ -67,19 +66,9 @@ class Wire:
                 hint="Write it like http://127.0.0.1:11434/v1.",
             ) from None
 
-    def request(self, model: str, body: bytes) -> Request:
-        """Return the request that asks ``model``."""
-        url = self._urls.get(model)
-        if url is None:
-            url = self._urls[model] = httpx.URL(self._route.url(model))
-        return self._http.build_request("POST", url, content=body)
-
-    async def send(self, request: Request) -> Response:
-        """Send the request and return when the answer's head has arrived; the body is still to be read.
-
-        Raises:
-            HTTPError: No head arrived.
-        """
+    async def send(self, model: str, body: bytes) -> Response:
+        """Ask ``model`` and return when the answer's head has arrived; the body is still to be read."""
+        request = self._http.build_request("POST", self._url(model), content=body)
         return await self._http.send(request, stream=True)
 
     async def aclose(self) -> None:
@@ -87,52 +76,36 @@ class Wire:
         await self._http.aclose()
 
     def explain(self, error: HTTPError, *, began: bool) -> TransportError:
-        """Turn a transport error into one that says what happened and what to do next.
-
-        Args:
-            error: What httpx raised.
-            began: True when the answer's head had arrived.
-        """
-        place = self._route.shown
-        what, hint = self._account(error, place, began=began)
-        return TransportError(what, where=place, hint=hint)
-
-    def _account(self, error: HTTPError, place: str, *, began: bool) -> tuple[str, str]:
-        read_hint = "Raise `read_timeout_s`, ask for less, or choose a smaller model."
+        """Say what httpx's error means; ``began`` when the answer's head had arrived."""
+        place, near = self._endpoint.base_url, self._endpoint.address.loopback
+        start = "Check `base_url` and the network; concierge starts nothing on another machine."
+        look = "Try again later."
+        if near:
+            start = "Start one with `concierge up`."
+            look = "Look at the server's log (`concierge status` names it)."
         match error:
             case httpx.ConnectTimeout():
-                return f"{place} did not accept a connection within {self._connect_timeout_s:g} s.", self._start_hint()
+                what, hint = f"{place} did not accept a connection within {self._timeout.connect:g} s.", start
             case httpx.TimeoutException():
-                return f"{place} sent nothing for {self._read_timeout_s:g} s.", read_hint
+                what = f"{place} sent nothing for {self._timeout.read:g} s."
+                hint = "Raise `read_timeout_s`, ask for less, or choose a smaller model."
             case httpx.ProxyError():
-                return f"The proxy for {place} failed: {one_line(str(error))}.", "Check HTTP_PROXY and HTTPS_PROXY."
+                what = f"The proxy for {place} failed: {one_line(str(error))}."
+                hint = "Check HTTP_PROXY and HTTPS_PROXY."
             case httpx.ConnectError():
-                return f"No server at {place}: {_cause(error)}.", self._start_hint()
+                what, hint = f"No server at {place}: {_cause(error)}.", start
             case _ if began:
-                return f"The connection to {place} broke in the middle of the answer.", self._log_hint()
+                what, hint = f"The connection to {place} broke in the middle of the answer.", look
             case _:
-                return f"{place} closed the connection without an answer.", self._log_hint()
-
-    def _start_hint(self) -> str:
-        if self._route.loopback:
-            return "Start one with `concierge up`."
-        return "Check `base_url` and the network; concierge starts nothing on another machine."
-
-    def _log_hint(self) -> str:
-        return "Look at the server's log (`concierge status` names it)." if self._route.loopback else "Try again later."
+                what, hint = f"{place} closed the connection without an answer.", look
+        return TransportError(what, where=place, hint=hint)
 
 
 async def read(response: Response, *, limit: int = MAX_BODY_BYTES, cut: bool = False) -> bytes:
-    """Return the body of a response.
-
-    Args:
-        response: A response whose body has not been read.
-        limit: The most bytes to take.
-        cut: Return the first ``limit`` bytes of a longer body instead of failing.
+    """Return the body of a response; of one that is longer than ``limit``, its beginning where it may be ``cut``.
 
     Raises:
         ReplyError: The body is longer than ``limit``.
-        HTTPError: The body did not arrive whole.
     """
     parts: list[bytes] = []
     size = 0
