@@ -83,7 +83,7 @@ def test_a_task_that_the_context_cannot_hold_is_an_error_and_not_an_answer(endpo
 
 
 def busy(endpoint: Endpoint) -> bool:
-    slots = near.get(endpoint.root, "/slots")
+    slots = near.ask(endpoint.root, "/slots")
     assert isinstance(slots, near.Answer)
     return any(slot["is_processing"] for slot in json.loads(slots.body))
 
