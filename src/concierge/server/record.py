@@ -7,6 +7,7 @@ write is complete or absent after a crash. Whoever changes it holds the lock and
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -87,7 +88,9 @@ class RecordFile:
         """Say that the launch is over, unless the file speaks of another one by now."""
         current = self._document()
         if current.get("launch") == record.launch:
-            self._replace({"schema": SCHEMA, "state": "absent", "generation": record.generation})
+            # Where the disk is full the record stays, and is read as what it is: one of processes that are gone.
+            with suppress(ServerError):
+                self._replace({"schema": SCHEMA, "state": "absent", "generation": record.generation})
 
     def next_generation(self) -> int:
         """Return the number of the launch to come."""
