@@ -128,8 +128,5 @@ def _terminate(launch: str, leader: Identity | None, grace_s: float) -> bool:
             )
         forced = True
         for member in left:
-            table.send(member, _KILL)
+            table.send(member, getattr(signal, "SIGKILL", signal.SIGTERM))
         table.gone(left, within_s=1.0)
-
-
-_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
