@@ -73,10 +73,7 @@ class RecordFile:
         self.path: Path = home.run / f"server-{host()}.json"
 
     def read(self) -> Record | None:
-        """Return the record of the last launch, or None when there is none or it was stopped.
-
-        Nothing may be concluded from a file that is damaged or unreadable.
-        """
+        """Return the record of the last launch, or None when there is none or it was stopped."""
         document = self._document()
         return None if document.get("state") == "absent" or not document else self._parse(document)
 
@@ -114,9 +111,9 @@ class RecordFile:
         try:
             known = {name: value for name, value in document.items() if name != "schema"}
             record = Record(**known)
-            if record.state not in get_args(State) or not record.launch or type(record.generation) is not int:
-                raise self._damaged()
-            if record.endpoint is not None and not record.endpoint.address.loopback:
+            abroad = record.endpoint is not None and not record.endpoint.address.loopback
+            counted = type(record.generation) is int
+            if record.state not in get_args(State) or not record.launch or not counted or abroad:
                 raise self._damaged()
             return replace(
                 record,
