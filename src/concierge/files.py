@@ -83,9 +83,7 @@ def storing(place: Path, kind: type[ConciergeError] = StoreError, *, hint: str |
 
 def _sync(folder: Path) -> None:
     """Put the rename on the disk, where a folder can be synced: the file itself is there already."""
-    if os.name != "posix":
-        return
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # Windows opens none
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from concierge import jsontext, net
 
 if TYPE_CHECKING:
-    import ssl
-
     from concierge.endpoint import Address, Endpoint
 
 BODY_CAP = 4 << 20
@@ -46,38 +44,30 @@ def ask(
     """Send ``GET base_url+path``, or ``POST`` with a question as JSON, and return the answer."""
     assert endpoint.address.loopback, "only servers on this machine are asked"
     deadline = time.monotonic() + timeout
-    connection = _connect(endpoint.address, timeout)
-    if isinstance(connection, str):
-        return connection
-    with connection:
-        try:
+    try:
+        with _connect(endpoint.address, timeout) as connection:
             connection.sendall(_request(endpoint, path, question))
             return _parse(_read(connection, deadline))
-        except (OSError, ValueError):
-            return "silent"
+    except ConnectionRefusedError:
+        return "refused"
+    except (OSError, ValueError):
+        return "silent"
 
 
-def _connect(address: Address, timeout: float) -> socket.socket | Silence:
-    silence: Silence = "refused"
+def _connect(address: Address, timeout: float) -> socket.socket:
+    """Connect to the first host that answers; only one that nobody listens at is a refusal."""
     trusted = net.certificates(os.environ) if address.scheme == "https" else None
+    failure: OSError = ConnectionRefusedError()
     for host in address.hosts:
         try:
             connection = socket.create_connection((host, address.port), timeout=timeout)
-        except TimeoutError:
-            silence = "silent"
+        except TimeoutError as error:
+            failure = error
         except OSError:
             continue
         else:
-            return connection if trusted is None else _secured(connection, address.host, trusted)
-    return silence
-
-
-def _secured(connection: socket.socket, name: str, trusted: ssl.SSLContext) -> socket.socket | Silence:
-    try:
-        return trusted.wrap_socket(connection, server_hostname=name)
-    except OSError:
-        connection.close()
-        return "silent"
+            return trusted.wrap_socket(connection, server_hostname=address.host) if trusted else connection
+    raise failure
 
 
 def _request(endpoint: Endpoint, path: str, question: dict[str, Any] | None) -> bytes:

@@ -41,28 +41,23 @@ def conversation(
 
     A ``transport`` carries the requests instead of the network.
     """
-    signed = [endpoint.authorization] if endpoint.authorization else []
-    verify = _certificates(endpoint.address)
-    if transport is None and len(endpoint.address.hosts) > 1:
-        transport = _Near(httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False), endpoint.address)
+    address, signed = endpoint.address, [endpoint.authorization] if endpoint.authorization else []
+    # Reading the certificates takes longer than a local request; plain HTTP has no use for them, and a context
+    # without any would refuse every TLS peer.
+    plain = address.loopback and address.scheme == "http"
+    verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else net.certificates(os.environ)
+    if transport is None and len(address.hosts) > 1:
+        transport = _Near(httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False), address)
     return httpx.AsyncClient(
         headers=dict([*headers.items(), *signed]),
         timeout=timeout,
         limits=limits,
         follow_redirects=False,
         # A proxy never stands between this machine and itself.
-        trust_env=not endpoint.address.loopback,
+        trust_env=not address.loopback,
         verify=verify,
         transport=transport,
     )
-
-
-def _certificates(address: Address) -> ssl.SSLContext:
-    # Reading the certificates takes longer than a local request; plain HTTP has no use for them, and a context
-    # without any would refuse every TLS peer.
-    if address.loopback and address.scheme == "http":
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return net.certificates(os.environ)
 
 
 class _Near(httpx.AsyncBaseTransport):

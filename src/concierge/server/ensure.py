@@ -122,9 +122,7 @@ def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredSe
         return engine_command(spec, key=key, environ=environ)
 
     def prove(record: Record, leader: Identity | None) -> Endpoint | None:
-        if leader is None:
-            return None
-        return proof.engine_endpoint(record, leader, patience_s=llm.local_llm_start_timeout_s)
+        return proof.engine_endpoint(record, leader, patience_s=llm.local_llm_start_timeout_s) if leader else None
 
     return DesiredServer(
         digest=spec_digest(spec),

@@ -18,6 +18,8 @@ OWNERS: dict[str, Dialect] = {"llamacpp": "llama-server", "library": "ollama"}
 Presence = Literal["refused", "silent", "loading", "denied", "unlisted", "listed"]
 """Nobody listens; no HTTP; 503; the key is refused; it answers without a model list; it lists its models."""
 
+STATUSES: dict[int, Presence] = {503: "loading", 401: "denied", 403: "denied"}
+
 
 @dataclass(frozen=True, slots=True)
 class Sight:
@@ -38,8 +40,7 @@ def look(configured: Endpoint) -> Sight:
     if isinstance(answer, str):
         return Sight(answer, configured)
     if answer.status != 200:
-        presence: Presence = {503: "loading", 401: "denied", 403: "denied"}.get(answer.status, "unlisted")  # type: ignore[assignment]
-        return Sight(presence, configured)
+        return Sight(STATUSES.get(answer.status, "unlisted"), configured)
     entries = _entries(answer.json())
     if entries is None:
         return Sight("unlisted", configured)

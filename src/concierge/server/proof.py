@@ -24,7 +24,7 @@ def engine_endpoint(record: Record, leader: Identity, *, patience_s: float) -> E
 
     A server that was proven when it started is not made to generate again: two requests, none of them queued.
     """
-    port = _port(leader)
+    port = next((socket.port for socket in table.listening([leader]) if socket.host == "127.0.0.1"), None)
     if port is None:
         return None
     url = f"http://127.0.0.1:{port}/v1"
@@ -37,10 +37,6 @@ def engine_endpoint(record: Record, leader: Identity, *, patience_s: float) -> E
     if record.state != "ready":
         _prove_generation(record, server, patience_s)
     return replace(server, context=props_context(props))
-
-
-def _port(leader: Identity) -> int | None:
-    return next((socket.port for socket in table.listening([leader]) if socket.host == "127.0.0.1"), None)
 
 
 def _owner_proven(record: Record, leader: Identity, server: Endpoint, props: near.Answer) -> bool:

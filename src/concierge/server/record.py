@@ -7,6 +7,7 @@ write is complete or absent after a crash. Whoever changes it holds the lock and
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -72,10 +73,7 @@ class RecordFile:
         self.path: Path = home.run / f"server-{host()}.json"
 
     def read(self) -> Record | None:
-        """Return the record of the last launch, or None when there is none or it was stopped.
-
-        Nothing may be concluded from a file that is damaged or unreadable.
-        """
+        """Return the record of the last launch, or None when there is none or it was stopped."""
         document = self._document()
         return None if document.get("state") == "absent" or not document else self._parse(document)
 
@@ -87,7 +85,9 @@ class RecordFile:
         """Say that the launch is over, unless the file speaks of another one by now."""
         current = self._document()
         if current.get("launch") == record.launch:
-            self._replace({"schema": SCHEMA, "state": "absent", "generation": record.generation})
+            # Where the disk is full the record stays, and is read as what it is: one of processes that are gone.
+            with suppress(ServerError):
+                self._replace({"schema": SCHEMA, "state": "absent", "generation": record.generation})
 
     def next_generation(self) -> int:
         """Return the number of the launch to come."""
@@ -111,9 +111,9 @@ class RecordFile:
         try:
             known = {name: value for name, value in document.items() if name != "schema"}
             record = Record(**known)
-            if record.state not in get_args(State) or not record.launch or type(record.generation) is not int:
-                raise self._damaged()
-            if record.endpoint is not None and not record.endpoint.address.loopback:
+            abroad = record.endpoint is not None and not record.endpoint.address.loopback
+            counted = type(record.generation) is int
+            if record.state not in get_args(State) or not record.launch or not counted or abroad:
                 raise self._damaged()
             return replace(
                 record,

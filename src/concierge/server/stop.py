@@ -72,22 +72,16 @@ def end(
     began = time.monotonic()
     leader = table.leader(record.launch, record.identity)
     if not table.members(record.launch, leader):
-        _forget(record, file)
+        file.clear(record)
         return None
     # A full disk must not keep a server alive.
     with suppress(ServerError):
         file.write(replaced(record, state="stopping"))
     _drain(record, leader, drain_s, say)
     forced = _terminate(record.launch, leader, grace_s)
-    _forget(record, file)
+    file.clear(record)
     pid = leader.pid if leader else None
     return Stopped(record.model, pid, record.base_url, forced, time.monotonic() - began)
-
-
-def _forget(record: Record, file: RecordFile) -> None:
-    # Where the disk is full the record stays, and is read as what it is: one of processes that are gone.
-    with suppress(ServerError):
-        file.clear(record)
 
 
 def _drain(record: Record, leader: Identity | None, drain_s: float, say: Callable[[str], None]) -> None:
@@ -134,8 +128,5 @@ def _terminate(launch: str, leader: Identity | None, grace_s: float) -> bool:
             )
         forced = True
         for member in left:
-            table.send(member, _KILL)
+            table.send(member, getattr(signal, "SIGKILL", signal.SIGTERM))
         table.gone(left, within_s=1.0)
-
-
-_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)

@@ -120,9 +120,11 @@ def _program(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
     given = {"--parallel": "1", **_translated(spec, known)}
     # The server divides its context among the requests that it takes at once.
     argv += ["--ctx-size", str(spec.context * int(given["--parallel"]))]
-    for words in (*WANTED, _no_ui(flags)):
-        if words and words[0] in flags and words[0] not in given:
+    for words in WANTED:
+        if words[0] in flags and words[0] not in given:
             argv += words
+    # Newer builds know it by the first name, and most by both.
+    argv += [flag for flag in ("--no-ui", "--no-webui") if flag in flags][:1]
     for flag, value in given.items():
         argv += [flag, value]
     return Command(tuple(argv), {**environ, "LLAMA_API_KEY": key}, cwd=_nowhere(spec))
@@ -143,10 +145,6 @@ def _translated(spec: ServerSpec, known: Mapping[str, str]) -> dict[str, str]:
 def _nowhere(spec: ServerSpec) -> Path:
     """Return a folder without compute backends: the program also loads those that it finds in its working directory."""
     return Path(spec.engine_root.anchor)
-
-
-def _no_ui(flags: frozenset[str]) -> tuple[str, ...]:
-    return next(((flag,) for flag in ("--no-ui", "--no-webui") if flag in flags), ())
 
 
 def _flags(program: Path, environ: Mapping[str, str], cwd: Path) -> frozenset[str]:

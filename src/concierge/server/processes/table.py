@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
 
     from concierge.server.processes.identity import Identity
 
@@ -64,10 +64,9 @@ def leader(launch: str, recorded: Identity | None) -> Identity | None:
     return next((identity for identity in marked if system.leads_session(identity.pid)), None)
 
 
-def gone(identities: Iterable[Identity], *, within_s: float) -> bool:
+def gone(identities: Collection[Identity], *, within_s: float) -> bool:
     """Wait until none of these processes runs, and return whether that happened in time."""
-    awaited = list(identities)
-    return wait_until(lambda: not any(system.remains(identity) for identity in awaited), within_s=within_s)
+    return wait_until(lambda: not any(map(system.remains, identities)), within_s=within_s)
 
 
 def wait_until(holds: Callable[[], bool], *, within_s: float) -> bool:
