@@ -354,6 +354,12 @@ async def test_a_refusal_says_where_and_what_to_do(answer: httpx.Response, says:
     assert caught.value.where == "http://127.0.0.1:9/v1"
 
 
+async def test_a_host_that_no_resolver_takes_is_said_before_anything_is_asked() -> None:
+    with pytest.raises(ConfigError, match="Invalid IDNA hostname") as caught:
+        OpenAICompatibleChatClient(Endpoint("http://a²/v1", "m"))
+    assert caught.value.where == "llm.base_url"
+
+
 def transport_errors(root: type[httpx.HTTPError] = httpx.HTTPError) -> list[type[httpx.HTTPError]]:
     leaves = [leaf for child in root.__subclasses__() for leaf in transport_errors(child)]
     return leaves or [root]
