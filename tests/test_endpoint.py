@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from concierge.api import server as api
 from concierge.chat.client import OpenAICompatibleChatClient
-from concierge.chat.dialect import route
+from concierge.chat.request import route
 from concierge.config.keys import Llm
 from concierge.config.sources import load
 from concierge.endpoint import Endpoint, is_loopback, read

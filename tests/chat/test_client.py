@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from concierge.chat.client import OllamaChatClient, OpenAICompatibleChatClient
+from concierge.chat.failure import RetryPolicy
 from concierge.chat.port import ChatClient, Delta, ToolCall, Usage
-from concierge.chat.retry import NO_RETRY, RetryPolicy
 from concierge.chat.transport import read
 from concierge.endpoint import Dialect, Endpoint
 from concierge.errors import ConfigError, ReplyError, StatusError, TransportError
@@ -349,9 +349,15 @@ async def test_what_is_not_a_completion_is_a_reply_error(answer: httpx.Response,
 )
 async def test_a_refusal_says_where_and_what_to_do(answer: httpx.Response, says: str) -> None:
     with pytest.raises(StatusError, match=says) as caught:
-        await client(Server(answer), retry=NO_RETRY).chat(QUESTION, "m")
+        await client(Server(answer), retry=RetryPolicy(attempts=1)).chat(QUESTION, "m")
     assert caught.value.status == answer.status_code
     assert caught.value.where == "http://127.0.0.1:9/v1"
+
+
+async def test_a_host_that_no_resolver_takes_is_said_before_anything_is_asked() -> None:
+    with pytest.raises(ConfigError, match="Invalid IDNA hostname") as caught:
+        OpenAICompatibleChatClient(Endpoint("http://a²/v1", "m"))
+    assert caught.value.where == "llm.base_url"
 
 
 def transport_errors(root: type[httpx.HTTPError] = httpx.HTTPError) -> list[type[httpx.HTTPError]]:
@@ -365,7 +371,7 @@ async def test_every_transport_error_says_what_where_and_what_to_do(
     error: type[httpx.HTTPError], base_url: str
 ) -> None:
     with pytest.raises(TransportError) as caught:
-        await client(Server(error("cause")), base_url=base_url, retry=NO_RETRY).chat(QUESTION, "m")
+        await client(Server(error("cause")), base_url=base_url, retry=RetryPolicy(attempts=1)).chat(QUESTION, "m")
     assert base_url in caught.value.what
     assert caught.value.where == base_url
     assert caught.value.hint

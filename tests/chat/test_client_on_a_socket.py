@@ -10,8 +10,8 @@ from socket import SO_LINGER, SOL_SOCKET
 import pytest
 
 from concierge.chat.client import OpenAICompatibleChatClient
+from concierge.chat.failure import RetryPolicy
 from concierge.chat.port import Delta
-from concierge.chat.retry import NO_RETRY, RetryPolicy
 from concierge.endpoint import Endpoint
 from concierge.errors import ReplyError, TransportError
 
@@ -58,6 +58,9 @@ async def peer(answer: Answerer) -> AsyncIterator[tuple[Peer, str]]:
             yield peer, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     finally:
         server.close()
+
+
+NO_RETRY = RetryPolicy(attempts=1)
 
 
 def client(url: str, *, retry: RetryPolicy = NO_RETRY, read_timeout_s: float = 10.0) -> OpenAICompatibleChatClient:

@@ -18,7 +18,7 @@ import pytest
 
 from concierge import net
 from concierge.chat.client import OpenAICompatibleChatClient
-from concierge.chat.retry import NO_RETRY
+from concierge.chat.failure import RetryPolicy
 from concierge.config.keys import Llm
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, TransportError
@@ -93,7 +93,7 @@ def server(host: str, *, certificate: Path | None = None) -> Iterator[Heard]:
 
 def chat(endpoint: Endpoint) -> str:
     async def ask() -> str:
-        async with OpenAICompatibleChatClient(endpoint, retry=NO_RETRY) as client:
+        async with OpenAICompatibleChatClient(endpoint, retry=RetryPolicy(attempts=1)) as client:
             return await client.chat(QUESTION, endpoint.model)
 
     return asyncio.run(ask())

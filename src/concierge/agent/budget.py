@@ -78,9 +78,7 @@ class Budget:
         """Return the stop of a run that has used up its time."""
         return self._exhausted(f"after {seconds:.1f} s", "max_seconds", round(seconds, 3))
 
-    def _exhausted(
-        self, spent: str, limit: Literal["max_steps", "max_tokens", "max_seconds"], value: float
-    ) -> GuardStopped:
+    def _exhausted(self, spent: str, limit: StopReason, value: float) -> GuardStopped:
         return GuardStopped(
             f"The run was stopped {spent} without a result.",
             reason=limit,

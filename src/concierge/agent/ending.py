@@ -35,7 +35,10 @@ def ended(events: Sequence[Event], cause: BaseException | None, *, seconds: floa
 
 def unended(events: Sequence[Event], *, written: bool) -> RunResult:
     """Return where a run stands that has no end: it is still written, or whoever wrote it is gone for good."""
-    seconds = _between(events[0].ts, events[-1].ts) if events else 0.0
+    seconds = 0.0
+    if events:
+        first, last = (datetime.fromisoformat(event.ts) for event in (events[0], events[-1]))
+        seconds = (last - first).total_seconds()
     if written:
         return _result(events, "running", "", None, seconds)
     error = InterruptedByUser("The process that ran it was killed.")
@@ -61,10 +64,6 @@ def _result(
         model=next((event.model for event in events if isinstance(event, Started)), ""),
         error=error,
     )
-
-
-def _between(first: str, last: str) -> float:
-    return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
 
 
 def _crash(error: Exception) -> dict[str, Any]:

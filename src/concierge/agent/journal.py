@@ -18,8 +18,6 @@ from concierge.documents import document
 from concierge.errors import RunError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from concierge.agent.runs import RunFolder
 
 Subscriber = Callable[[Event], None]
@@ -64,9 +62,7 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._file)
 
     def emit(self, event: Event) -> None:

@@ -68,7 +68,6 @@ class RunSummary:
         return self.path.name
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the object that programs get."""
         opening = {"id": self.id, "status": self.result.status, "started": self.started, "task": self.task}
         return {**opening, "path": str(self.path), **self.result.own()}
 
@@ -88,16 +87,16 @@ class RunRecord:
     torn: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the object that programs get."""
         return {**self.summary.as_dict(), "events": [event.as_dict() for event in self.events], "torn": self.torn}
 
 
 def create(workspace_root: Path) -> RunFolder:
     """Make a new run's directory under a name that sorts by time and that nobody else has."""
     runs = workspace_root / "runs"
+    folder = RunFolder(runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}")
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        folder = RunFolder(_claim(runs))
+        folder.path.mkdir(PRIVATE)
         folder.workspace.mkdir(PRIVATE)
     except OSError as error:
         raise unwritable(f"A run directory cannot be made in {runs}", runs, error) from None
@@ -144,23 +143,8 @@ def list_runs(workspace_root: Path, *, limit: int | None = None) -> list[RunSumm
 
 
 def read_run(workspace_root: Path, run_id: str) -> RunRecord:
-    """Return one run.
-
-    Raises:
-        UnknownRunError: There is none of that name.
-        RunError: Its journal is damaged, or another release wrote it.
-    """
+    """Return one run; a ``RunError`` says that its journal is damaged, or that another release wrote it."""
     return _read(find(workspace_root, run_id))
-
-
-def _claim(runs: Path) -> Path:
-    while True:
-        path = runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
-        try:
-            path.mkdir(PRIVATE)
-        except FileExistsError:
-            continue
-        return path
 
 
 def _summary_or_damage(folder: RunFolder) -> RunSummary:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from concierge.agent.events import RunResult
     from concierge.agent.task import Task
-    from concierge.agent.tools import Tools
     from concierge.chat.port import ChatClient, OnDelta
 
 
@@ -35,14 +34,12 @@ async def run_task(
     """
     folder = runs.create(workspace_root)
     with Journal(folder, subscribers=subscribers, secrets=secrets) as journal:
-        toolbox = _toolbox(folder.workspace) if task.offer_tools else None
+        toolbox = None
+        if task.offer_tools:
+            # A model without tools answers sooner without their import.
+            from concierge.agent.tools import Tools
+            from concierge.agent.workspace import Workspace
+
+            toolbox = Tools(Workspace(folder.workspace))
         runner = Runner(chat, journal=journal, toolbox=toolbox, on_delta=on_delta, versions=versions)
         return await runner.run(task)
-
-
-def _toolbox(root: Path) -> Tools:
-    # A model without tools answers sooner without their import.
-    from concierge.agent.tools import Tools
-    from concierge.agent.workspace import Workspace
-
-    return Tools(Workspace(root))

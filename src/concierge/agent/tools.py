@@ -112,12 +112,7 @@ class Tools:
             return "error", f"Error: {error}"
 
     def call(self, name: str, arguments: str) -> str:
-        """Carry out a call as the model wrote it and return the text for the model.
-
-        Raises:
-            BadCallError: The call is malformed.
-            ToolError: The tool cannot do that.
-        """
+        """Carry out a call as the model wrote it and return the text for the model, or raise what it may mend."""
         tool = TOOLS.get(name)
         if tool is None:
             raise BadCallError(f"There is no tool {name[:80]!r}. Call one of: {', '.join(TOOLS)}.")

@@ -92,9 +92,7 @@ class Jobs:
 
     def _forget(self, task: asyncio.Task[RunResult]) -> None:
         self._tasks.discard(task)
-        if task.cancelled():
-            return
-        error = task.exception()
+        error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, ConciergeError):
             logger.error("A run failed", exc_info=error)
 

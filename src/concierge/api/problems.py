@@ -8,17 +8,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from concierge import errors
 from concierge.documents import document
-from concierge.errors import (
-    ArtefactError,
-    ChatError,
-    ConciergeError,
-    InterruptedByUser,
-    NothingSuitableError,
-    ServerError,
-    UnknownRunError,
-    UsageError,
-)
+from concierge.errors import ConciergeError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -37,16 +29,13 @@ class ApiError(ConciergeError):
         self.headers = headers
 
 
-STATUSES: tuple[tuple[type[ConciergeError], int], ...] = (
-    (UnknownRunError, 404),
-    (UsageError, 400),
-    (ChatError, 502),
-    (NothingSuitableError, 503),
-    (ArtefactError, 503),
-    (ServerError, 503),
-    (InterruptedByUser, 503),
-)
-"""The first that fits; anything else that concierge raises is a 500."""
+STATUSES: dict[int, tuple[type[ConciergeError], ...]] = {
+    404: (errors.UnknownRunError,),
+    400: (UsageError,),
+    502: (errors.ChatError,),
+    503: (errors.NothingSuitableError, errors.ArtefactError, errors.ServerError, errors.InterruptedByUser),
+}
+"""Anything else that concierge raises is a 500."""
 
 
 def response(error: ConciergeError, *, status: int | None = None) -> JSONResponse:
@@ -55,7 +44,7 @@ def response(error: ConciergeError, *, status: int | None = None) -> JSONRespons
     if isinstance(error, ApiError):
         return JSONResponse(told, error.status, headers=error.headers)
     if status is None:
-        status = next((number for kind, number in STATUSES if isinstance(error, kind)), 500)
+        status = next((number for number, kinds in STATUSES.items() if isinstance(error, kinds)), 500)
     return JSONResponse(told, status)
 
 
@@ -66,7 +55,7 @@ async def _known(_: Request, error: ConciergeError) -> JSONResponse:
 async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
     first: Mapping[str, Any] = error.errors()[0]
     if first["type"] == "json_invalid":
-        return response(UsageError("The body is not valid JSON."), status=400)
+        return response(UsageError("The body is not valid JSON."))
     field = ".".join(str(word) for word in first["loc"][1:]) or "body"
     problem = UsageError(f"`{field}`: {first['msg']}.", where=field, hint="docs/api.md lists every field.")
     return response(problem, status=422)

@@ -5,17 +5,26 @@ from __future__ import annotations
 import asyncio
 import random as dice
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final, Self, Unpack, cast
 
-from concierge.chat import transport as http
-from concierge.chat import wire
-from concierge.chat.dialect import Spelling, other_spelling, route, spell
-from concierge.chat.failure import Failure, StreamFailure, one_line, parse_failure, retry_after
+import httpx
+
+from concierge.chat.failure import (
+    Backoff,
+    Failure,
+    RetryPolicy,
+    StreamFailure,
+    may_pass,
+    one_line,
+    parse_failure,
+    retry_after,
+)
 from concierge.chat.port import ChatOptions, Delta, Message, OnDelta, Reply
-from concierge.chat.retry import Backoff, RetryPolicy, may_pass
+from concierge.chat.request import Spelling, encode, other_spelling, request_body, route, spell
 from concierge.chat.sse import SseDecoder
 from concierge.chat.stream import ReplyStream, parse_reply
+from concierge.chat.transport import Wire, may_send_again, read
 from concierge.errors import ChatError, ReplyError, StatusError
 
 if TYPE_CHECKING:
@@ -57,7 +66,7 @@ class OpenAICompatibleChatClient:
         connect_timeout_s: float = 5.0,
         read_timeout_s: float = 600.0,
         retry: RetryPolicy | None = None,
-        transport: http.AsyncBaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -68,8 +77,8 @@ class OpenAICompatibleChatClient:
         self._retry = retry or RetryPolicy()
         self._clock, self._now, self._sleep, self._random = clock, now, sleep, random
         self._spelling: Spelling = {}
-        timeout = http.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None)
-        self._wire = http.Wire(endpoint, self._route, timeout=timeout, transport=transport)
+        timeout = httpx.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None)
+        self._wire = Wire(endpoint, self._route, timeout=timeout, transport=transport)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._endpoint.base_url!r}, dialect={self._endpoint.dialect!r})"
@@ -93,30 +102,30 @@ class OpenAICompatibleChatClient:
             ReplyError: The answer is not a chat completion, or it is cut off.
         """
         on_delta = options.get("on_delta")
-        body = wire.request_body(messages, model, options, limit_name=self._route.limit_name)
+        body = request_body(messages, model, options, limit_name=self._route.limit_name)
         response = await self._open(model, body)
         try:
             return await self._reply(response, on_delta)
         except StreamFailure as caught:
             raise self._status_error(0 if on_delta else response.status_code, caught.failure) from None
-        except http.HTTPError as error:
+        except httpx.HTTPError as error:
             raise self._wire.explain(error, began=True) from error
         except ReplyError as error:
             raise self._placed(error) from None
         finally:
             await response.aclose()
 
-    async def _open(self, model: str, body: Mapping[str, object]) -> http.Response:
+    async def _open(self, model: str, body: Mapping[str, object]) -> httpx.Response:
         """Send the request, as often as the policy allows, until an answer begins."""
         backoff = Backoff(self._retry, clock=self._clock, random=self._random)
         trial: Spelling = {}
         while True:
-            spelled = wire.encode(spell(body, self._spelling | trial))
+            sent = encode(spell(body, self._spelling | trial))
             try:
-                response = await self._wire.send(model, spelled)
-            except http.HTTPError as caught:
+                response = await self._wire.send(model, sent)
+            except httpx.HTTPError as caught:
                 error: ChatError = self._wire.explain(caught, began=False)
-                pause = backoff.pause() if http.may_send_again(caught) else None
+                pause = backoff.pause() if may_send_again(caught) else None
             else:
                 if response.is_success:
                     self._spelling |= trial
@@ -133,10 +142,10 @@ class OpenAICompatibleChatClient:
                 raise error
             await self._sleep(pause)
 
-    async def _failure(self, response: http.Response) -> Failure:
+    async def _failure(self, response: httpx.Response) -> Failure:
         try:
-            body = await http.read(response, limit=_ERROR_BYTES, cut=True)
-        except http.HTTPError:
+            body = await read(response, limit=_ERROR_BYTES, cut=True)
+        except httpx.HTTPError:
             body = b""
         finally:
             await response.aclose()
@@ -159,22 +168,22 @@ class OpenAICompatibleChatClient:
             return None
         return backoff.pause(retry_after=asked, loading=status == 503 and failure.loading)
 
-    async def _reply(self, response: http.Response, on_delta: OnDelta | None) -> Reply:
+    async def _reply(self, response: httpx.Response, on_delta: OnDelta | None) -> Reply:
         kind = response.headers.get("content-type", "")
         if "html" in kind:
-            page = parse_failure(await http.read(response, limit=_ERROR_BYTES, cut=True), kind)
+            page = parse_failure(await read(response, limit=_ERROR_BYTES, cut=True), kind)
             raise ReplyError(f"The server answered with a web page, not a chat completion: {page.message}")
         if on_delta is None:
-            return parse_reply(await http.read(response))
+            return parse_reply(await read(response))
         if "json" not in kind:
             return await self._stream(response, on_delta)
         # Some servers do not stream when there are tools, whatever they were asked.
-        reply = parse_reply(await http.read(response))
+        reply = parse_reply(await read(response))
         if reply or reply.reasoning:
             on_delta(Delta(str(reply), reply.reasoning))
         return reply
 
-    async def _stream(self, response: http.Response, on_delta: OnDelta) -> Reply:
+    async def _stream(self, response: httpx.Response, on_delta: OnDelta) -> Reply:
         stream, events = ReplyStream(), SseDecoder()
         add, feed = stream.add, events.feed
         decoded = "content-encoding" in response.headers or response.is_stream_consumed
@@ -190,7 +199,7 @@ class OpenAICompatibleChatClient:
                     if stream.done:
                         await _drain(chunks)
                         break
-            except http.HTTPError:
+            except httpx.HTTPError:
                 # Nothing is missing from an answer whose end was announced.
                 if not stream.finished:
                     raise
@@ -218,12 +227,10 @@ OllamaChatClient = OpenAICompatibleChatClient
 
 
 async def _drain(chunks: AsyncGenerator[bytes, None]) -> None:
-    try:
+    with suppress(TimeoutError, httpx.HTTPError):
         async with asyncio.timeout(_DRAIN_S):
             async for _ in chunks:
                 pass
-    except (TimeoutError, http.HTTPError):
-        pass
 
 
 def _hint(status: int, failure: Failure, asked: float | None) -> str | None:

@@ -1,4 +1,7 @@
-"""What servers say when they refuse, in the many forms in which they say it."""
+"""What servers say when they refuse, in the many forms in which they say it, and when to ask again.
+
+Pure: the clock and the dice are passed in.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 from concierge import jsontext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # Long enough for a sentence with a reason, short enough for a terminal.
 LONGEST_MESSAGE: Final = 500
+# 501 and 505 say that asking again is pointless; everything else above 500 may pass.
+_PASSING: Final = frozenset({408, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 _MESSAGE_KEYS: Final = ("message", "msg", "detail", "error", "error_description", "title")
 
 
@@ -53,6 +58,53 @@ class StreamFailure(Exception):  # noqa: N818  # it never leaves this room; the 
         self.failure = failure
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long a client insists. Only requests whose answer has not begun are ever sent again.
+
+    Attributes:
+        attempts: Requests in all, the first one included.
+        seconds: Time after the first request beyond which none is sent again.
+        loading_seconds: The same, while a server says that it still loads its model; these do not count as attempts.
+        first_pause_s: Pause before the second request; each later one is twice as long.
+        longest_pause_s: The longest pause of our own choosing; a server's ``Retry-After`` may ask for more.
+    """
+
+    attempts: int = 4
+    seconds: float = 60.0
+    loading_seconds: float = 300.0
+    first_pause_s: float = 0.25
+    longest_pause_s: float = 8.0
+
+
+class Backoff:
+    """Counts one call's attempts and says how long to pause before the next, or that there is none."""
+
+    def __init__(self, policy: RetryPolicy, *, clock: Callable[[], float], random: Callable[[], float]) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._random = random
+        self._began = clock()
+        self._asked = 0
+
+    def pause(self, *, retry_after: float | None = None, loading: bool = False) -> float | None:
+        """Return the seconds to wait before asking again, or None when the budget is spent."""
+        policy = self._policy
+        if loading:
+            pause, budget = self._jittered(policy.first_pause_s * 4), policy.loading_seconds
+        else:
+            self._asked += 1
+            if self._asked >= policy.attempts:
+                return None
+            pause, budget = self._jittered(policy.first_pause_s * 2 ** (self._asked - 1)), policy.seconds
+        pause = max(pause, retry_after or 0.0)
+        return pause if self._clock() - self._began + pause <= budget else None
+
+    def _jittered(self, pause: float) -> float:
+        """Return between half and all of the pause: many clients must not come back in step."""
+        return min(pause, self._policy.longest_pause_s) * (0.5 + 0.5 * self._random())
+
+
 def parse_failure(body: bytes, content_type: str = "") -> Failure:
     """Read the body of an error response: JSON of any known shape, HTML, text or nothing."""
     try:
@@ -70,8 +122,16 @@ def parse_document(document: Any) -> Failure:
     return Failure(one_line(_message(document)), tuple(_words(document)))
 
 
+def may_pass(status: int) -> bool:
+    """Tell whether a request that got this status may succeed later."""
+    return status in _PASSING
+
+
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that a server asked us to wait, if it did; it may name a date, and ``now`` is one as well."""
+    """Return the seconds that a server asked us to wait, if it did.
+
+    It may name a date instead: ``now`` is in seconds since the epoch.
+    """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name)
         if value is None:

@@ -98,23 +98,14 @@ class ChatOptions(TypedDict, total=False):
 
 
 def given(options: ChatOptions) -> dict[str, Any]:
-    """Return the options that say something.
-
-    Raises:
-        TypeError: There is no such option.
-    """
+    """Return the options that say something; one that does not exist is a ``TypeError``."""
     if unknown := sorted(options.keys() - ChatOptions.__optional_keys__):
         raise TypeError(f"chat() has no option {unknown[0]!r}")
     return {name: value for name, value in options.items() if value is not None}
 
 
 def identified(calls: Iterable[ToolCall], used: set[str]) -> tuple[ToolCall, ...]:
-    """Give every call an id of its own: some servers send none, some count from 0 in every answer.
-
-    Args:
-        calls: Their ids may be empty or repeated.
-        used: Ids that are taken already; the calls' own are added.
-    """
+    """Give every call an id that is not used yet, and note it: servers send none, or count from 0 in every answer."""
     own: list[ToolCall] = []
     for call in calls:
         # Nine letters and digits: the templates of one family of models accept nothing else.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from concierge import jsontext
 from concierge.chat.failure import StreamFailure, one_line, parse_document
 from concierge.chat.port import Delta, Reply, Usage
+from concierge.chat.request import mend
 from concierge.chat.thinking import ThinkSplitter, reasoning_of, text_of
 from concierge.chat.toolcalls import CallJoiner, numbered
-from concierge.chat.wire import mend
 from concierge.errors import ReplyError
 
 if TYPE_CHECKING:
@@ -194,13 +194,8 @@ def parse_reply(body: bytes) -> Reply:
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
-    documents: list[dict[str, Any]] = []
-    for document in _values(text):
-        if isinstance(document, dict):
-            documents.append(document)
-        elif isinstance(document, list):
-            documents.extend(item for item in document if isinstance(item, dict))
-    return documents
+    items = (item for value in _values(text) for item in (value if isinstance(value, list) else [value]))
+    return [item for item in items if isinstance(item, dict)]
 
 
 def _values(text: str) -> list[Any]:

@@ -49,10 +49,7 @@ class CallJoiner:
             call.arguments.append(arguments if isinstance(arguments, str) else json.dumps(arguments))
 
     def calls(self) -> tuple[ToolCall, ...]:
-        """Return the calls in the order in which they began, each with an id of its own.
-
-        A call without arguments has the arguments ``{}``.
-        """
+        """Return the calls in the order in which they began, each with an id of its own and ``{}`` for no arguments."""
         return identified((ToolCall(call.id, call.name, call.text() or "{}") for call in self._calls), set())
 
     def _call_for(self, index: object, call_id: str, name: str) -> _Call:

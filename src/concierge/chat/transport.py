@@ -12,13 +12,8 @@ from concierge.errors import ConfigError, ReplyError, TransportError
 from concierge.net import web
 
 if TYPE_CHECKING:
-    from concierge.chat.dialect import Route
+    from concierge.chat.request import Route
     from concierge.endpoint import Endpoint
-
-AsyncBaseTransport = httpx.AsyncBaseTransport
-HTTPError = httpx.HTTPError
-Response = httpx.Response
-Timeout = httpx.Timeout
 
 _HEADERS: Final = {
     "content-type": "application/json",
@@ -36,12 +31,7 @@ class Wire:
     """One pooled connection to one endpoint. Its key goes there and nowhere else: redirects are not followed."""
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        route: Route,
-        *,
-        timeout: Timeout,
-        transport: AsyncBaseTransport | None = None,
+        self, endpoint: Endpoint, route: Route, *, timeout: httpx.Timeout, transport: httpx.AsyncBaseTransport | None
     ) -> None:
         self._endpoint = endpoint
         self._route = route
@@ -66,7 +56,7 @@ class Wire:
                 hint="Write it like http://127.0.0.1:11434/v1.",
             ) from None
 
-    async def send(self, model: str, body: bytes) -> Response:
+    async def send(self, model: str, body: bytes) -> httpx.Response:
         """Ask ``model`` and return when the answer's head has arrived; the body is still to be read."""
         request = self._http.build_request("POST", self._url(model), content=body)
         return await self._http.send(request, stream=True)
@@ -75,7 +65,7 @@ class Wire:
         """Close the connection."""
         await self._http.aclose()
 
-    def explain(self, error: HTTPError, *, began: bool) -> TransportError:
+    def explain(self, error: httpx.HTTPError, *, began: bool) -> TransportError:
         """Say what httpx's error means; ``began`` when the answer's head had arrived."""
         place, near = self._endpoint.base_url, self._endpoint.address.loopback
         start = "Check `base_url` and the network; concierge starts nothing on another machine."
@@ -101,7 +91,7 @@ class Wire:
         return TransportError(what, where=place, hint=hint)
 
 
-async def read(response: Response, *, limit: int = MAX_BODY_BYTES, cut: bool = False) -> bytes:
+async def read(response: httpx.Response, *, limit: int = MAX_BODY_BYTES, cut: bool = False) -> bytes:
     """Return the body of a response; of one that is longer than ``limit``, its beginning where it may be ``cut``.
 
     Raises:
@@ -119,7 +109,7 @@ async def read(response: Response, *, limit: int = MAX_BODY_BYTES, cut: bool = F
     return b"".join(parts)[:limit]
 
 
-def may_send_again(error: HTTPError) -> bool:
+def may_send_again(error: httpx.HTTPError) -> bool:
     """Tell whether a request that got no answer may be sent again: not after a wait that was already long."""
     return not isinstance(error, (httpx.ReadTimeout, httpx.WriteTimeout, httpx.LocalProtocolError))
 

@@ -1,6 +1,12 @@
+import json
+from collections import deque
+from types import MappingProxyType
+from typing import cast
+
 import pytest
 
-from concierge.chat.dialect import other_spelling, route, spell
+from concierge.chat.port import ChatOptions
+from concierge.chat.request import encode, mend, other_spelling, request_body, route, spell
 from concierge.endpoint import Dialect, Endpoint
 
 
@@ -90,3 +96,52 @@ def test_a_body_is_spelled_as_the_server_wants_it() -> None:
     body: dict[str, object] = {"model": "m", "max_tokens": 5, "stream_options": {}}
     spelling: dict[str, str | None] = {"max_tokens": "max_completion_tokens", "stream_options": None}
     assert spell(body, spelling) == {"model": "m", "max_completion_tokens": 5}
+
+
+def test_what_is_none_is_left_to_the_server() -> None:
+    nothing: ChatOptions = {"temperature": None, "tools": None, "on_delta": None}
+    assert request_body([], "m", nothing, limit_name="max_tokens") == {"model": "m", "messages": [], "stream": False}
+
+
+def test_options_are_sent_under_the_names_of_the_dialect() -> None:
+    options: ChatOptions = {"temperature": 0.0, "top_p": 0.9, "max_tokens": 5, "on_delta": print}
+    assert request_body([], "m", options, limit_name="max_completion_tokens") == {
+        "model": "m",
+        "messages": [],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.0,
+        "top_p": 0.9,
+        "max_completion_tokens": 5,
+    }
+
+
+def test_a_choice_among_no_tools_is_not_sent() -> None:
+    sent = request_body([], "m", {"tools": [], "tool_choice": "auto"}, limit_name="max_tokens")
+    assert not {"tools", "tool_choice"} & sent.keys()
+    tools = [{"type": "function"}]
+    sent = request_body([], "m", {"tools": tools, "tool_choice": "auto"}, limit_name="max_tokens")
+    assert (sent["tools"], sent["tool_choice"]) == (tools, "auto")
+
+
+def test_an_option_that_does_not_exist_is_the_callers_fault() -> None:
+    with pytest.raises(TypeError, match="no option 'temprature'"):
+        request_body([], "m", cast(ChatOptions, {"temprature": 1}), limit_name="max_tokens")
+
+
+def test_any_mapping_and_sequence_can_be_sent() -> None:
+    assert encode({"messages": deque([MappingProxyType({"role": "user"})])}) == b'{"messages":[{"role":"user"}]}'
+
+
+def test_what_is_not_json_is_the_callers_fault() -> None:
+    with pytest.raises(TypeError, match="object cannot be sent as JSON"):
+        encode({"messages": object()})
+
+
+def test_text_that_is_not_unicode_is_mended_before_it_is_sent() -> None:
+    assert json.loads(encode({"a": "x\udc80", "b": "\ud83d\udc4b", "c": "ü"})) == {"a": "x\ufffd", "b": "👋", "c": "ü"}
+
+
+@pytest.mark.parametrize(("text", "mended"), [("a", "a"), ("\ud83d\udc4b", "👋"), ("a\ud83d", "a\ufffd"), ("ü", "ü")])
+def test_surrogates_are_mended(text: str, mended: str) -> None:
+    assert mend(text) == mended

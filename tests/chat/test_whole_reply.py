@@ -1,17 +1,14 @@
 import contextlib
 import json
-from collections import deque
-from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from concierge.chat.failure import StreamFailure
-from concierge.chat.port import ChatOptions, Reply, Usage
+from concierge.chat.port import Reply, Usage
 from concierge.chat.stream import ReplyStream, parse_reply
-from concierge.chat.wire import encode, mend, request_body
 from concierge.errors import ReplyError
 
 
@@ -21,50 +18,6 @@ def body(message: Any = None, **choice: Any) -> bytes:
 
 def parsed(document: Any) -> Reply:
     return parse_reply(json.dumps(document).encode())
-
-
-def test_what_is_none_is_left_to_the_server() -> None:
-    nothing: ChatOptions = {"temperature": None, "tools": None, "on_delta": None}
-    assert request_body([], "m", nothing, limit_name="max_tokens") == {"model": "m", "messages": [], "stream": False}
-
-
-def test_options_are_sent_under_the_names_of_the_dialect() -> None:
-    options: ChatOptions = {"temperature": 0.0, "top_p": 0.9, "max_tokens": 5, "on_delta": print}
-    assert request_body([], "m", options, limit_name="max_completion_tokens") == {
-        "model": "m",
-        "messages": [],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "temperature": 0.0,
-        "top_p": 0.9,
-        "max_completion_tokens": 5,
-    }
-
-
-def test_a_choice_among_no_tools_is_not_sent() -> None:
-    sent = request_body([], "m", {"tools": [], "tool_choice": "auto"}, limit_name="max_tokens")
-    assert not {"tools", "tool_choice"} & sent.keys()
-    tools = [{"type": "function"}]
-    sent = request_body([], "m", {"tools": tools, "tool_choice": "auto"}, limit_name="max_tokens")
-    assert (sent["tools"], sent["tool_choice"]) == (tools, "auto")
-
-
-def test_an_option_that_does_not_exist_is_the_callers_fault() -> None:
-    with pytest.raises(TypeError, match="no option 'temprature'"):
-        request_body([], "m", cast("ChatOptions", {"temprature": 1}), limit_name="max_tokens")
-
-
-def test_any_mapping_and_sequence_can_be_sent() -> None:
-    assert encode({"messages": deque([MappingProxyType({"role": "user"})])}) == b'{"messages":[{"role":"user"}]}'
-
-
-def test_what_is_not_json_is_the_callers_fault() -> None:
-    with pytest.raises(TypeError, match="object cannot be sent as JSON"):
-        encode({"messages": object()})
-
-
-def test_text_that_is_not_unicode_is_mended_before_it_is_sent() -> None:
-    assert json.loads(encode({"a": "x\udc80", "b": "\ud83d\udc4b", "c": "ü"})) == {"a": "x\ufffd", "b": "👋", "c": "ü"}
 
 
 def test_a_plain_reply_is_its_text() -> None:
@@ -167,8 +120,3 @@ def test_no_json_whatever_crashes_the_parser(document: Any, message: Any) -> Non
     for odd in (document, {"choices": [{"message": message}]}, {"choices": [{"message": {"tool_calls": message}}]}):
         with contextlib.suppress(ReplyError, StreamFailure):
             assert isinstance(parsed(odd), Reply)
-
-
-@pytest.mark.parametrize(("text", "mended"), [("a", "a"), ("\ud83d\udc4b", "👋"), ("a\ud83d", "a\ufffd"), ("ü", "ü")])
-def test_surrogates_are_mended(text: str, mended: str) -> None:
-    assert mend(text) == mended
