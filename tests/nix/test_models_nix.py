@@ -16,10 +16,10 @@ import pytest
 
 from concierge.catalog.loader import load
 from concierge.store.fetch import Fetcher
+from concierge.store.nar import nar_sha256, sri
 from concierge.store.progress import Silent
 from concierge.store.sources.pypi import Pypi
 from concierge.store.store import Store
-from tools.nar import nar_sha256, sri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

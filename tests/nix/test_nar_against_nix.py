@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tools.nar import BLOCK, nar_sha256, sri
+from concierge.store.nar import BLOCK, nar_sha256, sri
 
 if TYPE_CHECKING:
     from tests.nix.nixlab import Nix

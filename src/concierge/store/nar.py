@@ -1,4 +1,4 @@
-"""The hash that ``nix hash path`` prints, without Nix: ``python -m tools.nar PATH``.
+"""The hash that ``nix hash path`` prints, without Nix.
 
 The format is the Nix Archive: E. Dolstra, *The Purely Functional Software Deployment Model* (2006), §5.2.1,
 and "Nix Archive (NAR) format" in the Nix manual. It keeps names, contents, the owner's executable bit and symbolic
@@ -7,13 +7,10 @@ links, and nothing else: no times, no owners, no other permissions, no hard link
 
 from __future__ import annotations
 
-import argparse
 import base64
 import hashlib
 import os
 import stat
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.errors import VerifyError
@@ -21,6 +18,7 @@ from concierge.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 # Large enough that hashing, not reading, is the cost; small enough to stay in a second-level cache.
 BLOCK = MIB
@@ -115,17 +113,3 @@ def _length(length: int) -> bytes:
 
 def _padding(length: int) -> bytes:
     return bytes(-length % 8)
-
-
-def main() -> None:
-    """Print the hash of the path that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m tools.nar", description=main.__doc__)
-    parser.add_argument("path", type=Path)
-    try:
-        sys.stdout.write(f"{sri(nar_sha256(parser.parse_args().path))}\n")
-    except VerifyError as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()

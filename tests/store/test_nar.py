@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from concierge.errors import VerifyError
-from tools.nar import BLOCK, archive, nar_sha256, sri
+from concierge.store.nar import BLOCK, archive, nar_sha256, sri
 
 # Printed by `nix hash path` 2.34.8 for the same trees.
 EMPTY_FILE = "sha256-d6xi4mKdjkX2JFicDIv5niSzpyI0m/Hnm8GGAIU04kY="
