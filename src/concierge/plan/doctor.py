@@ -32,7 +32,7 @@ _FIX: dict[Cause, str] = {
     "os": "Update the operating system.",
     "compute": f"No build here holds code for this chip. {_MEANT}",
     "gfx": f"No build here holds code for this chip. {_MEANT}",
-    "failed": "`concierge logs` shows what happened; `concierge up` tries again after the cause is gone.",
+    "failed": "The log that `concierge status` names shows why; `concierge up` tries again after the cause is gone.",
     "ranked-lower": f"Set llm.accelerator to use it all the same. {_MEANT}",
 }
 
@@ -102,7 +102,7 @@ def _remedy(machine: Machine, device: Device, against: Iterable[Rejected]) -> st
 
 def _from_plan(machine: Machine, plan: Plan, running: Running) -> Iterator[Finding]:
     for failed in running.failed:
-        fix = "`concierge logs` shows what happened."
+        fix = "The log that `concierge status` names shows why."
         yield Finding("failed-here", "warning", f"{failed.name} was tried and failed: {failed.reason}", fix=fix)
     if running.disk_free is not None and running.disk_free < plan.disk_bytes:
         cause = f"the plan needs {human(plan.disk_bytes)} of disk and {human(running.disk_free)} are free"
