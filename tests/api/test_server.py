@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -15,8 +17,10 @@ from concierge.agent.runs import list_runs
 from concierge.api import server
 from concierge.api.server import Server, listen
 from concierge.errors import ConfigError
+from tests.rivers import FakeRiver
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.api.conftest import Api
@@ -33,8 +37,9 @@ async def wait():
     print("asked", flush=True)
     await asyncio.Event().wait()
 
-river = FakeRiver(pathlib.Path(sys.argv[1]), FakeChat([lambda _: wait()]))
-api = replace(river.config.api, port=0, token=Secret("secret"))
+root, host, token = sys.argv[1:]
+river = FakeRiver(pathlib.Path(root), FakeChat([lambda _: wait()]))
+api = replace(river.config.api, host=host, port=0, token=Secret(token) if token else None)
 river.config = replace(river.config, api=api)
 try:
     serve(river, say=lambda line: print(line.removeprefix("Serving "), flush=True))
@@ -64,12 +69,13 @@ def test_a_server_answers_once_it_says_it_is_ready(api: Api) -> None:
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize(
-    ("sent", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)], ids=["ctrl-c", "terminate"]
-)
-def test_a_signal_ends_every_run_and_then_the_server(tmp_path: Path, sent: signal.Signals, exit_code: int) -> None:
+@contextlib.contextmanager
+def serving(
+    root: Path, *, host: str = "127.0.0.1", token: str = "secret"
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Serve in a program of its own; give it and its URL."""
     child = subprocess.Popen(
-        [sys.executable, "-c", SERVING, str(tmp_path)],
+        [sys.executable, "-c", SERVING, str(root), host, token],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         text=True,
@@ -77,16 +83,63 @@ def test_a_signal_ends_every_run_and_then_the_server(tmp_path: Path, sent: signa
     with child:
         try:
             assert child.stdout is not None
-            url = child.stdout.readline().strip()
-            headers = {"Authorization": "Bearer secret"}
-            begun = httpx.post(f"{url}/runs", json={"task": "t"}, headers=headers, trust_env=False)
-            assert begun.status_code == 202
-            assert child.stdout.readline() == "asked\n"
-            child.send_signal(sent)
-            assert child.wait(10) == exit_code
+            yield child, child.stdout.readline().strip()
         finally:
             child.kill()
+
+
+def line(child: subprocess.Popen[str]) -> str:
+    assert child.stdout is not None
+    return child.stdout.readline()
+
+
+def listing(url: str, token: str, **headers: str) -> int:
+    headers = {"Authorization": f"Bearer {token}", **headers}
+    return httpx.get(f"{url}/runs", headers=headers, trust_env=False).status_code
+
+
+@pytest.mark.parametrize(
+    ("sent", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)], ids=["ctrl-c", "terminate"]
+)
+def test_a_signal_ends_every_run_and_then_the_server(tmp_path: Path, sent: signal.Signals, exit_code: int) -> None:
+    with serving(tmp_path) as (child, url):
+        headers = {"Authorization": "Bearer secret"}
+        begun = httpx.post(f"{url}/runs", json={"task": "t"}, headers=headers, trust_env=False)
+        assert begun.status_code == 202
+        assert line(child) == "asked\n"
+        child.send_signal(sent)
+        assert child.wait(60) == exit_code
     assert [(run.id, run.result.status) for run in list_runs(tmp_path)] == [(begun.json()["id"], "interrupted")]
+
+
+def test_a_token_that_nobody_chose_is_made_up_and_told(tmp_path: Path) -> None:
+    with serving(tmp_path, token="") as (child, url):
+        told, _, token = line(child).strip().rpartition(" ")
+        assert told == "Bearer token for this start:"
+        assert len(token) >= 32
+        assert (listing(url, token), listing(url, "secret")) == (200, 401)
+
+
+def test_a_token_that_was_chosen_holds_and_is_not_told(tmp_path: Path) -> None:
+    with serving(tmp_path) as (child, url):
+        assert (listing(url, "secret"), listing(url, "wrong")) == (200, 401)
+        child.send_signal(signal.SIGINT)
+        assert line(child) == ""
+
+
+def test_the_name_that_is_listened_on_is_a_host_that_may_be_asked(tmp_path: Path) -> None:
+    with serving(tmp_path, host="box.localhost") as (_, url):
+        port = url.rpartition(":")[2]
+        assert listing(url, "secret", Host=f"box.localhost:{port}") == 200
+        assert listing(url, "secret", Host=f"other.localhost:{port}") == 403
+
+
+def test_nothing_is_started_for_an_address_that_may_not_be_listened_on(tmp_path: Path) -> None:
+    river = FakeRiver(tmp_path)
+    river.config = replace(river.config, api=replace(river.config.api, host="0.0.0.0", token=None))
+    with pytest.raises(ConfigError, match="no token was chosen"):
+        server.serve(river, say=print)
+    assert river.asked == []
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "box.local", ""])

@@ -15,6 +15,8 @@ from concierge.documents import SCHEMA
 if TYPE_CHECKING:
     from tests.river.place import Place
 
+pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform == "win32", reason="uses POSIX signals")]
+
 PAGE = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
 ROWS = {
     command: set(re.findall(r"`(\w+)`", keys))
@@ -48,8 +50,6 @@ def told(place: Place, words: str) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.real
-@pytest.mark.skipif(sys.platform == "win32", reason="uses POSIX signals")
 def test_every_command_prints_one_object_with_the_keys_of_the_page(place: Place) -> None:
     place.environ |= {"CONCIERGE_LLM_MODEL": "smollm2-135m", "CONCIERGE_RUN_MAX_TOKENS": "2000"}
     printed: dict[str, set[str]] = {}
