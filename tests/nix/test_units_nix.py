@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.nix.nixlab import Nix
 
 pytestmark = pytest.mark.nix
-FAKE = Path(__file__).parents[1] / "serve" / "fake_llama_server.py"
+FAKE = Path(__file__).parents[1] / "server" / "fake_llama_server.py"
 STREAMED = """        def streamed(self, document):
             if self.command != "POST" or "choices" not in document:
                 return json.dumps(document).encode()

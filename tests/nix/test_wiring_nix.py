@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Concierge = Callable[..., subprocess.CompletedProcess[str]]
 
 pytestmark = pytest.mark.nix
-FAKE = Path(__file__).parents[1] / "serve" / "fake_llama_server.py"
+FAKE = Path(__file__).parents[1] / "server" / "fake_llama_server.py"
 # The model here is a real file, and the flags are those of the pinned engines.
 CHANGES = {
     'json.loads(Path(options.model).read_text(encoding="utf-8"))': "{}",
