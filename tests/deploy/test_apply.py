@@ -8,7 +8,7 @@ import pytest
 from concierge.catalog.types import Artefact, Build, Model, PathSource, digest
 from concierge.deploy.apply import FIRST_LOOK, RUNGS, Applier
 from concierge.deploy.generation import Generations
-from concierge.errors import FetchError, VerifyError
+from concierge.errors import FetchError, NothingSuitableError, VerifyError
 from concierge.paths import Home
 from concierge.plan.words import Choice, Failed, Plan, build_name
 from concierge.store.fetch import Fetcher
@@ -55,7 +55,9 @@ class Bench:
         def decide(failed: tuple[Failed, ...]) -> Plan:
             self.failures.append(failed)
             names = {one.name for one in failed}
-            build = next(build for build in builds if build_name(build) not in names)
+            build = next((build for build in builds if build_name(build) not in names), None)
+            if build is None:
+                raise NothingSuitableError("Nothing is left.")
             parameters = (("ubatch", "512"), ("batch", "2048"))
             reasons = (f"{build_name(build)} is next", "it fits")
             return Plan(
@@ -111,6 +113,17 @@ def test_after_the_last_rung_the_last_cause_is_the_error(bench: Bench) -> None:
         bench.applier(builds, bench.model()).apply()
     assert [len(failed) for failed in bench.failures] == list(range(RUNGS))
     assert bench.generations.current() is None
+
+
+def test_what_suits_and_cannot_be_had_is_the_cause_when_nothing_else_is_left(bench: Bench) -> None:
+    builds = [bench.build(name, there=False) for name in ("one", "two")]
+    with pytest.raises(FetchError, match="two"):
+        bench.applier(builds, bench.model()).apply()
+
+
+def test_a_machine_that_nothing_suits_is_told_so(bench: Bench) -> None:
+    with pytest.raises(NothingSuitableError):
+        bench.applier([], bench.model()).apply()
 
 
 def test_the_last_rung_is_still_taken(bench: Bench) -> None:

@@ -14,6 +14,8 @@ import httpx
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.river.place import Place
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform == "win32", reason="uses POSIX signals")]
@@ -76,7 +78,16 @@ def test_two_at_once_share_one_server(place: Place) -> None:
     assert len(json.loads(place("runs", "list", "--json")[1])["runs"]) == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.fixture
+def hangups_reach() -> Iterator[None]:
+    """Where the suite itself was started under nohup, what it starts would ignore them too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups_reach")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_answer_leaves_nothing_running_that_was_not_there_before(
     place: Place, number: signal.Signals
 ) -> None:

@@ -64,6 +64,10 @@ def _root(
 def run(arguments: list[str] | None = None, *, program: Callable[..., object] = app) -> int:
     """Run the command that ``arguments`` (or ``sys.argv``) name and return the exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    hangup = getattr(signal, "SIGHUP", None)
+    # Under nohup it is ignored, and stays so.
+    if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
+        signal.signal(hangup, _terminate)
     words = sys.argv[1:] if arguments is None else arguments
     try:
         return _code(program(words, standalone_mode=False))
@@ -119,5 +123,5 @@ def _refused(error: OSError) -> StoreError:
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Let a polite termination clean up on the same path as Ctrl-C."""
+    """Let a polite termination, or a terminal that goes away, clean up on the same path as Ctrl-C."""
     raise KeyboardInterrupt

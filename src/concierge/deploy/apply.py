@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from concierge.catalog.types import digest
 from concierge.deploy.generation import Generation, ServerSpec
-from concierge.errors import FetchError
+from concierge.errors import FetchError, NothingSuitableError
 from concierge.plan.words import Failed, build_name
 
 if TYPE_CHECKING:
@@ -45,7 +45,13 @@ class Applier:
         """Plan and carry it out; an engine that cannot be had gives way to the next one, and it is said."""
         failed: tuple[Failed, ...] = ()
         for _ in range(RUNGS):
-            plan = self.decide(failed)
+            try:
+                plan = self.decide(failed)
+            except NothingSuitableError:
+                if failed:
+                    # What suits this machine could not be had: that is the cause, not that nothing else does.
+                    break
+                raise
             assert plan.build is not None
             name = build_name(plan.build)
             self.say(f"Using {name} with {plan.model_name}: {plan.reasons[0]}")
