@@ -32,7 +32,7 @@ def init(
     *,
     as_json: options.AsJson = False,
 ) -> None:
-    """Write a concierge.toml that holds every key with its default, commented out. Never overwrites."""
+    """Write a concierge.toml that holds every key of a project with its default, commented out. Never overwrites."""
     from concierge.cli import reference
     from concierge.errors import ConfigError
 

@@ -47,10 +47,12 @@ def effective(*, environ: Mapping[str, str] = os.environ, folder: Path | None = 
 
 
 def template() -> str:
-    """Return a concierge.toml in which every key stands with its meaning and default, commented out."""
+    """Return a concierge.toml in which every key of a project stands with its meaning and default, commented out."""
     lines = ["# concierge.toml: what this project wants of its local LLM. docs/configuration.md explains each key.", ""]
     sections: dict[str, list[str]] = {}
     for key, field in keys.known_keys().items():
+        if key in sources.PERSONAL:
+            continue
         default = plain(field.default)
         value = _example(field) if default is None else json.dumps(default)
         sections.setdefault(".".join(key[:-1]), []).append(f"# {field.description}\n# {key[-1]} = {value}\n")

@@ -20,7 +20,7 @@ from concierge.endpoint import masked
 from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from concierge.config.keys import KeyPath
     from concierge.config.kinds import Key
@@ -42,14 +42,29 @@ class Setting:
     place: str
 
 
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one place sets. A project is whoever wrote the folder that one happens to stand in."""
+
+    settings: Mapping[KeyPath, Setting]
+    project: bool = False
+
+
+_URL = ("llm", "base_url")
+
+PERSONAL = frozenset({("llm", "api_key_env")})
+"""Keys that a project may not set."""
+
+
 def load(
     overrides: Mapping[KeyPath, Any] | None = None,
     *,
     environ: Mapping[str, str] = os.environ,
     folder: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Config:
     """Return the configuration that holds in ``folder``; ``overrides`` are command line flags, None where not given."""
-    return build(settings(overrides or {}, environ=environ, folder=folder or Path()))
+    return build(settings(overrides or {}, environ=environ, folder=folder or Path(), say=say))
 
 
 def build(found: Mapping[KeyPath, Setting]) -> Config:
@@ -62,16 +77,36 @@ def build(found: Mapping[KeyPath, Setting]) -> Config:
     return Config(**tops, **sections)
 
 
-def settings(overrides: Mapping[KeyPath, Any], *, environ: Mapping[str, str], folder: Path) -> dict[KeyPath, Setting]:
-    """Collect every setting that somebody made, checked, with the place that won."""
-    found: dict[KeyPath, Setting] = {}
-    for file in _files(environ, folder):
-        found.update(_from_file(file))
-    found.update(_from_environment(environ))
+def settings(
+    overrides: Mapping[KeyPath, Any],
+    *,
+    environ: Mapping[str, str],
+    folder: Path,
+    say: Callable[[str], None] | None = None,
+) -> dict[KeyPath, Setting]:
+    """Collect every setting that somebody made, checked, with the place that won; a key that is withheld is said."""
     for key in overrides.keys() - known_keys().keys():
         raise _unknown_key(key, "the settings")
-    found.update({key: Setting(value, "command line") for key, value in overrides.items() if value is not None})
-    return _checked(found)
+    flags = {key: Setting(value, "command line") for key, value in overrides.items() if value is not None}
+    layers = [*_files(environ, folder), Layer(_from_environment(environ)), Layer(flags)]
+    found = _checked({key: setting for layer in layers for key, setting in layer.settings.items()})
+    for key in (("llm", "api_key"), ("llm", "api_key_env")):
+        if _withheld(key, layers):
+            kept, url = found.pop(key), found[_URL]
+            if say is not None:
+                say(f"The `{key[-1]}` of {kept.place} is not for the `base_url` of {url.place}, and is not sent there.")
+    return found
+
+
+def _withheld(key: KeyPath, layers: Sequence[Layer]) -> bool:
+    """Tell whether a key may not go to the ``base_url`` that holds.
+
+    A project's address gets no key of the person's, and a key that stands beside an address goes to no other.
+    """
+    url, holder = (next((layer for layer in reversed(layers) if name in layer.settings), None) for name in (_URL, key))
+    if url is None or holder is None or url is holder:
+        return False
+    return url.project or _URL in holder.settings
 
 
 def variable(key: KeyPath) -> str:
@@ -79,14 +114,23 @@ def variable(key: KeyPath) -> str:
     return PREFIX + "_".join(key).upper()
 
 
-def _files(environ: Mapping[str, str], folder: Path) -> list[Path]:
-    user = paths.user_config(environ)
-    files = [user] if user.is_file() else []
-    named = environ.get("CONCIERGE_CONFIG_PATH")
+def _files(environ: Mapping[str, str], folder: Path) -> list[Layer]:
+    user, project, named = paths.user_config(environ), folder / PROJECT_FILE, environ.get("CONCIERGE_CONFIG_PATH")
+    layers = [Layer(_from_file(user))] if user.is_file() else []
     if named:
-        return [*files, Path(named).expanduser()]
-    project = folder / PROJECT_FILE
-    return [*files, project] if project.is_file() else files
+        return [*layers, Layer(_from_file(Path(named).expanduser()))]
+    return [*layers, Layer(_of_project(project), project=True)] if project.is_file() else layers
+
+
+def _of_project(file: Path) -> dict[KeyPath, Setting]:
+    found = _from_file(file)
+    for key in PERSONAL & found.keys():
+        raise ConfigError(
+            f"`{'.'.join(key)}` in {file}: a project may not name the variables of whoever works in it.",
+            where=f"{file}: {'.'.join(key)}",
+            hint="Set it in your own concierge.toml, or as CONCIERGE_LLM_API_KEY_ENV, with the `base_url` it is for.",
+        )
+    return found
 
 
 def _from_file(file: Path) -> dict[KeyPath, Setting]:

@@ -72,12 +72,10 @@ class River:
         """
         from concierge.store.progress import Silent
 
-        place = Path(folder)
+        place, say = Path(folder), say or _log()
         overrides = {tuple(name.split(".")): value for name, value in (settings or {}).items()}
-        wanted = sources.load(overrides, environ=environ, folder=place)
-        return cls(
-            Parts(wanted, paths.home(environ), place, environ, say or _log(), progress or Silent(), bundle=machine)
-        )
+        wanted = sources.load(overrides, environ=environ, folder=place, say=say)
+        return cls(Parts(wanted, paths.home(environ), place, environ, say, progress or Silent(), bundle=machine))
 
     @property
     def config(self) -> Config:

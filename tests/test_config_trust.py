@@ -1,0 +1,107 @@
+"""A cloned project may not use its user: whose key goes to whose address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from concierge.config.sources import load
+from concierge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from concierge.config.keys import Config
+
+THEIRS = "http://192.0.2.1/v1"
+"""The address that a project names."""
+
+
+class Person:
+    """Somebody with a home, in a folder that somebody else may have written."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "project"
+        self.folder.mkdir()
+        self.own = root / "config" / "concierge" / "concierge.toml"
+        self.own.parent.mkdir(parents=True)
+        self.environ = {"XDG_CONFIG_HOME": str(root / "config"), "HOME": str(root), "SECRET": "from-a-variable"}
+        self.said: list[str] = []
+
+    def project(self, text: str) -> None:
+        (self.folder / "concierge.toml").write_text(text)
+
+    def load(self, **flags: str) -> Config:
+        overrides: dict[tuple[str, ...], str] = {("llm", name): value for name, value in flags.items()}
+        return load(overrides, environ=self.environ, folder=self.folder, say=self.said.append)
+
+    def sent(self, **flags: str) -> str | None:
+        """Return the key that goes to the address that holds."""
+        return self.load(**flags).llm.endpoint(model="m", environ=self.environ).api_key
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    return Person(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "own", ["api_key = 'mine'", "api_key_env = 'SECRET'", "base_url = 'http://192.0.2.9/v1'\napi_key = 'mine'"]
+)
+def test_a_key_of_the_persons_own_file_never_goes_to_a_projects_address(person: Person, own: str) -> None:
+    person.own.write_text(own if "api_key_env" not in own else f"[llm]\n{own}")
+    person.project(f"base_url = '{THEIRS}'")
+    assert person.sent() is None
+    (line,) = person.said
+    assert str(person.own) in line
+    assert "not sent" in line
+
+
+@pytest.mark.parametrize("name", ["CONCIERGE_LLM_API_KEY", "CONCIERGE_LLM_API_KEY_ENV"])
+def test_a_key_of_the_persons_environment_never_goes_to_a_projects_address(person: Person, name: str) -> None:
+    person.environ[name] = "SECRET"
+    person.project(f"base_url = '{THEIRS}'")
+    assert person.sent() is None
+    assert name in person.said[0]
+
+
+def test_a_project_may_not_name_a_variable(person: Person) -> None:
+    person.project(f"[llm]\nbase_url = '{THEIRS}'\napi_key_env = 'AWS_SECRET_ACCESS_KEY'")
+    with pytest.raises(ConfigError, match="may not name the variables") as caught:
+        person.load()
+    assert caught.value.exit_code == 2
+
+
+def test_a_projects_own_key_goes_to_its_own_address(person: Person) -> None:
+    person.project(f"base_url = '{THEIRS}'\napi_key = 'shared-by-the-team'")
+    assert (person.sent(), person.said) == ("shared-by-the-team", [])
+
+
+def test_a_key_that_stands_beside_an_address_goes_to_no_other_one(person: Person) -> None:
+    person.own.write_text("base_url = 'http://192.0.2.9/v1'\napi_key = 'mine'")
+    assert (person.sent(), person.said) == ("mine", [])
+    assert person.sent(base_url="http://192.0.2.8/v1") is None
+    assert "command line" in person.said[0]
+
+
+@pytest.mark.parametrize("name", ["CONCIERGE_LLM_API_KEY", "CONCIERGE_LLM_API_KEY_ENV"])
+def test_a_key_in_a_variable_goes_to_any_address_that_the_same_person_names(person: Person, name: str) -> None:
+    person.environ[name] = "SECRET"
+    expected = {"CONCIERGE_LLM_API_KEY": "SECRET", "CONCIERGE_LLM_API_KEY_ENV": "from-a-variable"}[name]
+    assert person.sent(base_url="http://192.0.2.8/v1") == expected
+    person.own.write_text("base_url = 'http://192.0.2.9/v1'")
+    assert (person.sent(), person.said) == (expected, [])
+
+
+def test_a_file_that_the_person_names_is_the_persons(person: Person) -> None:
+    named = person.folder / "mine.toml"
+    named.write_text(f"[llm]\nbase_url = '{THEIRS}'\napi_key_env = 'SECRET'")
+    person.environ["CONCIERGE_CONFIG_PATH"] = str(named)
+    assert (person.sent(), person.said) == ("from-a-variable", [])
+
+
+def test_a_project_that_says_nothing_of_an_address_changes_nothing(person: Person) -> None:
+    person.own.write_text("base_url = 'http://192.0.2.9/v1'\napi_key = 'mine'")
+    person.project("model = 'm'")
+    assert (person.sent(), person.said) == ("mine", [])
