@@ -63,6 +63,7 @@ def _root(
 
 def run(arguments: list[str] | None = None, *, program: Callable[..., object] = app) -> int:
     """Run the command that ``arguments`` (or ``sys.argv``) name and return the exit code."""
+    output.lose_nothing()
     signal.signal(signal.SIGTERM, _terminate)
     hangup = getattr(signal, "SIGHUP", None)
     # Under nohup it is ignored, and stays so.

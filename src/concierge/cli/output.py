@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from concierge.documents import document
 
@@ -17,22 +18,41 @@ if TYPE_CHECKING:
     from concierge.errors import ConciergeError
 
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""What a terminal would obey, and what is shown instead: a model writes whatever it likes."""
+
+
+def lose_nothing() -> None:
+    """From now on, show a letter that a stream has no code for by its number, wherever it is printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text.translate(_CONTROLS) if stream.isatty() else text)
+    stream.flush()
+
+
 def result(text: str) -> None:
     """Print a result."""
-    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
-    sys.stdout.flush()
+    _write(sys.stdout, text if text.endswith("\n") else f"{text}\n")
 
 
 def data(**fields: Any) -> None:
     """Print a result as one JSON object that names its schema."""
-    result(json.dumps(document(**fields), indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(document(**fields), indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document(**fields), indent=2, default=str)
+    result(text)
 
 
 def narrate(text: str) -> None:
     """Print a line for the person who waits."""
     with contextlib.suppress(BrokenPipeError):
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+        _write(sys.stderr, f"{text}\n")
 
 
 class Live:
@@ -45,8 +65,7 @@ class Live:
     def piece(self, delta: Delta) -> None:
         """Show a piece of an answer."""
         if self._shown and delta.content:
-            sys.stdout.write(delta.content)
-            sys.stdout.flush()
+            _write(sys.stdout, delta.content)
             self._column += len(delta.content)
 
     def interrupt(self) -> None:
