@@ -17,8 +17,8 @@ from concierge.errors import ConciergeError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-YOUNG_S = 10.0
-"""A draft that was touched so lately is never swept: its writer may be about to lock it, or to rename it."""
+LOCKED_S = 0.1
+"""Far longer than a writer takes from making its draft to locking it: a draft that is free for so long is nobody's."""
 
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.draft")
 
@@ -51,7 +51,10 @@ def sweep(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for draft in [entry for entry in folder.iterdir() if _DRAFT.fullmatch(entry.name)]:
             with contextlib.suppress(OSError):
-                if draft.stat().st_mtime < time.time() - YOUNG_S and not mutex.is_held(draft):
+                if mutex.is_held(draft):
+                    continue
+                time.sleep(LOCKED_S)
+                if not mutex.is_held(draft):
                     draft.unlink()
 
 

@@ -5,7 +5,7 @@ import os
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -19,14 +19,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def artefact(data: bytes, name: str = "thing") -> Artefact:
+def artefact(data: bytes, name: str = "thing", archive: Literal["zip"] | None = "zip") -> Artefact:
     return Artefact(
         name=name,
         size=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         trust="seen",
+        archive=archive,
         sources=(PathSource(path="/nowhere"),),
     )
+
+
+def put_bare(store: Store, one: Artefact) -> Path:
+    with store.staging() as staging:
+        (staging / "tree").mkdir()
+        (staging / "tree" / one.name).write_bytes(b"bytes")
+        return store.place(staging / "tree", [one])
 
 
 def put(store: Store, data: bytes) -> Path:
@@ -45,6 +53,26 @@ def test_an_entry_is_named_by_its_hash_and_is_read_only(tmp_path: Path) -> None:
     assert store.has([artefact(b"bytes")])
     modes = {stat.S_IMODE(p.stat().st_mode) for p in (entry, entry / "folder", entry / "folder" / "thing")}
     assert modes == {0o555, 0o444}
+
+
+def test_an_entry_without_its_file_is_absent_and_is_brought_again(tmp_path: Path) -> None:
+    store, bare = Store(tmp_path), artefact(b"bytes", "m.gguf", archive=None)
+    entry = put_bare(store, bare)
+    assert store.has([bare])
+    entry.chmod(0o755)
+    (entry / "m.gguf").unlink()
+    assert not store.has([bare])
+    assert put_bare(store, bare) == entry
+    assert store.has([bare])
+    assert [file.read_bytes() for file in entry.iterdir()] == [b"bytes"]
+
+
+def test_an_entry_that_a_killed_process_left_writable_is_sealed_by_the_next_who_uses_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    entry = put(store, b"bytes")
+    entry.chmod(0o755)
+    assert store.entry([artefact(b"bytes")]) == entry
+    assert stat.S_IMODE(entry.stat().st_mode) == 0o555
 
 
 def test_asking_a_store_that_does_not_exist_creates_nothing(tmp_path: Path) -> None:

@@ -60,10 +60,10 @@ class Fetcher:
             StoreError: The store could not take them.
         """
         if self.store.has(artefacts):
-            return self.store.path(artefacts)
+            return self.store.entry(artefacts)
         need_space(self.store.root, room(artefacts), artefacts[0].name)
         with self.store.turn(artefacts, self.say):
-            return self.store.path(artefacts) if self.store.has(artefacts) else self._fetch(artefacts)
+            return self.store.entry(artefacts) if self.store.has(artefacts) else self._fetch(artefacts)
 
     def _fetch(self, artefacts: Sequence[Artefact]) -> Path:
         with self.store.staging() as staging, storing(self.store.root):

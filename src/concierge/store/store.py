@@ -44,8 +44,19 @@ class Store:
         return self.root / f"{digest(artefacts)[:32]}-{artefacts[0].name}"
 
     def has(self, artefacts: Sequence[Artefact]) -> bool:
-        """Tell whether the entry is there; an entry that is there is complete."""
-        return self.path(artefacts).is_dir()
+        """Tell whether the entry is there, with every file in it that is no archive."""
+        entry = self.path(artefacts)
+        files = (entry / artefact.name for artefact in artefacts if artefact.archive is None)
+        return entry.is_dir() and all(file.is_file() for file in files)
+
+    def entry(self, artefacts: Sequence[Artefact]) -> Path:
+        """Return the entry that is there, read-only also where whoever brought it was killed at the last moment."""
+        entry = self.path(artefacts)
+        if entry.stat().st_mode & stat.S_IWUSR:
+            # What belongs to somebody else is theirs to seal.
+            with contextlib.suppress(OSError):
+                entry.chmod(READ_ONLY_PROGRAM)
+        return entry
 
     @contextlib.contextmanager
     def turn(self, artefacts: Sequence[Artefact], say: Callable[[str], None]) -> Iterator[None]:
@@ -84,6 +95,9 @@ class Store:
         target = self.path(artefacts)
         with storing(target):
             _seal(staged)
+            if target.is_dir() and not self.has(artefacts):
+                # Somebody took files out of it: what is left of it serves nobody.
+                remove(target)
             try:
                 staged.rename(target)
             except OSError:
