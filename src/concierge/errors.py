@@ -20,6 +20,7 @@
     ├── RunError                       1    a run cannot be written, found or read
     │   └── UnknownRunError            1    no run has that id
     ├── RunStopped                     1    a run ended before its task was done (budget, loop, length)
+    ├── OutputError                    1    what was done could not be printed
     ├── InternalError                  1    concierge has a bug
     └── InterruptedByUser              130  Ctrl-C or a termination signal
 
@@ -170,6 +171,10 @@ class RunStopped(ConciergeError):  # noqa: N818  # it names an outcome, not a fa
     def __init__(self, what: str, *, reason: str, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what, where=where, hint=hint)
         self.reason = reason
+
+
+class OutputError(ConciergeError):
+    """What was done could not be printed."""
 
 
 class InternalError(ConciergeError):

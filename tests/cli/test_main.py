@@ -158,6 +158,27 @@ def test_a_reader_that_goes_away_is_no_traceback(environ: dict[str, str], tmp_pa
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")  # noqa: PTH110
+@pytest.mark.parametrize(
+    ("streams", "code"), [(">&-", 0), ("2>&-", 0), ("2>/dev/full", 0), (">/dev/full", 1), (">&- 2>&-", 0)]
+)
+def test_a_stream_that_takes_nothing_changes_nothing_but_what_is_printed(
+    environ: dict[str, str], tmp_path: Path, streams: str, code: int
+) -> None:
+    def code_of(command: str) -> tuple[int, str]:
+        words = f"{sys.executable} -m concierge {command} {streams}"
+        done = subprocess.run(
+            words, shell=True, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        return done.returncode, done.stderr
+
+    assert code_of("config init")[0] == 0
+    shown, told = code_of("config show")
+    assert shown == code
+    assert "bug" not in told
+    assert ("standard output" in told) == (code == 1)
+
+
 def test_help_names_every_command_and_the_exit_codes(environ: dict[str, str], tmp_path: Path) -> None:
     done = concierge("--help", environ=environ, folder=tmp_path)
     assert done.returncode == 0

@@ -75,7 +75,7 @@ def test_a_file_gets_an_answer_as_it_is() -> None:
 
 def test_an_answer_is_never_lost_to_a_narrow_encoding() -> None:
     with redirect_stdout(Stream(encoding="cp1252")) as out, redirect_stderr(Stream(encoding="ascii")) as err:
-        output.lose_nothing()
+        output.prepare()
         output.result("Grüße, 世界 ✓")
         output.narrate("→ é")
     assert out.text == "Grüße, \\u4e16\\u754c \\u2713\n"

@@ -63,7 +63,7 @@ def _root(
 
 def run(arguments: list[str] | None = None, *, program: Callable[..., object] = app) -> int:
     """Run the command that ``arguments`` (or ``sys.argv``) name and return the exit code."""
-    output.lose_nothing()
+    output.prepare()
     signal.signal(signal.SIGTERM, _terminate)
     hangup = getattr(signal, "SIGHUP", None)
     # Under nohup it is ignored, and stays so.
@@ -75,8 +75,8 @@ def run(arguments: list[str] | None = None, *, program: Callable[..., object] = 
     except Exit as ended:
         return ended.exit_code
     except BrokenPipeError:
-        # The reader of our stdout went away; nobody is left to tell, and Python's own flush must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our stdout went away, and nobody is left to tell.
+        output.forget(sys.stdout)
         return 1
     except (Abort, KeyboardInterrupt):
         failure: ConciergeError = InterruptedByUser("Interrupted.")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from concierge.documents import document
+from concierge.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,11 +25,20 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) i
 """What a terminal would obey, and what is shown instead: a model writes whatever it likes."""
 
 
-def lose_nothing() -> None:
-    """From now on, show a letter that a stream has no code for by its number, wherever it is printed."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+def prepare() -> None:
+    """Make both streams take whatever is printed: a letter that one has no code for is shown by its number."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Closed by whoever started us. Its number must not go to the next file that is opened.
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # until the end
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def forget(stream: TextIO) -> None:
+    """Let nothing reach a stream any more, Python's own flush at the end included."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _write(stream: TextIO, text: str) -> None:
@@ -35,8 +47,23 @@ def _write(stream: TextIO, text: str) -> None:
 
 
 def result(text: str) -> None:
-    """Print a result."""
-    _write(sys.stdout, text if text.endswith("\n") else f"{text}\n")
+    """Print a result.
+
+    Raises:
+        OutputError: Standard output takes nothing.
+        BrokenPipeError: Its reader went away.
+    """
+    try:
+        _write(sys.stdout, text if text.endswith("\n") else f"{text}\n")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        forget(sys.stdout)
+        raise OutputError(
+            f"Cannot print to standard output: {error.strerror}.",
+            where="stdout",
+            hint="What was to be done is done: `concierge runs show` prints the result of a run again.",
+        ) from None
 
 
 def data(**fields: Any) -> None:
@@ -51,8 +78,11 @@ def data(**fields: Any) -> None:
 
 def narrate(text: str) -> None:
     """Print a line for the person who waits."""
-    with contextlib.suppress(BrokenPipeError):
+    try:
         _write(sys.stderr, f"{text}\n")
+    except OSError:
+        # What is done does not depend on who is told of it.
+        forget(sys.stderr)
 
 
 class Live:
