@@ -91,8 +91,9 @@ def test_a_wrong_value_is_named_with_its_key_and_file(
     assert str(file) in caught.value.what
 
 
-def test_a_wrong_variable_is_named(tmp_path: Path, environ: dict[str, str]) -> None:
-    environ["CONCIERGE_LLM_CONTEXT"] = "many"
+@pytest.mark.parametrize("words", ["many", pytest.param("[" * 5000, id="deep")])
+def test_a_wrong_variable_is_named(tmp_path: Path, environ: dict[str, str], words: str) -> None:
+    environ["CONCIERGE_LLM_CONTEXT"] = words
     with pytest.raises(ConfigError, match=r"`llm\.context` in CONCIERGE_LLM_CONTEXT"):
         load(environ=environ, folder=tmp_path)
 

@@ -133,6 +133,7 @@ def test_the_pointer_is_replaced_and_never_written_into(home: Home, generations:
         b"[]",
         b"\xff",
         b"null",
+        pytest.param(b"[" * 100_000, id="deep"),
         lambda document: {**document, "schema": 2},
         lambda document: {name: value for name, value in document.items() if name != "schema"},
         lambda document: {name: value for name, value in document.items() if name != "spec"},

@@ -102,7 +102,7 @@ def test_a_record_that_lacks_something_is_damaged(file: RecordFile, missing: str
         file.read()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", "\0"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", "\0", pytest.param("[" * 100_000, id="deep")])
 def test_what_is_no_record_is_damaged_for_whoever_reads_it(file: RecordFile, text: str) -> None:
     file.path.parent.mkdir(parents=True)
     file.path.write_text(text)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concierge import paths
+from concierge import jsontext, paths
 from concierge.config.keys import SECTIONS, Config, known_keys
 from concierge.endpoint import masked
 from concierge.errors import ConfigError
@@ -211,7 +211,7 @@ def _parse(words: str, key: Key) -> Any:
     if key.kind.is_text:
         return words
     try:
-        return json.loads(words)
+        return jsontext.parse(words)
     except ValueError:
         return words
 

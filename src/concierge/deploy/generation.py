@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from concierge import files
+from concierge import files, jsontext
 from concierge.catalog import reference
 from concierge.plan.words import Deployed
 
@@ -122,7 +122,7 @@ class Generations:
 
     def _read(self, number: int) -> Generation | None:
         try:
-            document = json.loads(self._file(number).read_text(encoding="utf-8"))
+            document = jsontext.parse(self._file(number).read_bytes())
             if document.pop("schema") != SCHEMA:
                 return None
             spec = document.pop("spec")

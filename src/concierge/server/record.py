@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from concierge import files
+from concierge import files, jsontext
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, ServerError
 from concierge.server.processes import identity as identities
@@ -96,7 +96,7 @@ class RecordFile:
 
     def _document(self) -> dict[str, Any]:
         try:
-            document = json.loads(self.path.read_bytes())
+            document = jsontext.parse(self.path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
