@@ -1,6 +1,7 @@
 import pytest
 
-from concierge.chat.failure import Backoff, RetryPolicy, may_pass, parse_failure, retry_after
+from concierge.chat.failure import Backoff, RetryPolicy, may_pass, parse_failure
+from concierge.net import retry_after
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import os
 import subprocess
 import threading
 import zipfile
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from concierge.errors import FetchError, StoreError, VerifyError
 from concierge.store.fetch import Deliver, Fetcher
 from concierge.store.progress import Meter, Silent
 from concierge.store.sources import local
-from concierge.store.sources.https import Https
+from concierge.store.sources.https import LONGEST_PAUSE_S, MOST_TRIES, TRIES, Https
 from concierge.store.sources.pypi import Pypi, platform_options
 from concierge.store.store import Store
 
@@ -256,7 +257,7 @@ def test_what_has_arrived_is_asked_for_once_however_often_it_breaks(tmp_path: Pa
             )
             for start, end in parts
         ),
-        *[httpx.ConnectError("refused")] * 2,
+        *[httpx.ConnectError("refused")] * 5,
     )
     with pytest.raises(FetchError, match=r"refused"):
         https(HttpsSource(url=URL), pin(HttpsSource(url=URL), data=DATA + b"!"), tmp_path, Marks())
@@ -317,8 +318,44 @@ def test_each_wait_before_another_try_is_twice_as_long(tmp_path: Path) -> None:
     assert waits == [1, 2, 4, 8]
 
 
+def test_a_line_that_breaks_ever_again_and_gets_on_is_not_given_up(tmp_path: Path) -> None:
+    size, step = len(DATA), len(DATA) // 20
+    rest = {start: {"Content-Range": f"bytes {start}-{size - 1}/{size}"} for start in range(0, size, step)}
+    first, *more = [
+        httpx.Response(206 if start else 200, headers=headers, stream=Breaks(DATA[start : start + step]))
+        for start, headers in list(rest.items())[:-1]
+    ]
+    last = max(rest)
+    https, asked = flaky(first, *more, httpx.Response(206, headers=rest[last], content=DATA[last:]))
+    waits: list[float] = []
+    file = replace(https, pause=waits.append)(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
+    assert file.read_bytes() == DATA
+    assert (len(asked), set(waits)) == (len(rest), {1})
+
+
+@pytest.mark.parametrize(
+    ("bound", "value"),
+    [
+        ("attempts in a row that bring nothing", f"{TRIES}"),
+        ("attempts in all", f"{MOST_TRIES}"),
+        ("pause that a server may ask for", f"{LONGEST_PAUSE_S:g} s"),
+    ],
+)
+def test_every_bound_of_a_download_is_written_down_as_it_is(bound: str, value: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "limits.md").read_text(encoding="utf-8")
+    assert f"| {bound} | {value} |" in page
+
+
+@pytest.mark.parametrize(("asked", "waited"), [("20", 20), ("0", 1), ("86400", LONGEST_PAUSE_S), ("soon", 1)])
+def test_a_server_that_asks_for_time_is_given_it_within_reason(tmp_path: Path, asked: str, waited: float) -> None:
+    https, _ = flaky(httpx.Response(429, headers={"Retry-After": asked}), httpx.Response(200, content=DATA))
+    waits: list[float] = []
+    file = replace(https, pause=waits.append)(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
+    assert (file.read_bytes(), waits) == (DATA, [waited])
+
+
 def test_a_server_that_sends_too_little_every_time_is_told_with_both_sizes(tmp_path: Path) -> None:
-    https, _ = flaky(*[httpx.Response(200, content=DATA[:10])] * 5)
+    https, _ = flaky(*[httpx.Response(200, content=DATA[:10])] * 6)
     with pytest.raises(FetchError, match=f"it ended after 10 of {len(DATA)} bytes"):
         https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
 

@@ -18,7 +18,6 @@ from concierge.chat.failure import (
     may_pass,
     one_line,
     parse_failure,
-    retry_after,
 )
 from concierge.chat.port import ChatOptions, Delta, Message, OnDelta, Reply
 from concierge.chat.request import Spelling, encode, other_spelling, request_body, route, spell
@@ -26,6 +25,7 @@ from concierge.chat.sse import SseDecoder
 from concierge.chat.stream import ReplyStream, parse_reply
 from concierge.chat.transport import Wire, may_send_again, read
 from concierge.errors import ChatError, ReplyError, StatusError
+from concierge.net import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from concierge import jsontext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 # Long enough for a sentence with a reason, short enough for a terminal.
 LONGEST_MESSAGE: Final = 500
@@ -127,36 +126,10 @@ def may_pass(status: int) -> bool:
     return status in _PASSING
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that a server asked us to wait, if it did.
-
-    It may name a date instead: ``now`` is in seconds since the epoch.
-    """
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            seconds = float(value) * unit
-        except ValueError:
-            seconds = _until(value, now)
-        # Not a number is no answer; NaN compares false with everything.
-        if 0 <= seconds < float("inf"):
-            return seconds
-    return None
-
-
 def one_line(text: str, *, longest: int = LONGEST_MESSAGE) -> str:
     """Return the text on one line, without control characters, cut to a readable length."""
     line = "".join(character for character in " ".join(text.split()) if character.isprintable())
     return line if len(line) <= longest else line[: longest - 1] + "…"
-
-
-def _until(date: str, now: float) -> float:
-    try:
-        return max(0.0, parsedate_to_datetime(date).timestamp() - now)
-    except (ValueError, OverflowError):
-        return float("nan")
 
 
 def _message(value: Any) -> str:

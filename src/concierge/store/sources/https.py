@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from concierge import net
 from concierge.errors import FetchError
 
 if TYPE_CHECKING:
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from concierge.store.progress import Meter
 
 TRIES = 5
+"""Attempts in a row that bring nothing."""
+
+MOST_TRIES = 500
+"""Attempts in all: a line that breaks every few megabytes still brings the largest model."""
+
+LONGEST_PAUSE_S = 120.0
+"""The most that a server may ask to be left alone for; one that asks for longer is asked again all the same."""
+
 RETRY_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
@@ -42,22 +51,29 @@ class Https:
 
         assert source.kind == "https"
         file = folder / artefact.name
-        cause = ""
+        cause, vain, wait = "", 0, 0.0
         with self.client() as client:
-            for attempt in range(TRIES):
-                if attempt:
-                    self.pause(2.0 ** (attempt - 1))
+            for _ in range(MOST_TRIES):
+                have = _size(file)
                 try:
                     if self._attempt(client, source.url, file, artefact.size, meter):
                         return file
-                    cause = f"it ended after {file.stat().st_size} of {artefact.size} bytes"
+                    cause, wait = f"it ended after {_size(file)} of {artefact.size} bytes", 0.0
+                except httpx.HTTPStatusError as error:
+                    cause = str(error)
+                    wait = min(net.retry_after(error.response.headers, time.time()) or 0.0, LONGEST_PAUSE_S)
                 except httpx.HTTPError as error:
-                    cause = str(error) or type(error).__name__
+                    cause, wait = str(error) or type(error).__name__, 0.0
+                # What gets on is no failure, however often it breaks.
+                vain = 0 if _size(file) > have else vain + 1
+                if vain == TRIES:
+                    break
+                self.pause(max(wait, 2.0 ** max(vain - 1, 0)))
         raise FetchError(f"{source.url} did not arrive: {cause}.", where=source.url, hint=_HINT)
 
     def _attempt(self, client: httpx.Client, url: str, file: Path, size: int, meter: Meter) -> bool:
         """Fetch what is missing; return whether the file has its size now."""
-        have = file.stat().st_size if file.exists() else 0
+        have = _size(file)
         # Without a coding the ranges count the bytes of the file itself.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with client.stream("GET", url, headers=headers) as response:
@@ -82,6 +98,10 @@ class Https:
 
 _GATED = "It wants an account: accept the licence on the model's page and set HF_TOKEN, or choose another model."
 _HINT = "Check the network (HTTPS_PROXY and SSL_CERT_FILE are used), then run it again."
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 def _starts_at(response: httpx.Response, offset: int) -> bool:
