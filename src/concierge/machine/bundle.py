@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from concierge import jsontext
 from concierge.errors import UsageError
 from concierge.processes import Output
 
@@ -119,8 +120,8 @@ def from_json(document: object) -> Bundle:
 def loads(text: str, *, where: str) -> Bundle:
     """Return the bundle that ``text`` holds; one of another format is a ``UsageError``."""
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = jsontext.parse(text)
+    except ValueError as error:
         raise UsageError(f"This is not a probe bundle: {error}", where=where, hint=_HINT) from error
     found = document.get("format") if isinstance(document, dict) else None
     if found != FORMAT:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from concierge import jsontext
 from concierge.machine.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -85,11 +85,7 @@ def ask(host: Host, program: str, *arguments: str, seconds: float) -> Bundle:
     output = host.run(command, seconds)
     answers: dict[str, Any] = {}
     for line in output.stdout.splitlines():
-        try:
-            told = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        answers.update(told if isinstance(told, dict) else {})
+        answers.update(jsontext.parse_object(line) or {})
     if output.exit == 0:
         return Bundle(answers=answers)
     why = "it was stopped by its timeout" if output.exit is None else f"it ended with {output.exit}"

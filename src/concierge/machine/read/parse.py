@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from concierge import jsontext
 from concierge.machine.types import Amount, Confidence, Vendor
 
 VENDORS: dict[str, Vendor] = {"10de": "nvidia", "1002": "amd", "8086": "intel", "106b": "apple", "5143": "qualcomm"}
@@ -86,10 +86,7 @@ def found(text: str, pattern: str) -> str:
 
 def json_records(text: str, key: str) -> list[dict[str, Any]]:
     """Return the objects under ``key`` of a JSON text, be it one object or a list of them."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return []
-    value = document.get(key) if isinstance(document, dict) else None
+    document = jsontext.parse_object(text)
+    value = None if document is None else document.get(key)
     items = value if isinstance(value, list) else [value]
     return [item for item in items if isinstance(item, dict)]
