@@ -19,8 +19,7 @@ def up(chosen: dict[str, Any], *, as_json: options.AsJson = False) -> None:
     """Bring this machine to the declared state: engine and model in the store, the server up."""
     river = options.river(chosen)
     if not river.config.locked:
-        # What one command asks for beside the configuration is not the project's to pin.
-        options.river({}).lock_first()
+        river.lock_first()
     endpoint = river.up()
     if as_json:
         output.data(**_endpoint(endpoint), started=river.started)

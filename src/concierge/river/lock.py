@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from concierge import files
 from concierge.catalog.loader import load
+from concierge.config import sources
 from concierge.errors import ConfigError
 from concierge.lock import file as lockfile
 from concierge.lock import resolve as locks
@@ -72,6 +74,7 @@ def write_first(parts: Parts) -> None:
     if not (folder / "concierge.toml").is_file() or (folder / lockfile.FILE).exists():
         return
     if os.access(folder, os.W_OK):
-        write(parts)
+        # What one command asks for beside the configuration is not the project's to pin.
+        write(replace(parts, config=sources.load(environ=parts.environ, folder=folder)))
     else:
         parts.say(f"{folder.absolute()} is read-only: going on without a {lockfile.FILE}.")
