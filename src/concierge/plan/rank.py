@@ -28,10 +28,10 @@ LEAST = 6.0
 SMALL = GIB
 """Weights that any memory still in use reads about ten times a second: usable though the speed is unknown."""
 
-ASSUMED = 2 << 30
+ASSUMED = 2 * GIB
 """What a device or a machine that does not tell its memory is taken to offer."""
 
-RIVAL = 2 << 30
+RIVAL = 2 * GIB
 """Beside a usable accelerator the CPU may carry the better model only up to this size: reading a long prompt takes
 it many times longer, and no figure of tokens written per second shows that."""
 
