@@ -333,6 +333,18 @@ def test_a_line_that_breaks_ever_again_and_gets_on_is_not_given_up(tmp_path: Pat
     assert (len(asked), set(waits)) == (len(rest), {1})
 
 
+def test_a_server_that_hands_out_single_bytes_is_given_up_in_the_end(tmp_path: Path) -> None:
+    size = len(DATA)
+    drops = [
+        httpx.Response(206, headers={"Content-Range": f"bytes {at}-{size - 1}/{size}"}, stream=Breaks(b"x"))
+        for at in range(1, MOST_TRIES + 1)
+    ]
+    https, asked = flaky(httpx.Response(200, stream=Breaks(b"x")), *drops)
+    with pytest.raises(FetchError, match="connection reset"):
+        https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
+    assert len(asked) == MOST_TRIES
+
+
 @pytest.mark.parametrize(
     ("bound", "value"),
     [
