@@ -4,7 +4,8 @@
 
     ConciergeError                     exit code
     ├── UsageError                     2    the command line or the configuration is wrong
-    │   └── ConfigError                2    a key, a value or a configuration file is wrong
+    │   ├── ConfigError                2    a key, a value or a configuration file is wrong
+    │   └── TrustError                 2    a project asks for what only its user may allow
     ├── NothingSuitableError           3    no engine or model suits this machine
     ├── ArtefactError                  4    bytes could not be had
     │   ├── FetchError                 4    no source delivered them
@@ -82,6 +83,10 @@ class UsageError(ConciergeError):
 
 class ConfigError(UsageError):
     """A key, a value or a configuration file is wrong."""
+
+
+class TrustError(UsageError):
+    """A project's files ask for what only its user may allow, and nobody has."""
 
 
 class NothingSuitableError(ConciergeError):

@@ -33,6 +33,7 @@ SESSION = (
     "doctor --capture m.json",
     "lock",
     "lock --check",
+    "trust",
     "up",
     "run hello",
     "runs list",

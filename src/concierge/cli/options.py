@@ -36,6 +36,7 @@ SETTINGS: dict[str, Flag] = {
     "port": ("api.port", int, "Port to listen on; 0 takes a free one.", ()),
     "workspace": ("workspace_root", Path, "Folder whose runs/ holds the runs.", ("-w",)),
     "locked": ("locked", bool, "Use nothing but concierge.lock.", ()),
+    "trust": ("trust", bool, "Allow what this project's files ask for, as `concierge trust` does.", ()),
 }
 """Each option that sets a key of the configuration: the key, its type, what help says, and its short form."""
 

@@ -17,7 +17,7 @@ Capture = Annotated[
 ]
 
 
-@options.settings(*options.LLM, "locked")
+@options.settings(*options.LLM, "locked", "trust")
 def plan(
     chosen: dict[str, Any],
     *,
@@ -38,7 +38,7 @@ def plan(
     return render.exit_code(decided) if detailed_exitcode else 0
 
 
-@options.settings("model", "engine", "accelerator", "context")
+@options.settings("model", "engine", "accelerator", "context", "trust")
 def lock(
     chosen: dict[str, Any],
     *,
@@ -63,7 +63,7 @@ def lock(
     return 1 if differences else 0
 
 
-@options.settings("locked")
+@options.settings("locked", "trust")
 def doctor(
     chosen: dict[str, Any],
     *,
@@ -91,7 +91,7 @@ def doctor(
     return exit_code(findings)
 
 
-@options.settings("context", "locked")
+@options.settings("context", "locked", "trust")
 def models(chosen: dict[str, Any], *, machine: options.Machine = None, as_json: options.AsJson = False) -> None:
     """List the models of the catalogue: what fits here, how fast it would be, and why not."""
     rows = options.river(chosen, machine=machine).models()
@@ -106,7 +106,7 @@ def models(chosen: dict[str, Any], *, machine: options.Machine = None, as_json: 
     _print(table)
 
 
-@options.settings("locked")
+@options.settings("locked", "trust")
 def engines(chosen: dict[str, Any], *, machine: options.Machine = None, as_json: options.AsJson = False) -> None:
     """List the engine builds for this system: which run here, and why the others do not."""
     rows = options.river(chosen, machine=machine).engines()
@@ -121,6 +121,33 @@ def engines(chosen: dict[str, Any], *, machine: options.Machine = None, as_json:
         (_mark(fits=row.fits), row.name, row.accelerator, human(row.size), row.licence, row.reason) for row in rows
     ]
     _print(table)
+
+
+def trust(
+    *,
+    show: Annotated[bool, typer.Option("--list", help="Change nothing.")] = False,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Take it back: the next command asks again.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Allow what this project's files ask for: commands, flakes, models and engines that concierge does not know.
+
+    It is named in full, and allowed exactly as it stands now: what changes is asked for again.
+    """
+    if show and revoke:
+        raise UsageError("--list changes nothing, --revoke does: take one of them.")
+    gate = options.river({}).gate
+    if revoke:
+        gate.forget()
+    elif not show:
+        gate.allow()
+    requests, allowed = gate.requests(), gate.open()
+    if as_json:
+        output.data(requests=[asdict(request) for request in requests], allowed=allowed)
+        return
+    for request in requests:
+        output.result(f"{request.place}: {request.what}")
+    said = "Allowed, exactly as it stands." if allowed else "Not allowed."
+    output.narrate(said if requests else "This project asks for nothing that needs it.")
 
 
 def _capture(file: Path, *, as_json: bool) -> int:

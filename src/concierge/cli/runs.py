@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 group = typer.Typer(help="List and show the runs below workspace_root.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@options.settings(*options.LLM, "locked", "workspace", "temperature", "max_steps", "max_tokens", "max_seconds")
+@options.settings(*options.LLM, "locked", "trust", "workspace", "temperature", "max_steps", "max_tokens", "max_seconds")
 def run(
     chosen: dict[str, Any],
     task: Annotated[str, typer.Argument(help="What to do, in your words; `-` reads it from standard input.")],
@@ -121,9 +121,11 @@ def show(
         output.result(f"\n{summary.result.text}")
 
 
-@options.settings("host", "port", *options.LLM, "locked", "workspace")
+@options.settings("host", "port", *options.LLM, "locked", "trust", "workspace")
 def serve(chosen: dict[str, Any]) -> None:
     """Serve the HTTP API: make sure that a local LLM answers, then take tasks."""
     from concierge.api.server import serve as listen
 
-    listen(options.river(chosen), say=output.narrate)
+    river = options.river(chosen)
+    river.gate.settings()
+    listen(river, say=output.narrate)

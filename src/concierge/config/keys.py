@@ -122,6 +122,11 @@ class Config:
     api: Api = field(default_factory=Api)
     workspace_root: Path = key(kinds.FOLDER, Path(".concierge"), "Folder whose `runs/` holds the run directories.")
     locked: bool = key(kinds.FLAG, False, "Use nothing but `concierge.lock`; fail when it is missing or not current.")
+    trust: bool = key(
+        kinds.FLAG,
+        False,
+        "Allow what a project's files ask for, as `concierge trust` does, without being asked; for scripts.",
+    )
 
 
 SECTIONS: Mapping[str, type[Llm | Run | Api]] = {"llm": Llm, "run": Run, "api": Api}

@@ -10,7 +10,7 @@ import difflib
 import json
 import os
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,15 +36,16 @@ FLAT_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key's value and the place it came from."""
+    """One key's value and the place it came from; a project's is written by whoever wrote the folder one stands in."""
 
     value: Any
     place: str
+    project: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one place sets. A project is whoever wrote the folder that one happens to stand in."""
+    """What one place sets."""
 
     settings: Mapping[KeyPath, Setting]
     project: bool = False
@@ -52,8 +53,11 @@ class Layer:
 
 _URL = ("llm", "base_url")
 
-PERSONAL = frozenset({("llm", "api_key_env")})
-"""Keys that a project may not set."""
+PERSONAL: Mapping[KeyPath, str] = {
+    ("llm", "api_key_env"): "a project may not name the variables of whoever works in it",
+    ("trust",): "a project may not allow itself what it asks for",
+}
+"""Keys that a project may not set, and why."""
 
 
 def load(
@@ -124,13 +128,14 @@ def _files(environ: Mapping[str, str], folder: Path) -> list[Layer]:
 
 def _of_project(file: Path) -> dict[KeyPath, Setting]:
     found = _from_file(file)
-    for key in PERSONAL & found.keys():
+    for key in PERSONAL.keys() & found.keys():
+        dotted = ".".join(key)
         raise ConfigError(
-            f"`{'.'.join(key)}` in {file}: a project may not name the variables of whoever works in it.",
-            where=f"{file}: {'.'.join(key)}",
-            hint="Set it in your own concierge.toml, or as CONCIERGE_LLM_API_KEY_ENV, with the `base_url` it is for.",
+            f"`{dotted}` in {file}: {PERSONAL[key]}.",
+            where=f"{file}: {dotted}",
+            hint=f"Set it in your own concierge.toml, or as {variable(key)}.",
         )
-    return found
+    return {key: replace(setting, project=True) for key, setting in found.items()}
 
 
 def _from_file(file: Path) -> dict[KeyPath, Setting]:
@@ -221,7 +226,7 @@ def _checked(found: Mapping[KeyPath, Setting]) -> dict[KeyPath, Setting]:
     checked: dict[KeyPath, Setting] = {}
     for path, setting in found.items():
         try:
-            checked[path] = Setting(keys[path].kind.read(setting.value), setting.place)
+            checked[path] = replace(setting, value=keys[path].kind.read(setting.value))
         except ValueError as error:
             raise _wrong_value(".".join(path), setting, keys[path], str(error)) from None
     return checked

@@ -39,11 +39,13 @@ def write(parts: Parts) -> Path:
         ConfigError: The model reference can move, or cannot be described, or the file cannot be written.
         FetchError: The model is a repository's, and it did not answer.
     """
+    parts.gate.settings()
     file = parts.folder / lockfile.FILE
     lock = locks.resolve(parts.config.llm, load(), parts.describe, folder=parts.folder)
     if not lock.model:
         parts.say(f"Nothing to pin: {_unpinned(parts.config)}.")
     parts.say(f"Wrote {file}." if _put(file, lockfile.dump(lock).encode()) else f"{file} is current.")
+    parts.gate.wrote(lock)
     return file
 
 
@@ -75,6 +77,7 @@ def write_first(parts: Parts) -> None:
         return
     if os.access(folder, os.W_OK):
         # What one command asks for beside the configuration is not the project's to pin.
-        write(replace(parts, config=sources.load(environ=parts.environ, folder=folder)))
+        found = sources.settings({}, environ=parts.environ, folder=folder)
+        write(replace(parts, config=replace(sources.build(found), trust=parts.config.trust), found=found))
     else:
         parts.say(f"{folder.absolute()} is read-only: going on without a {lockfile.FILE}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from concierge.catalog.types import Catalog
-    from concierge.config.keys import Config
+    from concierge.config.keys import Config, KeyPath
+    from concierge.config.sources import Setting
     from concierge.deploy.apply import Applier
     from concierge.deploy.generation import Generation, Generations
     from concierge.endpoint import Endpoint
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from concierge.machine.types import Machine
     from concierge.paths import Home
     from concierge.plan.words import Failed, Plan, Running
+    from concierge.river.trust import Gate
     from concierge.store.fetch import Deliver, Fetcher
     from concierge.store.progress import Progress
 
@@ -35,6 +37,7 @@ class Parts:
         environ: The variables that hold.
         say: Takes one line of narration at a time.
         progress: Draws downloads.
+        found: The settings that ``config`` was built of, each with the place that made it.
         bundle: Another computer's probe bundle, to decide for it; None is this computer.
     """
 
@@ -44,7 +47,16 @@ class Parts:
     environ: Mapping[str, str]
     say: Callable[[str], None]
     progress: Progress
+    found: Mapping[KeyPath, Setting] = field(default_factory=dict)
     bundle: Path | None = None
+
+    @cached_property
+    def gate(self) -> Gate:
+        """What stands before everything that acts on the project's files."""
+        from concierge.lock.trust import Trusted
+        from concierge.river.trust import Gate
+
+        return Gate(self.found, self.folder, Trusted(self.home), self.config.trust, self.say)
 
     @cached_property
     def generations(self) -> Generations:
@@ -66,12 +78,13 @@ class Parts:
     @cached_property
     def catalog(self) -> Catalog:
         """What may be chosen from: the lock where there is one, else this release's catalogue."""
+        self.gate.settings()
         return self._with_flake(self._pinned())
 
     def _pinned(self) -> Catalog:
         from concierge.river.pins import pinned
 
-        return pinned(self.config, self.folder, self.describe, self.say)
+        return pinned(self.config, self.folder, self.describe, self.say, self.gate.lock)
 
     @cached_property
     def describe(self) -> Describe:
@@ -119,9 +132,11 @@ class Parts:
 
         Raises:
             ConfigError: ``locked`` is set and the lock is missing or answers another configuration.
+            TrustError: The project asks for what its user has not allowed.
         """
+        self.gate.settings()
         found = self.generations.find(self.asked)
-        if found is None and self.config.locked:
+        if self.config.locked if found is None else not self.gate.lock_is_settled():
             self._pinned()
         return found
 

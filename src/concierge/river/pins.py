@@ -20,21 +20,28 @@ if TYPE_CHECKING:
     from concierge.lock.foreign import Describe
 
 
-def pinned(config: Config, folder: Path, describe: Describe, say: Callable[[str], None]) -> Catalog:
+def pinned(
+    config: Config, folder: Path, describe: Describe, say: Callable[[str], None], allow: Callable[[Lock], None]
+) -> Catalog:
     """Return what may be chosen from: ``concierge.lock`` where it holds, else what it would be written from.
 
     Raises:
         ConfigError: ``locked`` is set and the lock is missing or answers another configuration.
+        TrustError: The lock holds what this release does not know, and its user has not allowed it.
         FetchError: The model is a repository's, and it did not answer.
     """
     file, llm = folder / lockfile.FILE, config.llm
     if config.locked:
-        return locks.confine(read(folder), llm)
+        lock = read(folder)
+        confined = locks.confine(lock, llm)
+        allow(lock)
+        return confined
     catalog = load()
     if file.exists():
         lock = lockfile.load(file)
         stale = [difference for difference in locks.check(lock, llm, catalog) if difference.kind == "config"]
         if not stale:
+            allow(lock)
             return lock.catalog if lock.model else catalog
         say(f"{file} is for another configuration and is left aside: {stale[0]}. `concierge lock` renews it.")
     if not llm.never_started:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from concierge.machine.types import Finding, Machine
     from concierge.plan.listing import EngineRow, ModelRow
     from concierge.plan.words import Plan
+    from concierge.river.trust import Gate
     from concierge.server.status import ServerStatus
     from concierge.server.stop import Stopped
     from concierge.store.progress import Progress
@@ -74,8 +75,9 @@ class River:
 
         place, say = Path(folder), say or _log()
         overrides = {tuple(name.split(".")): value for name, value in (settings or {}).items()}
-        wanted = sources.load(overrides, environ=environ, folder=place, say=say)
-        return cls(Parts(wanted, paths.home(environ), place, environ, say, progress or Silent(), bundle=machine))
+        found = sources.settings(overrides, environ=environ, folder=place, say=say)
+        wanted, home = sources.build(found), paths.home(environ)
+        return cls(Parts(wanted, home, place, environ, say, progress or Silent(), found, machine))
 
     @property
     def config(self) -> Config:
@@ -271,6 +273,11 @@ class River:
         from concierge.river.lock import check
 
         return check(self._parts)
+
+    @property
+    def gate(self) -> Gate:
+        """What this project's files ask for that only its user may allow: looked at, allowed, taken back."""
+        return self._parts.gate
 
     def _for(self, model: str) -> River:
         llm = replace(self.config.llm, model=model)
