@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from concierge.cli import options, output
+from concierge.errors import ServerError
 
 if TYPE_CHECKING:
     from concierge.endpoint import Endpoint
@@ -30,14 +31,15 @@ def up(chosen: dict[str, Any], *, as_json: options.AsJson = False) -> None:
 
 
 @options.settings("base_url")
-def status(chosen: dict[str, Any], *, as_json: options.AsJson = False) -> None:
-    """Say what serves the model now. Changes nothing."""
+def status(chosen: dict[str, Any], *, as_json: options.AsJson = False) -> int:
+    """Say what serves the model now: 0 when a server is ready, 5 when none is. Changes nothing."""
     seen = options.river(chosen).status()
     if as_json:
         output.data(**seen.as_dict())
-        return
-    for line in _told(seen):
-        output.result(line)
+    else:
+        for line in _told(seen):
+            output.result(line)
+    return 0 if seen.usable else ServerError.exit_code
 
 
 def down(

@@ -7,20 +7,23 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from concierge.net import near
+from concierge.server import launches
+from concierge.server import record as records
 from concierge.server.look import look
 from concierge.server.processes import table
-from concierge.server.record import RecordFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from concierge.config.keys import Llm
     from concierge.paths import Home
+    from concierge.server.launches import Launch
     from concierge.server.look import Presence
     from concierge.server.record import Record
 
-Ownership = Literal["absent", "starting", "ready", "stopping", "dead", "elsewhere"]
-"""``dead``: the record's process is gone; ``elsewhere``: it belongs to another container."""
+Ownership = Literal["absent", "starting", "ready", "stuck", "stopping", "dead", "elsewhere"]
+"""``stuck``: it was ready and does not answer; ``dead``: its process is gone without having been stopped;
+``elsewhere``: it runs in another container or on another machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Configured:
     base_url: str
     presence: Presence | None
     models: tuple[str, ...] = ()
+    serves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,35 +56,54 @@ class ServerStatus:
     log: str | None = None
     configured: Configured | None = None
 
+    @property
+    def usable(self) -> bool:
+        """Whether a question would be answered now: by our server, or by the configured one."""
+        return self.state == "ready" or (self.configured is not None and self.configured.serves)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the status as the object that ``--json`` prints."""
         return asdict(self)
 
 
 def status(home: Home, llm: Llm | None = None, *, environ: Mapping[str, str] = os.environ) -> ServerStatus:
-    """Return what serves the model now."""
-    record = RecordFile(home).read()
+    """Return what serves the model now; of several servers of ours the newest that was not begun to be stopped."""
     beside = None if llm is None else _configured(llm, environ)
-    return ServerStatus("absent", configured=beside) if record is None else _ours(record, beside)
+    known = records.recorded(home)
+    for record in known:
+        # Nearly always the newest record is the server; only then is nothing else looked at.
+        if record.identity is not None and record.state != "stopping" and table.alive(record.identity):
+            return _ours(launches.Launch(record, (record.identity,)), beside)
+    found = sorted(launches.living(home), key=lambda launch: (not launch.members, launch.record.state == "stopping"))
+    if found:
+        return _ours(found[0], beside)
+    if known:
+        return ServerStatus("dead", model=known[0].model, log=known[0].log, configured=beside)
+    return ServerStatus("absent", configured=beside)
 
 
-def _ours(record: Record, beside: Configured | None) -> ServerStatus:
-    elsewhere = not table.from_here(record.starter)
-    leader = None if elsewhere else table.leader(record.launch, record.identity)
-    if leader is None:
-        state: Ownership = "elsewhere" if elsewhere else "dead"
-        return ServerStatus(state, model=record.model, log=record.log, configured=beside)
+def _ours(launch: Launch, beside: Configured | None) -> ServerStatus:
+    record = launch.record
+    if not launch.members:
+        return ServerStatus("elsewhere", model=record.model, log=record.log, configured=beside)
+    answers = _answers(record)
     return ServerStatus(
-        "starting" if record.state == "intent" else record.state,
-        answers=_answers(record),
+        _state(record, launch, answers=answers),
+        answers=answers,
         model=record.model,
         base_url=record.base_url,
         context=record.context,
-        pid=leader.pid,
-        uptime_s=round(table.age_s(leader), 1),
+        pid=launch.leader.pid,
+        uptime_s=round(table.age_s(launch.leader), 1),
         log=record.log,
         configured=beside,
     )
+
+
+def _state(record: Record, launch: Launch, *, answers: bool) -> Ownership:
+    if record.state == "ready":
+        return ("ready" if answers else "stuck") if launch.serves else "dead"
+    return "starting" if record.state == "intent" else record.state
 
 
 def _answers(record: Record) -> bool:
@@ -98,4 +121,4 @@ def _configured(llm: Llm, environ: Mapping[str, str]) -> Configured:
     if not named.address.loopback:
         return Configured(named.base_url, None)
     sight = look(named)
-    return Configured(named.base_url, sight.presence, sight.models)
+    return Configured(named.base_url, sight.presence, sight.models, serves=sight.serves)
