@@ -51,7 +51,7 @@ def test_a_process_is_told_apart_found_by_its_mark_and_measured(
     assert found.pid == process.pid
     assert found == backend.identify(process.pid)
     assert [(one.identity.pid, one.born) for one in backend.marked() if one.launch == "mark"] == [(process.pid, "born")]
-    assert [member.pid for member in backend.session(process.pid)] == [process.pid]
+    assert [member.pid for member in backend.family(process.pid)] == [process.pid]
     assert backend.usage([found]).cpu_s >= 0
     assert 0 <= backend.age_s(found) < 60
 

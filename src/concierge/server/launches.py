@@ -89,7 +89,13 @@ def _lost(home: Home, seen: Iterable[Marked], known: set[str]) -> Iterator[Recor
         record = records.parse(process.born)
         if record is not None and record.launch == process.launch and record.home == place:
             known.add(process.launch)
-            yield replace(record, state="starting", identity=process.identity)
+            yield replace(record, identity=process.identity, base_url=record.base_url or _address(process.identity))
+
+
+def _address(identity: Identity) -> str | None:
+    """Return where an engine answers that was told to take any free port."""
+    ports = [socket.port for socket in table.listening([identity]) if socket.host == "127.0.0.1"]
+    return f"http://127.0.0.1:{ports[0]}/v1" if ports else None
 
 
 def settle(home: Home) -> None:

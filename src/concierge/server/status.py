@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from concierge.net import near
@@ -76,19 +76,21 @@ def status(home: Home, llm: Llm | None = None, *, environ: Mapping[str, str] = o
             return _ours(launches.Launch(record, (record.identity,)), beside)
     found = sorted(launches.living(home), key=lambda launch: (not launch.members, launch.record.state == "stopping"))
     if found:
-        return _ours(found[0], beside)
+        return _ours(found[0], beside, lost=found[0].record not in known)
     if known:
         return ServerStatus("dead", model=known[0].model, log=known[0].log, configured=beside)
     return ServerStatus("absent", configured=beside)
 
 
-def _ours(launch: Launch, beside: Configured | None) -> ServerStatus:
+def _ours(launch: Launch, beside: Configured | None, *, lost: bool = False) -> ServerStatus:
     record = launch.record
     if not launch.members:
         return ServerStatus("elsewhere", model=record.model, log=record.log, configured=beside)
     answers = _answers(record)
+    if lost and answers:  # What it was born with says that it starts: nobody could write down that it is ready.
+        record = replace(record, state="ready")
     return ServerStatus(
-        _state(record, launch, answers=answers),
+        _state(record, serves=lost or launch.serves, answers=answers),
         answers=answers,
         model=record.model,
         base_url=record.base_url,
@@ -100,9 +102,9 @@ def _ours(launch: Launch, beside: Configured | None) -> ServerStatus:
     )
 
 
-def _state(record: Record, launch: Launch, *, answers: bool) -> Ownership:
+def _state(record: Record, *, serves: bool, answers: bool) -> Ownership:
     if record.state == "ready":
-        return ("ready" if answers else "stuck") if launch.serves else "dead"
+        return ("ready" if answers else "stuck") if serves else "dead"
     return "starting" if record.state == "intent" else record.state
 
 

@@ -98,11 +98,6 @@ def remains(identity: Identity) -> bool:
     return stat[0] not in "ZX" or int(stat[17]) > 1
 
 
-def _session(pid: int) -> int | None:
-    stat = _stat(pid)
-    return None if stat is None else int(stat[3])
-
-
 def marked() -> list[Marked]:
     """Return the processes that carry a mark and whose pids and ports mean here what they mean to them."""
     found = []
@@ -129,9 +124,13 @@ def _local(pid: int) -> bool:
         return False
 
 
-def session(leader: int) -> list[Identity]:
-    """Return the processes of the session that ``leader`` leads."""
-    return [identity for pid in _mine() if _session(pid) == leader and (identity := identify(pid))]
+def family(leader: int) -> list[Identity]:
+    """Return the processes of the session that ``leader`` leads, and everybody's descendants."""
+    stats = {pid: stat for pid in _mine() if (stat := _stat(pid)) is not None}
+    found = {pid for pid, stat in stats.items() if leader in (pid, int(stat[3]))}
+    while more := {pid for pid, stat in stats.items() if int(stat[1]) in found} - found:
+        found |= more
+    return [identity for identity in map(identify, found) if identity is not None]
 
 
 def _mine() -> Iterator[int]:

@@ -51,7 +51,7 @@ def marked() -> list[Marked]:
     return found
 
 
-def session(leader: int) -> list[Identity]:
+def family(leader: int) -> list[Identity]:
     with suppress(psutil.Error):
         pids = [leader, *(child.pid for child in psutil.Process(leader).children(recursive=True))]
         return [identity for identity in map(identify, pids) if identity is not None]

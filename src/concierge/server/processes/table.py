@@ -45,14 +45,14 @@ def marked() -> list[Marked]:
 
 
 def members(launch: str, recorded: Identity | None = None, seen: Sequence[Marked] | None = None) -> list[Identity]:
-    """Return the processes of a launch: those that carry its mark, and the session of its recorded leader.
+    """Return the processes of a launch: those that carry its mark, and the family of its recorded leader.
 
-    A session id is only trusted while its leader is proven to live: afterwards the number may be reused. ``seen`` is
-    what ``marked`` returned just now, if it was asked.
+    A pid is only trusted while it is proven to be that leader: afterwards the number may be reused. ``seen`` is what
+    ``marked`` returned just now, if it was asked.
     """
     found = [process.identity for process in (marked() if seen is None else seen) if process.launch == launch]
     if recorded is not None and alive(recorded):
-        found += [identity for identity in (recorded, *system.session(recorded.pid)) if identity not in found]
+        found += [identity for identity in (recorded, *system.family(recorded.pid)) if identity not in found]
     return [identity for identity in found if identity.pid != os.getpid()]
 
 
