@@ -229,6 +229,22 @@ def test_ctrl_c_while_the_server_loads_stops_it(place: Place, fake: Fake, tmp_pa
     assert place.clear()
 
 
+def test_whoever_is_impatient_with_the_cleaning_up_does_not_cut_it_short(
+    place: Place, fake: Fake, tmp_path: Path
+) -> None:
+    starter = place.start(fake("stubborn", ready_when=str(tmp_path / "never")))
+    until(place.starting)
+    [server] = place.running()
+    os.kill(starter.pid, signal.SIGINT)
+    until(lambda: place.record().state == "stopping")
+    os.kill(starter.pid, signal.SIGINT)
+    assert table.alive(server)
+    table.send(server, signal.SIGKILL)
+    starter.communicate(timeout=60)
+    assert place.running() == []
+    assert place.clear()
+
+
 def test_ctrl_c_leaves_a_server_that_somebody_else_waits_for(place: Place, fake: Fake, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     spec = fake(ready_when=str(gate))
