@@ -39,6 +39,7 @@ class FakeRiver:
         self.ran: list[Task] = []
         self.find: Callable[[str | None], Endpoint] = named
         self.settings: dict[str, Any] = {}
+        self.closed = False
 
     @contextmanager
     def using(self, model: str | None) -> Iterator[Endpoint]:
@@ -49,6 +50,9 @@ class FakeRiver:
         self.ran.append(Task(task, endpoint.model, limits=limits, **self.settings))
         root = self.config.workspace_root
         return await run_task(self.chat, self.ran[-1], workspace_root=root, subscribers=[on_event])
+
+    def close(self) -> None:
+        self.closed = True
 
     def runs(self, *, limit: int) -> list[RunSummary]:
         return runs.list_runs(self.config.workspace_root, limit=limit)

@@ -70,6 +70,9 @@ class River(Protocol):
     async def run(self, task: str, *, endpoint: Endpoint, limits: Limits, on_event: Subscriber) -> RunResult:
         """Let the model do a task; ``on_event`` hears every event."""
 
+    def close(self) -> None:
+        """Give up what is being started."""
+
     def runs(self, *, limit: int) -> list[RunSummary]:
         """Return the newest runs."""
 

@@ -81,7 +81,10 @@ def serve(river: River, *, say: Callable[[str], None]) -> None:
 
     app = create_app(river, token=token, hosts=(api.host,))
     with listen(api.host, api.port, token_chosen=api.token is not None) as listener:
-        Server(app, listener=listener, on_ready=ready).run()
+        try:
+            Server(app, listener=listener, on_ready=ready).run()
+        finally:
+            river.close()
 
 
 def listen(host: str, port: int, *, token_chosen: bool) -> socket.socket:

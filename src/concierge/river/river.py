@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from concierge.plan.listing import EngineRow, ModelRow
     from concierge.plan.words import Plan
     from concierge.river.trust import Gate
+    from concierge.server.leases import Lease
     from concierge.server.status import ServerStatus
     from concierge.server.stop import Stopped
     from concierge.store.progress import Progress
@@ -40,8 +41,9 @@ class River:
 
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, leases: set[Lease] | None = None) -> None:
         self._parts = parts
+        self._leases: set[Lease] = set() if leases is None else leases
         self._endpoint: Endpoint | None = None
         self._launch: str | None = None
 
@@ -134,11 +136,25 @@ class River:
         from concierge.server.leases import Lease
 
         with Lease(self._parts.home) as lease:
-            endpoint = serve(self._parts, lease)
-            self._endpoint = endpoint
-            if lease.started and lease.record is not None:
-                self._launch = lease.record.launch
-            yield endpoint
+            self._leases.add(lease)
+            try:
+                endpoint = serve(self._parts, lease)
+                self._endpoint = endpoint
+                if lease.started and lease.record is not None:
+                    self._launch = lease.record.launch
+                yield endpoint
+            finally:
+                self._leases.discard(lease)
+
+    def close(self) -> None:
+        """Give up every start that other threads of this program wait for, and wait until each is gone."""
+        from concierge.server import interrupts, stop
+        from concierge.server.processes.table import wait_until
+
+        with interrupts.once(spent=True):
+            for lease in tuple(self._leases):
+                lease.cancelled.set()
+            wait_until(lambda: not any(lease.waiting for lease in tuple(self._leases)), within_s=stop.LONGEST_S)
 
     def leave(self) -> None:
         """Stop the server if this river started it and nobody else uses it."""
@@ -311,7 +327,7 @@ class River:
 
     def _for(self, model: str) -> River:
         llm = replace(self.config.llm, model=model)
-        return River(replace(self._parts, config=replace(self.config, llm=llm)))
+        return River(replace(self._parts, config=replace(self.config, llm=llm)), self._leases)
 
 
 def _log() -> Callable[[str], None]:

@@ -77,7 +77,8 @@ def _look(named: Endpoint, home: Home, *, patience_s: float) -> Sight:
 
 def _launch_of(named: Endpoint, home: Home) -> Launch | None:
     """Return the launch of the command that we started for this very ``base_url``, if it still runs."""
-    return launches.at(home, named.base_url)
+    launch = launches.at(home, named.base_url)
+    return launch if launch is not None and launch.record.kind == "command" else None
 
 
 def _as_it_is(sight: Sight) -> Endpoint:

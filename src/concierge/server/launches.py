@@ -54,12 +54,10 @@ def wanted(home: Home, wants: str) -> Launch | None:
 
 
 def at(home: Home, base_url: str) -> Launch | None:
-    """Return the launch of a command that was to serve there."""
+    """Return the launch that serves there, or is to."""
     for record in records.recorded(home):
-        if record.kind == "command" and record.base_url == base_url:
-            members = table.members(record.launch, record.identity)
-            if members:
-                return Launch(record, tuple(members))
+        if record.base_url == base_url and (leader := table.leader(record.launch, record.identity)) is not None:
+            return Launch(record, (leader,))
     return None
 
 

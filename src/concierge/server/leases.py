@@ -40,6 +40,7 @@ class Lease:
     Attributes:
         record: The launch that is used; None while none is.
         started: Whether it was started for this lease.
+        waiting: Whether it is being waited for, cleaning up included.
         cancelled: Set by whoever does not want the server any more while it is being waited for.
     """
 
@@ -49,7 +50,7 @@ class Lease:
         self._handle: int | None = None
         self._death: table.Deathwatch | None = None
         self.record: Record | None = None
-        self.started = False
+        self.started = self.waiting = False
         self.cancelled = threading.Event()
 
     def __enter__(self) -> Self:
@@ -82,9 +83,9 @@ class Lease:
 
     def join(self, endpoint: Endpoint) -> None:
         """Hold the lease of whichever server of ours answers there, if one does."""
-        for launch in launches.here(self._home) if endpoint.owned else []:
-            if launch.record.base_url == endpoint.base_url and launch.record.state == "ready":
-                self.take(launch.record, launch.leader)
+        launch = launches.at(self._home, endpoint.base_url) if endpoint.owned else None
+        if launch is not None and launch.record.state == "ready":
+            self.take(launch.record, launch.leader)
 
     def release(self) -> None:
         """Let go."""

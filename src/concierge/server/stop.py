@@ -35,6 +35,10 @@ KILL_S = 15.0
 """How long the kernel may take to end a killed process that holds a GPU or a slow disk."""
 
 
+LONGEST_S = GRACE_S + KILL_S
+"""How long the slowest stop takes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """A server that ran and is gone; ``forced`` when it did not end by itself and was killed."""

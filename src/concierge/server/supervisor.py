@@ -93,14 +93,24 @@ def obtain(
     """
     with interrupts.once(), Lease(home) as passing:
         held = passing if lease is None else lease
+        held.waiting = True
         try:
-            return _Attempt(desired, home, environ, say, held).obtain()
-        except _Unproven as lost:
-            say(f"The running server {lost}; starting a new one.")
-        try:
-            return _Attempt(desired, home, environ, say, held).obtain()
-        except _Unproven as lost:
-            raise StartError(f"The new server {lost} as well.", hint="`concierge status` names its log.") from None
+            return _obtain(desired, home, environ, say, held)
+        finally:
+            held.waiting = False
+
+
+def _obtain(
+    desired: DesiredServer, home: Home, environ: Mapping[str, str], say: Callable[[str], None], lease: Lease
+) -> Endpoint:
+    try:
+        return _Attempt(desired, home, environ, say, lease).obtain()
+    except _Unproven as lost:
+        say(f"The running server {lost}; starting a new one.")
+    try:
+        return _Attempt(desired, home, environ, say, lease).obtain()
+    except _Unproven as lost:
+        raise StartError(f"The new server {lost} as well.", hint="`concierge status` names its log.") from None
 
 
 def join(
@@ -173,6 +183,7 @@ class _Attempt:
         room: bool | None = None
         told: set[str] = set()
         while True:
+            self._pause(0)
             with self._locked():
                 launch = launches.wanted(self._home, desired.digest)
                 if launch is not None:
