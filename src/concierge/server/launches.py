@@ -61,6 +61,11 @@ def at(home: Home, base_url: str) -> Launch | None:
     return None
 
 
+def one(home: Home, launch: str) -> Launch | None:
+    """Return a launch by its mark if its processes are seen from here."""
+    return next((found for found in here(home) if found.record.launch == launch), None)
+
+
 def here(home: Home) -> list[Launch]:
     """Return the launches whose processes are seen from here, the newest first."""
     return [launch for launch in living(home) if launch.members]
@@ -97,8 +102,14 @@ def _address(identity: Identity) -> str | None:
 
 
 def settle(home: Home) -> None:
-    """Clear the records of launches of this machine that are over; the caller holds the lock."""
+    """Clear the records of launches that are known to be over; the caller holds the lock."""
     alive = {launch.record.launch for launch in living(home)}
     for record in records.recorded(home):
-        if record.launch not in alive and record.machine == table.machine():
+        if record.launch not in alive and record.machine == table.machine() and not _hidden(record):
             Folder(home, record.launch).clear()
+
+
+def _hidden(record: Record) -> bool:
+    """Tell whether it may live unseen: a command of another container that closed the files that it was given."""
+    named, me = record.identity, table.myself()
+    return record.kind == "command" and named is not None and named.boot == me.boot and named.place != me.place

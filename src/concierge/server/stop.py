@@ -35,6 +35,9 @@ KILL_S = 15.0
 """How long the kernel may take to end a killed process that holds a GPU or a slow disk."""
 
 
+BIRTH_S = 2.0
+"""How long a process may take from its birth until it carries its mark."""
+
 LONGEST_S = GRACE_S + KILL_S
 """How long the slowest stop takes."""
 
@@ -82,7 +85,12 @@ def down(
 def give_up(launch_id: str, home: Home, *, say: Callable[[str], None], environ: Mapping[str, str]) -> bool:
     """Stop the server of a launch unless somebody uses it, and return whether it is gone."""
     with interrupts.once(spent=True), mutex.held(home, environ=environ, say=say):
-        found = next((launch for launch in launches.here(home) if launch.record.launch == launch_id), None)
+        folder = Folder(home, launch_id)
+        found = launches.one(home, launch_id)
+        if found is None and folder.held():
+            # It was interrupted between its birth and its program, which brings the mark.
+            table.wait_until(lambda: launches.one(home, launch_id) or not folder.held(), within_s=BIRTH_S)
+            found = launches.one(home, launch_id)
         if found is None:
             launches.settle(home)
             return True
