@@ -89,7 +89,7 @@ def give_up(launch_id: str, home: Home, *, say: Callable[[str], None], environ: 
         found = launches.one(home, launch_id)
         if found is None and folder.held():
             # It was interrupted between its birth and its program, which brings the mark.
-            table.wait_until(lambda: launches.one(home, launch_id) or not folder.held(), within_s=BIRTH_S)
+            table.wait_until(lambda: bool(launches.one(home, launch_id)) or not folder.held(), within_s=BIRTH_S)
             found = launches.one(home, launch_id)
         if found is None:
             launches.settle(home)
