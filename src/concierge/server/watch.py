@@ -74,11 +74,11 @@ def prepared(folder: Folder) -> Iterator[tuple[int, int]]:
 
 
 def check(command: Command, kind: Kind) -> None:
-    """Refuse a program that is not there or may not be run, before anything is stopped for it."""
+    """Refuse a command of the user's that is not there or may not be run, before anything is stopped for it."""
     import shutil
 
     program = command.argv[0]
-    if shutil.which(program, path=command.environ.get("PATH", os.defpath)) is None:
+    if kind == "command" and shutil.which(program, path=command.environ.get("PATH", os.defpath)) is None:
         number = errno.EACCES if Path(program).is_file() else errno.ENOENT
         raise not_started(kind, program, OSError(number, os.strerror(number)))
 
