@@ -42,11 +42,11 @@ def home(environ: Mapping[str, str] = os.environ) -> Home:
     """Return the home that ``CONCIERGE_HOME`` names, or the platform's user data folder.
 
     Raises:
-        ConfigError: ``CONCIERGE_HOME`` is not an absolute path.
+        ConfigError: ``CONCIERGE_HOME`` is not an absolute path, or nothing says where this user's home is.
     """
     named = environ.get("CONCIERGE_HOME")
     if named:
-        root = Path(named).expanduser()
+        root = expanded(named, environ, where="CONCIERGE_HOME")
         if not root.is_absolute():
             raise ConfigError(
                 f"CONCIERGE_HOME is not an absolute path: {named}",
@@ -54,24 +54,64 @@ def home(environ: Mapping[str, str] = os.environ) -> Home:
                 hint=f"Set it to {Path(named).absolute()}.",
             )
         return Home(root)
-    return Home(_user_folder(environ, linux=("XDG_DATA_HOME", ".local/share"), roaming=False))
+    folder = _user_folder(environ, linux=("XDG_DATA_HOME", ".local/share"), roaming=False)
+    if folder is None:
+        raise ConfigError(
+            "Nothing says where to keep things: HOME is not set, and this user has no account here.",
+            where="HOME",
+            hint="Set CONCIERGE_HOME to a folder that you can write to.",
+        )
+    return Home(folder)
 
 
-def user_config(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the path of the user's own ``concierge.toml``, whether or not it exists."""
-    return _user_folder(environ, linux=("XDG_CONFIG_HOME", ".config"), roaming=True) / "concierge.toml"
+def user_config(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return where the user's own ``concierge.toml`` is or would be; None for a user without a home."""
+    folder = _user_folder(environ, linux=("XDG_CONFIG_HOME", ".config"), roaming=True)
+    return None if folder is None else folder / "concierge.toml"
 
 
-def _user_folder(environ: Mapping[str, str], *, linux: tuple[str, str], roaming: bool) -> Path:
+def expanded(text: str, environ: Mapping[str, str] = os.environ, *, where: str) -> Path:
+    """Return ``text`` as a path, in which ``~`` is this user's home and ``~name`` that of another one.
+
+    Raises:
+        ConfigError: There is no such home; ``where`` is what the text stands in.
+    """
+    first, _, rest = text.partition("/")
+    user = user_home(environ)
+    if first == "~" and user is not None:
+        return user / rest
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            f"{where} is {text}, and nothing says where {first} is.", where=where, hint="Write the whole path."
+        ) from None
+
+
+def user_home(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the home of whoever runs this: ``HOME``, else what the account says; None where neither says anything."""
+    named = environ.get("HOME")
+    if named and sys.platform != "win32":
+        return Path(named)
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def _user_folder(environ: Mapping[str, str], *, linux: tuple[str, str], roaming: bool) -> Path | None:
     if sys.platform == "linux":
         variable, default = linux
-        named = environ.get(variable, "")
+        named, user = environ.get(variable, ""), user_home(environ)
         # The XDG base directory specification says that a relative path is to be ignored.
-        base = Path(named) if named.startswith("/") else Path(environ.get("HOME") or Path.home()) / default
-        return base / "concierge"
+        base = Path(named) if named.startswith("/") else user and user / default
+        return base and base / "concierge"
     # platformdirs knows the other platforms; on Linux the rule above is the same one without its import.
     import platformdirs
 
-    if roaming:
-        return platformdirs.user_config_path("concierge", appauthor=False)
-    return platformdirs.user_data_path("concierge", appauthor=False)
+    try:
+        if roaming:
+            return platformdirs.user_config_path("concierge", appauthor=False)
+        return platformdirs.user_data_path("concierge", appauthor=False)
+    except RuntimeError:
+        return None

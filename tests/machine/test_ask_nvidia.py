@@ -71,8 +71,22 @@ def built(folder: Path, name: str, source: str) -> str:
     return str(path)
 
 
-def asked(folder: Path) -> Bundle:
-    nvml, cuda = built(folder, "libnvidia-ml.so.1", NVML), built(folder, "libcuda.so.1", CUDA)
+HANDLE = "*h = (void *)(long)(i + 1); return"
+LOST = NVML.replace("*n = 2;", "*n = 3;").replace(f"{HANDLE} 0;", f"{HANDLE} i == 1 ? 15 : 0;")
+"""The second of three cards fell off the bus."""
+
+PART = "if (h == (void *)9) { m->total = 10; m->free = 9; return 0; }"
+DIVIDED = NVML.replace("*n = 2;", "*n = 1;").replace("if (h != (void *)1) return 3;", PART)
+DIVIDED += r"""
+int nvmlDeviceGetMigMode(void *h, unsigned *now, unsigned *next) { *now = *next = 1; return 0; }
+int nvmlDeviceGetMaxMigDeviceCount(void *h, unsigned *n) { *n = 7; return 0; }
+int nvmlDeviceGetMigDeviceHandleByIndex(void *h, unsigned i, void **part) { *part = (void *)9; return i == 2 ? 0 : 6; }
+"""
+"""One card with one part, which is the third of seven that there could be."""
+
+
+def asked(folder: Path, source: str = NVML) -> Bundle:
+    nvml, cuda = built(folder, "libnvidia-ml.so.1", source), built(folder, "libcuda.so.1", CUDA)
     return ask(Host(run=run, environ={}), "nvidia", nvml_folder(), nvml, cuda, seconds=20)
 
 
@@ -92,3 +106,15 @@ def test_what_nvml_said_is_kept_when_cuda_crashes(tmp_path: Path, monkeypatch: p
     assert len(bundle.records("nvml", "devices")) == 2
     assert "cuda" not in bundle.answers
     assert bundle.failures["nvidia"].startswith("it ended with -6")
+
+
+def test_a_lost_card_hides_none_of_the_others(tmp_path: Path) -> None:
+    first, lost, third = asked(tmp_path, LOST).records("nvml", "devices")
+    assert (first["name"], third["name"]) == ("RTX 4090", "NVIDIA GB10")
+    assert lost.keys() == {"error"}
+
+
+def test_the_parts_of_a_divided_card_are_told_with_their_memory(tmp_path: Path) -> None:
+    (card,) = asked(tmp_path, DIVIDED).records("nvml", "devices")
+    assert card["memory_total"] == 25757220864
+    assert [(part["memory_total"], part["memory_free"]) for part in card["slices"]] == [(10, 9)]

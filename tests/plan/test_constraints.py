@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from concierge.catalog.types import Needs
+from concierge.catalog.types import Needs, NixSource
 from concierge.machine.types import Driver, Libc, Library, Os, Usable
 from concierge.plan import constraints
 from concierge.plan.constraints import Candidate, examine
@@ -149,3 +149,27 @@ def test_the_macos_floor_is_kept(make: Make) -> None:
 
 def test_versions_compare_by_their_numbers() -> None:
     assert number("2.9") < number("2.35") <= number("2.35.1")
+
+
+def test_where_foreign_programs_do_not_start_only_nix_builds_are_candidates(make: Make) -> None:
+    machine = make.machine(libc=Libc("glibc", "2.40", foreign="programs that Nix did not build do not start"))
+    assert rejection(examine(machine, make.build())) == ("loader", "programs that Nix did not build do not start")
+    ours = make.artefact("llama-server", 100, sources=(NixSource(attribute="engine"),))
+    assert examine(machine, make.build(artefact=(ours,))) == (Candidate(make.build(artefact=(ours,))),)
+
+
+def test_a_device_that_is_known_for_trouble_leaves_a_doubt(make: Make) -> None:
+    mac = make.gpu(name="Apple Paravirtual device", vendor="apple", accelerators={"metal": Usable(ok=True, reason="")})
+    (found,) = cast("tuple[Candidate, ...]", examine(make.machine(mac), make.build("metal")))
+    assert "wrong answers" in found.unsure[0]
+
+
+def test_an_accelerator_is_usable_on_a_device_only_where_a_build_runs_there(make: Make) -> None:
+    old = make.gpu(id="old", compute_capability="3.5")
+    machine = make.machine(make.gpu(), old)
+    builds = [make.build("cuda", needs=Needs(compute=("5.0", "9.0"))), make.build("vulkan")]
+    first, second = constraints.judged(machine, builds).devices
+    assert (first.can("cuda"), second.can("cuda"), second.can("vulkan")) == (True, False, True)
+    assert "needs compute capability 5.0" in second.accelerators["cuda"].reason
+    # What nothing is offered for is not the device's fault.
+    assert constraints.judged(machine, []) == machine

@@ -8,6 +8,7 @@ from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from concierge.errors import ConfigError
+from concierge.paths import expanded
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Model
@@ -88,7 +89,7 @@ def parse(text: str, *, folder: Path | None = None) -> Reference:
     if text.startswith("hf:"):
         return _hub(text)
     if _is_path(text):
-        path = Path(text).expanduser()
+        path = expanded(text, where="llm.model")
         return Local(path if folder is None else folder / path)
     return Named(text)
 

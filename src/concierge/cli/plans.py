@@ -82,9 +82,9 @@ def doctor(
     from concierge.plan.doctor import exit_code
 
     if as_json:
-        output.data(machine=river.machine.as_dict(), findings=[finding.as_dict() for finding in findings])
+        output.data(machine=river.judged.as_dict(), findings=[finding.as_dict() for finding in findings])
         return exit_code(findings)
-    for line in (*report.describe(river.machine), *(line for f in findings for line in report.describe_finding(f))):
+    for line in (*report.describe(river.judged), *(line for f in findings for line in report.describe_finding(f))):
         output.result(line)
     if not findings:
         output.result("No findings.")

@@ -149,7 +149,12 @@ def _words(value: Any) -> tuple[str, ...]:
 
 
 def _folder(value: Any) -> Path:
-    return value if isinstance(value, Path) else Path(_text(value))
+    if isinstance(value, Path):
+        return value
+    try:
+        return Path(_text(value)).expanduser()
+    except RuntimeError:
+        raise ValueError("starts at a home that nobody has here") from None
 
 
 TEXT = Kind("text", _text, is_text=True)

@@ -120,9 +120,9 @@ def variable(key: KeyPath) -> str:
 
 def _files(environ: Mapping[str, str], folder: Path) -> list[Layer]:
     user, project, named = paths.user_config(environ), folder / PROJECT_FILE, environ.get("CONCIERGE_CONFIG_PATH")
-    layers = [Layer(_from_file(user))] if user.is_file() else []
+    layers = [Layer(_from_file(user))] if user is not None and user.is_file() else []
     if named:
-        return [*layers, Layer(_from_file(Path(named).expanduser()))]
+        return [*layers, Layer(_from_file(paths.expanded(named, environ, where="CONCIERGE_CONFIG_PATH")))]
     return [*layers, Layer(_of_project(project), project=True)] if project.is_file() else layers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -108,10 +109,11 @@ class HttpHub:
                     break
                 url = urljoin(url, place)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
+            elsewhere = "Lock where it can be reached, or set llm.model to a file of this machine."
             raise FetchError(
                 f"The model hub did not answer: {str(error) or type(error).__name__}.",
                 where=url,
-                hint="Lock where it can be reached, or set llm.model to a file of this machine.",
+                hint=f"{net.way(url, os.environ)} {elsewhere}".strip(),
             ) from error
         return answer
 

@@ -38,7 +38,7 @@ class Bundle:
         access: Device nodes: ``owner``, ``group``, ``mode``, and whether this user may ``read`` and ``write``.
         commands: The commands that were run, by the line a person would type.
         answers: What libraries answered in this process or a child: ``nvml``, ``cuda``, ``vulkan``, ``metal``,
-            ``dxgi``, ``registry``, ``cpu``, ``libc``, ``user``.
+            ``dxgi``, ``registry``, ``cpu``, ``libc``, ``firmware``, ``user``.
         libraries: The path of each runtime library that was found.
         failures: The parts of the probe that gave nothing, with why.
     """

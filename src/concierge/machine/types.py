@@ -129,9 +129,16 @@ class Os:
 
 @dataclass(frozen=True, slots=True)
 class Libc:
+    """The C library that a downloaded program would meet.
+
+    Attributes:
+        foreign: Why programs that this system did not build itself do not start; empty where they do.
+    """
+
     kind: LibcKind
     version: str | None = None
     reason: str = ""
+    foreign: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from concierge.endpoint import masked
 from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,15 +21,56 @@ BASE = "https://huggingface.co"
 
 
 def base(environ: Mapping[str, str]) -> str:
-    """Return the address of the hub: ``HF_ENDPOINT`` where it is set, as the hub's own client has it."""
-    named = environ.get("HF_ENDPOINT", "").strip().rstrip("/")
+    """Return the hub to ask for facts: ``HF_ENDPOINT`` where it is set, as the hub's own client has it.
+
+    Raises:
+        ConfigError: It is not https: what it says of a file is not pinned by anything.
+    """
+    named = _mirror(environ)
     if named and not named.startswith("https://"):
         raise ConfigError(
-            f"HF_ENDPOINT is {named}, and models are only had over https.",
+            f"HF_ENDPOINT is {masked(named)}, and what a hub says of a model is only believed over https.",
             where="HF_ENDPOINT",
             hint="Set it to an https address, or unset it.",
         )
     return named or BASE
+
+
+def mirrored(url: str, environ: Mapping[str, str]) -> str:
+    """Return where a pinned file of the hub is had: at the mirror that ``HF_ENDPOINT`` names, over http as well.
+
+    Whoever sends pinned bytes is not trusted: their hash decides.
+    """
+    named = _mirror(environ)
+    return f"{named}/{url.removeprefix(BASE).lstrip('/')}" if named and url.startswith(f"{BASE}/") else url
+
+
+def _mirror(environ: Mapping[str, str]) -> str:
+    return environ.get("HF_ENDPOINT", "").strip().rstrip("/")
+
+
+def way(url: str, environ: Mapping[str, str]) -> str:
+    """Return what stands between this machine and ``url`` because of a variable, as a sentence; empty where nothing."""
+    said = []
+    if _mirror(environ) and url.startswith(_mirror(environ)):
+        said.append("It is the mirror that HF_ENDPOINT names.")
+    if (name := proxy(url, environ)) is not None:
+        said.append(f"It goes through the proxy that {name} names, {masked(environ[name])}.")
+    return " ".join(said)
+
+
+def proxy(url: str, environ: Mapping[str, str]) -> str | None:
+    """Return the variable whose proxy carries a request for ``url``; a lower-case one wins, as everywhere."""
+    # Only errors ask, and it brings much with it.
+    import urllib.request
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    away = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    if urllib.request.proxy_bypass_environment(parts.netloc, {"no": away}):  # type: ignore[attr-defined]
+        return None
+    names = (f"{parts.scheme}_proxy", "all_proxy")
+    return next((each for name in names for each in (name, name.upper()) if environ.get(each)), None)
 
 
 def auth(environ: Mapping[str, str]) -> Callable[[httpx.Request], httpx.Request]:

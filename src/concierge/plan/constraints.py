@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from concierge.catalog.devices import known
 from concierge.catalog.flags import LAUNCHERS
 from concierge.machine.budget import devices_for
 from concierge.plan.words import Rejected, build_name
@@ -56,6 +57,28 @@ def examine(machine: Machine, build: Build) -> tuple[Candidate, ...] | Rejected:
     return _on_devices(machine, build, unsure)
 
 
+def judged(machine: Machine, builds: Iterable[Build]) -> Machine:
+    """Return the machine as the plan sees it: an accelerator is usable on a device only where a build can run there."""
+    own = [build for build in builds if build.system == machine.system]
+    return replace(machine, devices=tuple(_with_builds(machine, device, own) for device in machine.devices))
+
+
+def _with_builds(machine: Machine, device: Device, builds: Iterable[Build]) -> Device:
+    seen = dict(device.accelerators)
+    for accelerator, usable in device.accelerators.items():
+        against = [_against(machine, build, device) for build in builds if build.accelerator == accelerator]
+        if usable.ok and against and all(against):
+            reason = f"{usable.reason}, and no build here runs on it: {against[0]}"
+            seen[accelerator] = replace(usable, ok=False, reason=reason)
+    return replace(device, accelerators=seen)
+
+
+def _against(machine: Machine, build: Build, device: Device) -> str:
+    """Return why a build does not run on a device, or nothing."""
+    checks = (*_platform(machine, build), *_device(machine, build, device))
+    return next((check.reason for check in checks if check.met is False), "")
+
+
 def _on_devices(machine: Machine, build: Build, unsure: tuple[str, ...]) -> tuple[Candidate, ...] | Rejected:
     able, against = [], []
     for device in devices_for(machine, build.accelerator):
@@ -78,6 +101,8 @@ def _rejected(build: Build, check: _Check) -> Rejected:
 
 def _platform(machine: Machine, build: Build) -> Iterator[_Check]:
     needs = build.needs
+    if machine.libc.foreign and not _by_nix(build):
+        yield _Check("loader", False, machine.libc.foreign)
     if build.launcher not in LAUNCHERS:
         reason = f"concierge cannot start {build.launcher}; start it yourself and set llm.base_url"
         yield _Check("launcher", False, reason)
@@ -96,8 +121,14 @@ def _platform(machine: Machine, build: Build) -> Iterator[_Check]:
         yield _floor("os", "Windows", needs.windows, machine.os.version or None)
 
 
+def _by_nix(build: Build) -> bool:
+    return all(source.kind == "nix" for artefact in build.artefact for source in artefact.sources)
+
+
 def _device(machine: Machine, build: Build, device: Device) -> Iterator[_Check]:
     needs = build.needs
+    if (trouble := known(device.name, build.accelerator)) is not None:
+        yield _Check("device", None, trouble.reason)
     if needs.driver is not None:
         version = device.driver.version or (machine.nvidia_driver if device.vendor == "nvidia" else None)
         yield _floor("driver", f"{device.vendor} driver", needs.driver, version)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from concierge.catalog.devices import known
 from concierge.errors import NothingSuitableError
 from concierge.machine.budget import budget
+from concierge.machine.read.findings import FOREIGN_FIX
 from concierge.machine.types import Finding
 from concierge.plan.rank import ASSUMED, LEAST, pace
 from concierge.plan.words import NOTHING, Plan, Running
@@ -28,6 +30,7 @@ _FIX: dict[Cause, str] = {
     "driver": "Update the device's driver to the version that is named.",
     "vulkan": "Update the device's driver to one that speaks the Vulkan version that is named.",
     "library": "Install the libraries that are named.",
+    "loader": FOREIGN_FIX,
     "glibc": "Update the system, or run concierge through Nix, which brings its own glibc.",
     "os": "Update the operating system.",
     "compute": f"No build here holds code for this chip. {_MEANT}",
@@ -107,6 +110,9 @@ def _from_plan(machine: Machine, plan: Plan, running: Running) -> Iterator[Findi
     if running.disk_free is not None and running.disk_free < plan.disk_bytes:
         cause = f"the plan needs {human(plan.disk_bytes)} of disk and {human(running.disk_free)} are free"
         yield Finding("disk-full", "error", cause, fix="Free some space, or put CONCIERGE_HOME on a larger disk.")
+    if plan.accelerator and plan.device and (trouble := known(plan.device, plan.accelerator)) is not None:
+        cause = f"{plan.device}: {trouble.reason}."
+        yield Finding("device-trouble", "warning", cause, evidence=trouble.source, fix=trouble.fix)
     yield from _memory(machine, plan, running)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from concierge.errors import NothingSuitableError
+from concierge.machine.read.findings import FOREIGN_FIX
 from concierge.plan import rank
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ def no_engine(machine: Machine, rejected: Sequence[Rejected]) -> NothingSuitable
         what = f"The catalogue has no engine for {machine.os.name or 'this system'}."
     else:
         against = dict.fromkeys(f"{entry.accelerator}: {entry.reason}" for entry in rejected)
-        reasons = "; ".join(against) or "the catalogue has none"
+        same = {entry.reason for entry in rejected}
+        reasons = "; ".join(same if len(same) == 1 else against) or "the catalogue has none"
         what = f"No engine suits this {machine.system} machine: {reasons}."
-    return NothingSuitableError(what, hint="Start a server yourself and set llm.base_url to it.")
+    foreign = f"{FOREIGN_FIX} Or start" if machine.libc.foreign else "Start"
+    return NothingSuitableError(what, hint=f"{foreign} a server yourself and set llm.base_url to it.")
 
 
 def no_model(

@@ -14,8 +14,8 @@ Action = Literal["+", "~", "-", "="]
 """Create, change, remove, keep."""
 
 Cause = Literal[
-    "accelerator", "driver", "library", "glibc", "compute", "gfx", "vulkan", "os", "launcher", "engine-build",
-    "failed", "memory", "speed", "context", "cpu-size", "unknown", "asked", "ranked-lower",
+    "accelerator", "device", "driver", "library", "loader", "glibc", "compute", "gfx", "vulkan", "os", "launcher",
+    "engine-build", "failed", "memory", "speed", "context", "cpu-size", "unknown", "asked", "ranked-lower",
 ]  # fmt: skip
 """Why a candidate was not taken, as a word that stays the same."""
 

@@ -178,7 +178,7 @@ class Parts:
     def fetcher(self) -> Fetcher:
         from concierge.store.fetch import Fetcher
         from concierge.store.sources import local
-        from concierge.store.sources.https import Https
+        from concierge.store.sources.https import Https, mirrored
         from concierge.store.sources.pypi import Pypi
         from concierge.store.store import Store
 
@@ -187,7 +187,7 @@ class Parts:
             from concierge.store.sources.nix import FromFlake
 
             deliver["nix"] = FromFlake(self.flake, self.home.root, self.say)
-        return Fetcher(Store(self.home.store), deliver, self.progress, self.say)
+        return Fetcher(Store(self.home.store), deliver, self.progress, self.say, lambda it: mirrored(it, self.environ))
 
     @property
     def applier(self) -> Applier:

@@ -95,6 +95,13 @@ class River:
         """This computer, or the one whose bundle was given; probed once."""
         return self._parts.machine
 
+    @property
+    def judged(self) -> Machine:
+        """The machine as the plan sees it: what a device can do is what a build that is offered does there."""
+        from concierge.plan.constraints import judged
+
+        return judged(self.machine, self._parts.offered.builds)
+
     def say(self, line: str) -> None:
         """Tell whoever listens to this river."""
         self._parts.say(line)

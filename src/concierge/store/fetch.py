@@ -44,12 +44,14 @@ class Fetcher:
     Attributes:
         deliver: How each kind of source (``pypi``, ``https``, ``path``) brings its bytes.
         say: Takes one line of narration.
+        at: Returns where a source is had in this environment: a mirror may stand in for it.
     """
 
     store: Store
     deliver: Mapping[str, Deliver]
     progress: Progress
     say: Callable[[str], None]
+    at: Callable[[Source], Source] = lambda source: source
 
     def fetch(self, artefacts: Sequence[Artefact]) -> Path:
         """Return the store entry that holds ``artefacts``, bringing them first if need be.
@@ -80,7 +82,7 @@ class Fetcher:
 
     def _bring(self, artefact: Artefact, staging: Path) -> Path:
         failures: list[ArtefactError] = []
-        for number, source in enumerate(artefact.sources):
+        for number, source in enumerate(map(self.at, artefact.sources)):
             folder = staging / f"{artefact.sha256[:12]}-{number}"
             folder.mkdir()
             self.say(f"Fetching {artefact.name} ({human(artefact.size)}) from {origin(source)}.")

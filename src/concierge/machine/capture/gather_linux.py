@@ -50,6 +50,7 @@ _FOLDERS = (
     "/usr/local/nvidia/lib64", "/usr/local/cuda/lib64", "/opt/rocm/lib",
 )  # fmt: skip
 _LIBC = ("/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib")
+_EFI = "/sys/firmware/efi/efivars"
 _QUERY = "index,pci.bus_id,name,memory.total,memory.free,driver_version,compute_cap"
 _LATER_LINES = re.compile(r"(processor|physical id|core id|CPU part)\b")
 
@@ -69,9 +70,10 @@ def _files(host: Host) -> Bundle:
     first = read_files(host, _FILES)
     groups = cgroup_files(first.text("/proc/self/cgroup"))
     gpus = (f"/proc/driver/nvidia/gpus/{name}/information" for name in names_in(host, "/proc/driver/nvidia/gpus"))
-    second = read_files(host, [*gpus, *(path for pair in groups for path in pair)])
+    second = read_files(host, [*gpus, *(path for group in groups for path in group)])
     cpuinfo = read_files(host, ["/proc/cpuinfo"]).files
-    answers = Bundle(answers={"cpu": {"affinity": len(os.sched_getaffinity(0))}, "libc": _libc(host)})
+    affinity = {"affinity": len(os.sched_getaffinity(0))}
+    answers = Bundle(answers={"cpu": affinity, "libc": _libc(host), "firmware": _firmware(host)})
     trimmed = Bundle(files={path: _first_block(text) for path, text in cpuinfo.items()})
     return joined([first, second, trimmed, answers])
 
@@ -81,6 +83,14 @@ def _first_block(cpuinfo: str) -> str:
     first, *later = cpuinfo.split("\n\n")
     kept = ("\n".join(line for line in block.splitlines() if _LATER_LINES.match(line)) for block in later)
     return "\n\n".join([first, *kept])
+
+
+def _firmware(host: Host) -> dict[str, Any]:
+    """Say whether Secure Boot is on: the last byte of the variable, whose name carries its maker's id."""
+    name = next((name for name in names_in(host, _EFI) if name.startswith("SecureBoot-")), None)
+    with contextlib.suppress(OSError):
+        return {} if name is None else {"secure_boot": host.path(f"{_EFI}/{name}").read_bytes()[-1:] == b"\x01"}
+    return {}
 
 
 def _libc(host: Host) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import os
 import platform
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge.files import replace
@@ -16,10 +15,12 @@ from concierge.machine.bundle import Bundle, dumps
 from concierge.machine.capture.gather import Host, Part, joined
 from concierge.machine.read.machine import read
 from concierge.machine.redact import redacted
+from concierge.paths import user_home
 from concierge.processes import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from concierge.machine.types import Machine
 
@@ -51,7 +52,9 @@ def capture(parts: Sequence[Part] | None = None, *, host: Host | None = None) ->
 
 def save(bundle: Bundle, path: Path) -> None:
     """Write a bundle that names nobody: fit to attach to a report, and to drop into ``tests/machines``."""
-    names = [platform.node(), platform.node().split(".", 1)[0], Path.home().name]
+    names = [platform.node(), platform.node().split(".", 1)[0]]
+    if (home := user_home()) is not None:
+        names.append(home.name)
     with contextlib.suppress(OSError, KeyError, ImportError):
         names.append(getpass.getuser())
     data = dumps(redacted(bundle, names=tuple(dict.fromkeys(names)))).encode()

@@ -26,6 +26,10 @@ _TTM_SHARE = 0.6
 _POINTLESS = ("rocm-platform", "metal-intel-mac")
 """Not worth telling of a device that works through another accelerator: nobody can change it."""
 
+_ROOTS = ("nvidia-driver", "nvidia-mig", "gpu-lost")
+"""Troubles of the driver itself: that Vulkan lists nothing follows from them."""
+
+FOREIGN_FIX = "Use the nix source (`nix run`, or llm.flake), or set programs.nix-ld.enable = true."
 _PAGE = 4096
 _ORDER = ("error", "warning", "info")
 
@@ -50,8 +54,10 @@ def _unusable(device: Device, verdicts: Mapping[Accelerator, Verdict]) -> Iterat
     """Report the vendor's own accelerator first; Vulkan's trouble matters only where nothing better works."""
     native = [verdict for accelerator, verdict in verdicts.items() if accelerator != "vulkan"]
     reported = [verdict for verdict in native if not verdict.usable.ok]
-    rooted = any(not verdict.expected and verdict.id.endswith("driver-missing") for verdict in reported)
-    portable = verdicts.get("vulkan")
+    roots = [verdict.id for verdict in reported if not verdict.expected]
+    rooted = any(root.endswith("driver-missing") for root in roots)
+    if portable := verdicts.get("vulkan"):
+        rooted = rooted or (portable.id == "vulkan-no-device" and any(root.startswith(_ROOTS) for root in roots))
     if portable and not portable.usable.ok and not rooted and len(reported) == len(native):
         reported.append(portable)
     works = any(verdict.usable.ok for verdict in verdicts.values())
@@ -90,7 +96,8 @@ def _ttm(bundle: Bundle, machine: Machine, device: Device) -> Iterator[Finding]:
 def _notes(machine: Machine, device: Device) -> Iterator[Finding]:
     if not device.can("vulkan"):
         return
-    beside = any(other.kind in ("discrete", "unified") for other in machine.devices)
+    better = (other for other in machine.devices if other.kind in ("discrete", "unified"))
+    beside = any(usable.ok for other in better for usable in other.accelerators.values())
     if device.kind == "integrated" and beside:
         cause = f"{device.name}: found, and left alone since there is a better device."
         fix = "To use it, name its accelerator in concierge.toml."
@@ -149,11 +156,10 @@ def _system(bundle: Bundle, machine: Machine) -> Iterator[Finding]:
         fix = "Engines are chosen for arm64. Install an arm64 Python: arch -arm64 /usr/bin/python3."
         yield Finding("rosetta", "warning", cause, evidence="sysctl.proc_translated is 1", fix=fix)
     yield from _libc(machine)
-    targets = bundle.answer("libc").get("targets")
-    if machine.os.distribution == "nixos" and "nix-ld" not in str(targets):
-        cause = "Programs that Nix did not build do not start on NixOS."
-        fix = "Use the nix source, or set programs.nix-ld.enable = true."
-        yield Finding("nixos-loader", "info", cause, evidence=f"loader: {targets or 'none'}", fix=fix)
+    if machine.libc.foreign:
+        cause = f"{machine.libc.foreign[0].upper()}{machine.libc.foreign[1:]}."
+        evidence = f"loader: {bundle.answer('libc').get('targets') or 'none'}"
+        yield Finding("nixos-loader", "info", cause, evidence=evidence, fix=FOREIGN_FIX)
     limit, total = machine.memory.limit, machine.memory.total
     if limit.bytes is not None:
         cause = f"A cgroup limits memory to {gib(limit.bytes)} of {gib(total.bytes or 0)}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from concierge.machine.read import amd, apple, cpu, findings, intel, memory, nvidia, pci, system, vulkan, windows
+from concierge.machine.read import amd, apple, cpu, cuda, findings, intel, memory, nvidia, pci, system, vulkan, windows
 from concierge.machine.read.sighting import merge
 from concierge.machine.types import Library, Machine
 
@@ -64,7 +64,7 @@ def _verdicts(
     found: dict[Accelerator, Verdict] = {}
     if device.vendor == "nvidia":
         index = [other.id for other in devices if other.vendor == "nvidia"].index(device.id)
-        found["cuda"] = nvidia.cuda(bundle, device, environment, index=index)
+        found["cuda"] = cuda.verdict(bundle, device, environment, index=index)
     if device.vendor == "amd":
         found["rocm"] = amd.rocm(bundle, device, environment)
     if bundle.system == "darwin":

@@ -17,10 +17,13 @@ _V1_NO_LIMIT = 1 << 60
 
 _RECLAIMABLE = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
 _CGROUPS = (
-    ("0::", "/sys/fs/cgroup", "memory.max", "memory.current"),
-    ("memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ("0::", "/sys/fs/cgroup", "memory.max", "memory.current", "memory.stat"),
+    ("memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"),
 )
 """Version 2 and version 1: what marks the group's line, where groups are, and their files."""
+
+_CACHE = ("total_inactive_file", "total_active_file"), ("inactive_file", "active_file")
+"""The page cache in ``memory.stat``: it counts as used, and is given up when it is wanted. Version 1 has sums."""
 
 
 def facts(bundle: Bundle) -> MemoryFacts:
@@ -32,12 +35,15 @@ def _linux(bundle: Bundle) -> MemoryFacts:
     lines = fields(bundle.text("/proc/meminfo"))
     total = _kilobytes(lines.get("MemTotal"), "MemTotal")
     available = _kilobytes(lines.get("MemAvailable"), "MemAvailable")
-    limit, used = _cgroup(bundle)
+    groups = _cgroups(bundle)
+    limit = min((limit for limit, _ in groups), key=lambda amount: amount.bytes or 0, default=Amount())
     if limit.bytes is None or (total.bytes is not None and limit.bytes >= total.bytes):
-        return MemoryFacts(total, available, Amount(reason=limit.reason or "the cgroup's limit is above the total"))
-    left = max(limit.bytes - used, 1)
+        reason = "no cgroup limits it" if limit.bytes is None else "the cgroup's limit is above the total"
+        return MemoryFacts(total, available, Amount(reason=reason))
+    # The group with the least left need not be the one with the lowest limit.
+    left, source = min((max((limit.bytes or 0) - used, 1), limit.source) for limit, used in groups)
     if available.bytes is None or left < available.bytes:
-        available = Amount(left, f"{limit.source} less what is used", confidence=limit.confidence)
+        available = Amount(left, f"{source} less what is used", confidence=limit.confidence)
     return MemoryFacts(total, available, limit)
 
 
@@ -47,12 +53,18 @@ def _kilobytes(value: str | None, name: str) -> Amount:
     return amount(found(value, r"^(\d+)\s*kB$") or value, f"/proc/meminfo {name}", unit=KIB)
 
 
-def _cgroup(bundle: Bundle) -> tuple[Amount, int]:
-    """Return the tightest limit of this process's group and the groups above it, and what that group uses."""
+def _cgroups(bundle: Bundle) -> list[tuple[Amount, int]]:
+    """Return the limit of this process's group and of those above it, each with what it uses besides the page cache."""
     files = cgroup_files(bundle.text("/proc/self/cgroup"))
-    candidates = [(_limit(bundle, limit), integer(bundle.text(usage)) or 0) for limit, usage in files]
-    known = [(limit, used) for limit, used in candidates if limit.bytes is not None]
-    return min(known, key=lambda pair: pair[0].bytes or 0, default=(Amount(reason="no cgroup limits it"), 0))
+    found = [(_limit(bundle, limit), _used(bundle, usage, stat)) for limit, usage, stat in files]
+    return [(limit, used) for limit, used in found if limit.bytes is not None]
+
+
+def _used(bundle: Bundle, usage: str, stat: str) -> int:
+    counts = fields(bundle.text(stat), " ")
+    sums = ([integer(counts.get(name)) for name in names] for names in _CACHE)
+    cache = next((sum(n for n in numbers if n) for numbers in sums if any(numbers)), 0)
+    return max((integer(bundle.text(usage)) or 0) - cache, 0)
 
 
 def _limit(bundle: Bundle, path: str) -> Amount:
@@ -60,11 +72,11 @@ def _limit(bundle: Bundle, path: str) -> Amount:
     return amount(number, path) if number is not None and number < _V1_NO_LIMIT else Amount()
 
 
-def cgroup_files(own: str) -> list[tuple[str, str]]:
-    """Return the limit's and the use's file of each group that ``/proc/self/cgroup`` puts a process in."""
+def cgroup_files(own: str) -> list[tuple[str, str, str]]:
+    """Return the files of limit, use and statistics of each group that ``/proc/self/cgroup`` puts a process in."""
     return [
-        (f"{root}{group}/{limit}", f"{root}{group}/{usage}")
-        for mark, root, limit, usage in _CGROUPS
+        (f"{root}{group}/{limit}", f"{root}{group}/{usage}", f"{root}{group}/{stat}")
+        for mark, root, limit, usage, stat in _CGROUPS
         for group in ("", *own_groups(own, mark))
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 from concierge.machine.read import apple
@@ -77,6 +78,18 @@ def _hypervisor(bundle: Bundle) -> str:
 
 
 def libc(bundle: Bundle) -> Libc:
+    """Return the C library that a downloaded program would meet, and whether such a program starts at all."""
+    return replace(_libc(bundle), foreign=_foreign(bundle))
+
+
+def _foreign(bundle: Bundle) -> str:
+    """NixOS has a loader that only explains why it starts nothing, unless nix-ld is there."""
+    if operating_system(bundle).distribution != "nixos" or "nix-ld" in str(bundle.answer("libc").get("targets")):
+        return ""
+    return "programs that Nix did not build do not start on NixOS"
+
+
+def _libc(bundle: Bundle) -> Libc:
     """Return the C library that a downloaded program would meet, which may not be the one Python was built for."""
     if bundle.system != "linux":
         return Libc("none", reason="only Linux programs bring the question")

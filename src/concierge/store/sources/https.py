@@ -11,7 +11,7 @@ from concierge import net
 from concierge.errors import FetchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import httpx
@@ -38,11 +38,19 @@ def _client() -> httpx.Client:
     return web.downloads(os.environ, follow_redirects=True)
 
 
+def mirrored(source: Source, environ: Mapping[str, str]) -> Source:
+    """Return where the bytes of ``source`` are had in this environment."""
+    if source.kind != "https":
+        return source
+    return source.model_copy(update={"url": net.mirrored(source.url, environ)})
+
+
 @dataclass(frozen=True, slots=True)
 class Https:
     """Downloads a URL with ``Range`` requests, a bounded number of times."""
 
     client: Callable[[], httpx.Client] = field(default=_client)
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     pause: Callable[[float], None] = field(default=time.sleep)
 
     def __call__(self, source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
@@ -69,7 +77,8 @@ class Https:
                 if vain == TRIES:
                     break
                 self.pause(max(wait, 2.0 ** max(vain - 1, 0)))
-        raise FetchError(f"{source.url} did not arrive: {cause}.", where=source.url, hint=_HINT)
+        hint = " ".join(filter(None, (net.way(source.url, self.environ), _HINT)))
+        raise FetchError(f"{source.url} did not arrive: {cause}.", where=source.url, hint=hint)
 
     def _attempt(self, client: httpx.Client, url: str, file: Path, size: int, meter: Meter) -> bool:
         """Fetch what is missing; return whether the file has its size now."""
@@ -80,7 +89,7 @@ class Https:
             if response.status_code in RETRY_STATUSES:
                 response.raise_for_status()
             if response.status_code >= 400:
-                hint = _GATED if response.status_code in (401, 403) else _HINT
+                hint = _GATED if response.status_code in (401, 403) else net.way(url, self.environ) or _HINT
                 raise FetchError(f"{url} answers {response.status_code}.", where=url, hint=hint)
             # A server that ignores the range sends everything again: start over rather than append.
             resumed = response.status_code == 206 and _starts_at(response, have)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def copy(source: Source, artefact: Artefact, folder: Path, meter: Meter) -> Path:
     """Copy the file into ``folder``: the store never depends on bytes that somebody else may change."""
     assert source.kind == "path"
-    origin = Path(source.path).expanduser()
+    origin = Path(source.path)
     target = folder / artefact.name
     try:
         with origin.open("rb") as data, target.open("wb") as out:

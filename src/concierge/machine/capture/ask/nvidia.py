@@ -25,10 +25,18 @@ def nvml(folder: str, library: str) -> dict[str, Any]:
         answer["driver"] = pynvml.nvmlSystemGetDriverVersion()
         answer["cuda"] = pynvml.nvmlSystemGetCudaDriverVersion()
         for index in range(pynvml.nvmlDeviceGetCount()):
-            answer["devices"].append(nvml_device(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index)))
+            answer["devices"].append(nvml_counted(pynvml, index))
     except pynvml.NVMLError as error:
         answer["error"] = str(error)
     return answer
+
+
+def nvml_counted(pynvml: Any, index: int) -> dict[str, Any]:
+    """One lost card hides none of the others."""
+    try:
+        return nvml_device(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index))
+    except pynvml.NVMLError as error:
+        return {"error": str(error)}
 
 
 def nvml_device(pynvml: Any, handle: Any) -> dict[str, Any]:
@@ -42,7 +50,26 @@ def nvml_device(pynvml: Any, handle: Any) -> dict[str, Any]:
         record["memory_total"], record["memory_free"] = memory.total, memory.free
     except pynvml.NVMLError as error:
         record["memory_error" if "compute" in record else "error"] = str(error)
+    try:
+        if pynvml.nvmlDeviceGetMigMode(handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE:
+            record["slices"] = slices(pynvml, handle)
+    except pynvml.NVMLError:
+        pass  # most cards cannot be divided
     return record
+
+
+def slices(pynvml: Any, handle: Any) -> list[dict[str, Any]]:
+    """Return the parts that a card was divided into; a number without a part is answered with an error."""
+    parts = []
+    for index in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        try:
+            part = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
+            memory = pynvml.nvmlDeviceGetMemoryInfo(part)
+            name = pynvml.nvmlDeviceGetName(part)
+        except pynvml.NVMLError:
+            continue
+        parts.append({"name": name, "memory_total": memory.total, "memory_free": memory.free})
+    return parts
 
 
 def cuda(library: str) -> dict[str, Any]:
