@@ -17,6 +17,7 @@ from concierge.server import leases
 from concierge.server.leases import Lease
 from concierge.server.processes import table
 from concierge.server.record import Folder
+from concierge.server.status import status
 from tests.server.test_supervisor import answers
 from tests.wait import in_time, until
 
@@ -80,6 +81,7 @@ def test_without_a_lease_nobody_uses_the_server_once_it_is_ready(place: Place, f
 
 def test_a_lease_ends_with_its_holder_however_that_ends(place: Place, used: Any) -> None:
     _, holder = used
+    assert status(place.home).users == tuple(leases.holders(place.home, place.record()))
     assert leases.holders(place.home, place.record())[0].startswith(f"process {holder.pid} (concierge run)")
     holder.kill()
     holder.wait(10)
@@ -118,6 +120,9 @@ def test_another_wish_starts_beside_where_there_is_room(place: Place, fake: Fake
     assert answers(endpoint.base_url)
     assert answers(beside.base_url)
     assert len(place.running()) == 2
+    seen = status(place.home)
+    assert (seen.base_url, seen.users) == (beside.base_url, ())
+    assert [(other.base_url, other.context) for other in seen.others] == [(endpoint.base_url, 512)]
     assert place.ensure(fake()) == endpoint  # Each wish finds its own.
     assert place.ensure(fake(context=1024)) == beside
     place.down()

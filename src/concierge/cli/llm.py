@@ -75,6 +75,9 @@ def _told(seen: ServerStatus) -> list[str]:
         lines.append(f"            {seen.base_url} {answers}, context {seen.context}, process {seen.pid}")
     if seen.log and seen.state != "ready":
         lines.append(f"            log: {seen.log}")
+    lines += [f"            used by {user}" for user in seen.users]
+    for other in seen.others:
+        lines.append(f"beside it   {other.model}, {other.base_url}, context {other.context}, process {other.pid}")
     beside = seen.configured
     if beside is not None:
         state = "on another machine, not asked" if beside.presence is None else beside.presence

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from concierge.net import near
-from concierge.server import launches
+from concierge.server import launches, leases
 from concierge.server import record as records
 from concierge.server.look import look
 from concierge.server.processes import table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from concierge.config.keys import Llm
     from concierge.paths import Home
@@ -37,12 +37,24 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """A server of ours beside the newest: it was in use when that was started."""
+
+    model: str
+    base_url: str | None
+    context: int | None
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatus:
     """Whose server runs, and apart from that, whether it answers.
 
     Attributes:
         state: What the record says, checked against the processes that run.
         answers: Whether it answers as healthy; None when nothing runs that could.
+        users: Who holds a lease of it.
+        others: Further servers of ours.
         configured: The server at ``base_url``, when the configuration was given.
     """
 
@@ -54,6 +66,8 @@ class ServerStatus:
     pid: int | None = None
     uptime_s: float | None = None
     log: str | None = None
+    users: tuple[str, ...] = ()
+    others: tuple[Other, ...] = ()
     configured: Configured | None = None
 
     @property
@@ -70,16 +84,26 @@ def status(home: Home, llm: Llm | None = None, *, environ: Mapping[str, str] = o
     """Return what serves the model now; of several servers of ours the newest that was not begun to be stopped."""
     beside = None if llm is None else _configured(llm, environ)
     known = records.recorded(home)
-    for record in known:
-        # Nearly always the newest record is the server; only then is nothing else looked at.
-        if record.identity is not None and record.state != "stopping" and table.alive(record.identity):
-            return _ours(launches.Launch(record, (record.identity,)), beside)
-    found = sorted(launches.living(home), key=lambda launch: (not launch.members, launch.record.state == "stopping"))
+    found = _seen(known) or launches.living(home)
+    found.sort(key=lambda launch: (not launch.members, launch.record.state == "stopping"))
     if found:
-        return _ours(found[0], beside, lost=found[0].record not in known)
+        seen = _ours(found[0], beside, lost=found[0].record not in known)
+        others = tuple(map(_other, (launch for launch in found[1:] if launch.members)))
+        return replace(seen, users=tuple(leases.holders(home, found[0].record)), others=others)
     if known:
         return ServerStatus("dead", model=known[0].model, log=known[0].log, configured=beside)
     return ServerStatus("absent", configured=beside)
+
+
+def _seen(known: Iterable[Record]) -> list[Launch]:
+    """Return the launches whose recorded process lives: nearly always there is one, and nothing else is looked at."""
+    alive = (record for record in known if record.identity is not None and table.alive(record.identity))
+    return [launches.Launch(record, (record.identity,)) for record in alive if record.identity is not None]
+
+
+def _other(launch: Launch) -> Other:
+    record = launch.record
+    return Other(record.model, record.base_url, record.context, launch.leader.pid)
 
 
 def _ours(launch: Launch, beside: Configured | None, *, lost: bool = False) -> ServerStatus:
