@@ -53,6 +53,11 @@ def misbehave(fault: str | None) -> None:
         threading.Event().wait()
 
 
+def compute(fault: str | None) -> None:
+    if fault == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def serve(options: argparse.Namespace, plan: dict[str, Any]) -> None:
     fault, ready_when = plan.get("fault"), plan.get("ready_when")
     key = os.environ["LLAMA_API_KEY"]
@@ -73,6 +78,7 @@ def serve(options: argparse.Namespace, plan: dict[str, Any]) -> None:
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
+            compute(fault)
             if fault == "mute":
                 self.say(500, {"error": {"message": "cannot decode"}})
             else:

@@ -20,6 +20,7 @@ from concierge.paths import Home
 from concierge.server import launches
 from concierge.server import record as records
 from concierge.server.ensure import ensure
+from concierge.server.leases import Lease
 from concierge.server.processes import table
 from concierge.server.record import Folder
 from concierge.server.status import status
@@ -139,7 +140,7 @@ class Command:
         self.file.write_text(SERVER)
         self.serve = f"{sys.executable} -IS {self.file} {self.port} {self.gate}"
 
-    def obtain(self, *words: str, timeout_s: float = 20.0) -> Endpoint:
+    def obtain(self, *words: str, timeout_s: float = 20.0, lease: Lease | None = None) -> Endpoint:
         llm = Llm(
             base_url=f"http://127.0.0.1:{self.port}/v1",
             local_llm_start_cmd=words,
@@ -148,7 +149,13 @@ class Command:
         )
         place = self.place
         return ensure(
-            llm, model="m", prepare=pytest.fail, home=place.home, say=place.said.append, environ=place.environ
+            llm,
+            model="m",
+            prepare=pytest.fail,
+            home=place.home,
+            say=place.said.append,
+            environ=place.environ,
+            lease=lease,
         )
 
     def processes(self) -> list[str]:
@@ -184,10 +191,25 @@ def test_a_command_is_its_launch_however_it_starts_its_server(command: Command, 
     for thread in both:
         thread.join(30)
     assert [endpoint.owned for endpoint in got] == [True, True]
-    assert command.obtain(*words).owned
+    with Lease(place.home) as lease:
+        assert command.obtain(*words, lease=lease).owned
+        assert lease.died() is None
     assert place.down() is not None
     assert command.processes() == []
     assert place.clear()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uses a POSIX shell")
+def test_the_end_of_the_shell_is_not_the_end_of_the_server_that_it_left(command: Command, place: Place) -> None:
+    command.gate.touch()
+    with Lease(place.home) as lease:
+        command.obtain("sh", "-c", WAYS["left by a shell"].format(serve=command.serve), lease=lease)
+        assert lease.died() is None
+        [server] = place.running()
+        table.send(server, signal.SIGKILL)
+        died = lease.died()
+    assert died is not None
+    assert "ended while it was in use" in died.what
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uses a POSIX shell")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -91,6 +92,37 @@ def test_a_server_that_says_loading_for_ever_stalls_too(place: Place, fake: Fake
 def test_a_server_that_fails_its_proof_is_stopped(place: Place, fake: Fake, fault: str, why: str) -> None:
     with pytest.raises(StartError, match=why):
         place.ensure(fake(fault))
+    assert place.running() == []
+
+
+def test_a_server_that_is_killed_in_its_proof_is_reported_as_that(place: Place, fake: Fake) -> None:
+    with pytest.raises(StartError, match="ended while it was starting, by SIGKILL") as caught:
+        place.ensure(fake("killed"))
+    assert "out of memory" in str(caught.value)
+    assert place.clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only its parent learns how a process ended")
+def test_whoever_waits_with_the_starter_is_told_as_much(place: Place, fake: Fake, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    spec = fake("killed", ready_when=str(gate))
+    starter = place.start(spec)
+    until(place.starting)
+    failures: list[str] = []
+
+    def wait() -> None:
+        try:
+            place.ensure(spec)
+        except StartError as error:
+            failures.append(error.what)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    until(lambda: place.users() == 2)
+    gate.touch()
+    waiting.join(30)
+    starter.communicate(timeout=30)
+    assert "by SIGKILL" in failures[0]
     assert place.running() == []
 
 

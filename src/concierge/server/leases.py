@@ -9,6 +9,7 @@ import os
 import secrets
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from concierge import files, mutex
@@ -73,13 +74,15 @@ class Lease:
         with suppress(OSError):  # a file system without locks has no leases either
             mutex.lock(self._handle)
         mutex.sign(self._handle)
-        self.watch(record, leader)
+        self.watch(replace(record, identity=leader))
 
-    def watch(self, record: Record, leader: Identity | None) -> None:
-        """Know from now on how the server ends."""
-        self.record = record
-        if leader is not None and self._death is None:
-            self._death = table.Deathwatch(leader)
+    def watch(self, record: Record) -> None:
+        """Know from now on how the process of ``record`` ends."""
+        before, self.record = self.record, record
+        if record.identity is not None and (before is None or before.identity != record.identity):
+            if self._death is not None:
+                self._death.close()
+            self._death = table.Deathwatch(record.identity)
 
     def join(self, endpoint: Endpoint) -> None:
         """Hold the lease of whichever server of ours answers there, if one does."""

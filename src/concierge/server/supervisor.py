@@ -235,6 +235,7 @@ class _Attempt:
     def _join(self, launch: Launch) -> None:
         record = self._record = launch.record
         self._lease.take(record, launch.leader)
+        self._lease.started = False
         if record.state != "ready":
             self._say(f"Waiting for the server of {record.model} that is already starting.")
             self._record = replace(record, state="starting", identity=launch.leader)
@@ -269,7 +270,7 @@ class _Attempt:
             self._say(f"Starting {desired.title}.")
             child = watch.start(command, record, folder, log, alive)
         self._record = replace(record, identity=table.identify(child.pid))
-        self._lease.watch(self._record, self._record.identity)
+        self._lease.watch(self._record)
         folder.write(self._record)
         return child
 
@@ -347,6 +348,7 @@ class _Attempt:
             self._kept(record)
             Folder(self._home, record.launch).write(record)
         self._record = record
+        self._lease.watch(record)
         return record
 
     def _kept(self, record: Record) -> None:
