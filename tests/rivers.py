@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from concierge.agent import runs
@@ -12,7 +13,7 @@ from concierge.config.keys import Config
 from concierge.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from concierge.agent.events import RunResult
@@ -38,15 +39,20 @@ class FakeRiver:
         self.ran: list[Task] = []
         self.find: Callable[[str | None], Endpoint] = named
         self.settings: dict[str, Any] = {}
+        self.closed = False
 
-    def endpoint(self, model: str | None) -> Endpoint:
+    @contextmanager
+    def using(self, model: str | None) -> Iterator[Endpoint]:
         self.asked.append(model)
-        return self.find(model)
+        yield self.find(model)
 
     async def run(self, task: str, *, endpoint: Endpoint, limits: Limits, on_event: Subscriber) -> RunResult:
         self.ran.append(Task(task, endpoint.model, limits=limits, **self.settings))
         root = self.config.workspace_root
         return await run_task(self.chat, self.ran[-1], workspace_root=root, subscribers=[on_event])
+
+    def close(self) -> None:
+        self.closed = True
 
     def runs(self, *, limit: int) -> list[RunSummary]:
         return runs.list_runs(self.config.workspace_root, limit=limit)

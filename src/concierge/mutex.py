@@ -87,7 +87,7 @@ def _take(file: Path, stack: ExitStack, deadline: float, say: Callable[[str], No
         taken = lock(
             handle,
             wait_s=deadline - time.monotonic(),
-            waiting=lambda: say(f"Waiting for another command: {_holder(file)}."),
+            waiting=lambda: say(f"Waiting for another command: {holder(file)}."),
         )
     except OSError as error:
         if error.errno in NOT_OFFERED:
@@ -99,11 +99,11 @@ def _take(file: Path, stack: ExitStack, deadline: float, say: Callable[[str], No
         ) from None
     if not taken:
         raise ServerError(
-            f"Another command holds the lock: {_holder(file)}.",
+            f"Another command holds the lock: {holder(file)}.",
             where=str(file),
             hint="Wait for it or end it, then try again.",
         )
-    _sign(handle)
+    sign(handle)
     return True
 
 
@@ -167,7 +167,8 @@ else:
         return True
 
 
-def _sign(handle: int) -> None:
+def sign(handle: int) -> None:
+    """Write into a locked file who holds it, for people."""
     words = [Path(sys.argv[0]).name, *sys.argv[1:2]] if sys.argv else []
     holder = {"pid": os.getpid(), "command": " ".join(words), "since": time.strftime("%H:%M:%S")}
     with suppress(OSError):  # on a full disk it is held all the same
@@ -176,7 +177,8 @@ def _sign(handle: int) -> None:
         os.write(handle, json.dumps(holder).encode())
 
 
-def _holder(file: Path) -> str:
+def holder(file: Path) -> str:
+    """Return who signed a file."""
     try:
         holder = json.loads(file.read_text(encoding="utf-8"))
         return f"process {holder['pid']} ({holder['command']}), since {holder['since']}"

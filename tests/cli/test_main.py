@@ -111,7 +111,7 @@ def test_status_and_down_on_a_fresh_machine_create_nothing(environ: dict[str, st
     environ["CONCIERGE_LLM_BASE_URL"] = "http://127.0.0.1:9/v1"
     status = concierge("status", "--json", environ=environ, folder=tmp_path)
     down = concierge("down", "--json", environ=environ, folder=tmp_path)
-    assert (status.returncode, down.returncode) == (0, 0)
+    assert (status.returncode, down.returncode) == (5, 0)
     assert json.loads(status.stdout)["state"] == "absent"
     assert json.loads(down.stdout) == {"schema": 1, "stopped": None}
     assert list(tmp_path.iterdir()) == []

@@ -2,19 +2,32 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from concierge import mutex
 from concierge.config.keys import Llm
-from concierge.deploy.generation import ASKED, Generation, Generations, ServerSpec, asked_digest
+from concierge.deploy.generation import ASKED, LOCK, Generation, Generations, ServerSpec, asked_digest
 from concierge.errors import StoreError
 from concierge.paths import Home
 
 if TYPE_CHECKING:
+    from multiprocessing.synchronize import Barrier
     from pathlib import Path
+
+
+PROCESSES, ROUNDS = 6, 10
+
+
+def switch_many(home: Home, index: int, gate: Barrier) -> None:
+    """Switch to one new generation after the other, together with other processes."""
+    for round_ in range(ROUNDS):
+        gate.wait(30)
+        Generations(home).switch(made(home, f"{index}-{round_}"))
 
 
 @pytest.fixture
@@ -51,7 +64,7 @@ def made(home: Home, asked: str = "a", **facts: Any) -> Generation:
 
 
 def files(home: Home) -> list[str]:
-    return sorted(file.name for file in home.generations.iterdir())
+    return sorted(file.name for file in home.generations.iterdir() if file.name != LOCK)
 
 
 def test_a_home_without_generations_has_none_and_gets_no_folder(home: Home, generations: Generations) -> None:
@@ -238,3 +251,25 @@ def test_what_decides_what_is_deployed_changes_the_digest_and_nothing_else_does(
     digests = {asked_digest(replace(Llm(), **{key: value}), b"") for key, value in others.items()}  # type: ignore[arg-type]
     assert len(digests | {asked_digest(Llm(), b"")}) == 5
     assert asked_digest(Llm(temperature=1.0, read_timeout_s=1.0), b"") == asked_digest(Llm(), b"")
+
+
+def test_many_at_once_lose_no_generation_and_share_no_number(home: Home) -> None:
+    made(home)
+    together = multiprocessing.get_context("spawn")
+    gate = together.Barrier(PROCESSES)
+    switching = [together.Process(target=switch_many, args=(home, index, gate)) for index in range(PROCESSES)]
+    for process in switching:
+        process.start()
+    for process in switching:
+        process.join(60)
+    assert [process.exitcode for process in switching] == [0] * PROCESSES
+    found = {json.loads(file.read_text())["asked"] for file in home.generations.glob("*.json")}
+    assert found == {f"{index}-{round_}" for index in range(PROCESSES) for round_ in range(ROUNDS)}
+    assert files(home) == sorted(f"{number + 1}.json" for number in range(PROCESSES * ROUNDS))
+    assert Generations(home).current() is not None
+
+
+def test_a_lock_that_is_never_given_back_is_an_error_that_names_it(home: Home) -> None:
+    home.generations.mkdir(parents=True)
+    with mutex.held_file(home.generations / LOCK), pytest.raises(StoreError, match="Another command holds"):
+        Generations(home, wait_s=0.05).switch(made(home))

@@ -23,7 +23,6 @@ ROWS = {
     for command, keys in re.findall(r"^\| `([^`]+)` \| (`.*) \|$", PAGE, re.MULTILINE)
 }
 SESSION = (
-    "status",
     "plan",
     "models",
     "engines",
@@ -35,6 +34,7 @@ SESSION = (
     "lock --check",
     "trust",
     "up",
+    "status",
     "run hello",
     "runs list",
     "runs show ID",

@@ -16,14 +16,17 @@ import pytest
 from concierge.config.keys import Llm
 from concierge.deploy.generation import ServerSpec
 from concierge.paths import Home
+from concierge.server import leases
+from concierge.server import record as records
 from concierge.server.ensure import ensure
 from concierge.server.processes import table
 from concierge.server.processes.identity import LAUNCH
-from concierge.server.record import Record, RecordFile
+from concierge.server.record import Folder, Record
 from concierge.server.stop import down
 
 if TYPE_CHECKING:
     from concierge.endpoint import Endpoint
+    from concierge.server.leases import Lease
     from concierge.server.processes.identity import Identity
 
 HERE = Path(__file__).parent
@@ -41,7 +44,14 @@ class Place:
     environ: dict[str, str]
     said: list[str] = field(default_factory=list)
 
-    def ensure(self, spec: ServerSpec, **llm: Any) -> Endpoint:
+    def ensure(
+        self,
+        spec: ServerSpec,
+        *,
+        lease: Lease | None = None,
+        room: Callable[[], bool] = lambda: False,
+        **llm: Any,
+    ) -> Endpoint:
         return ensure(
             Llm(**{"base_url": NOBODY, "local_llm_start_timeout_s": 20.0, **llm}),
             model=spec.model,
@@ -49,15 +59,31 @@ class Place:
             home=self.home,
             say=self.said.append,
             environ=self.environ,
+            lease=lease,
+            room=room,
         )
 
     def down(self, **times: float) -> object:
         return down(self.home, say=self.said.append, environ=self.environ, **times)
 
     def record(self) -> Record:
-        record = RecordFile(self.home).read()
-        assert record is not None
-        return record
+        """Return the record of the newest launch."""
+        return records.recorded(self.home)[0]
+
+    def clear(self) -> bool:
+        """Return whether no launch is recorded."""
+        return records.recorded(self.home) == []
+
+    def starting(self) -> bool:
+        """Return whether a launch is recorded that has a process and is not ready."""
+        return not self.clear() and self.record().identity is not None and self.record().state == "starting"
+
+    def logs(self) -> list[Path]:
+        return list(self.home.run.glob("servers/*/server.log"))
+
+    def users(self) -> int:
+        """Return how many hold a lease of the newest launch."""
+        return len(list(Folder(self.home, self.record().launch).path.glob(f"{leases.PREFIX}*")))
 
     def running(self) -> list[Identity]:
         """Return the processes of every launch in this home, whatever the record says."""
@@ -131,18 +157,19 @@ def fake(tmp_path: Path) -> Fake:
 def recorded(place: Place, identity: Identity, **more: object) -> Record:
     """Write a record that names ``identity`` as our server."""
     record = Record(
-        generation=4,
-        state="ready",
         launch="0" * 32,
+        began=4.0,
+        machine=table.machine(),
+        home=records.place(place.home),
+        state="ready",
         wants="w",
         kind="engine",
         model="tiny",
-        log=str(place.home.run / "server-0004.log"),
-        starter=table.myself(),
+        log=str(Folder(place.home, "0" * 32).log),
         identity=identity,
     )
     record = replace(record, **more)  # type: ignore[arg-type]
-    RecordFile(place.home).write(record)
+    Folder(place.home, record.launch).write(record)
     return record
 
 

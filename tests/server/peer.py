@@ -72,7 +72,11 @@ def peer(says: Callable[[str, str | None], Said | list[Said]]) -> Iterator[Peer]
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        allow_reuse_port = True
+        """Whoever wants may listen there as well."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         peer.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -14,7 +14,6 @@ from concierge.config.keys import Llm
 from concierge.errors import EndpointError, StartError
 from concierge.server.ensure import ensure, spec_digest
 from concierge.server.processes import table
-from concierge.server.record import RecordFile
 from tests.server.peer import peer
 
 if TYPE_CHECKING:
@@ -219,7 +218,7 @@ def test_the_users_command_is_started_once_and_owned(place: Place, tmp_path: Pat
     assert first == again
     assert first.owned
     assert len(place.running()) == 1
-    assert "own server kept" in (place.home.run / "server-0001.log").read_text()
+    assert "own server kept" in place.logs()[0].read_text()
     place.down()
     assert place.running() == []
 
@@ -234,13 +233,7 @@ def test_a_second_command_waits_for_the_users_server_too(place: Place, tmp_path:
     both = [threading.Thread(target=lambda: answers.append(ask(place, **llm))) for _ in range(2)]
     for asking in both:
         asking.start()
-    file = RecordFile(place.home)
-
-    def joined() -> bool:
-        record = file.read()
-        return record is not None and len(record.waiters) == 2
-
-    assert table.wait_until(joined, within_s=10)
+    assert table.wait_until(lambda: not place.clear() and place.users() == 2, within_s=10)
     gate.touch()
     for asking in both:
         asking.join(10)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.server import watch
-from concierge.server.processes import table
 from concierge.server.record import Record
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def record(tmp_path: Path) -> Record:
     log = str(tmp_path / "server.log")
-    return Record(1, "starting", "mark", "wish", "engine", "tiny", log, table.myself(), api_key="sekret")
+    return Record("mark", 1.0, "here", "home", "starting", "wish", "engine", "tiny", log, api_key="sekret")
 
 
 def test_the_end_of_the_log_is_told_without_the_key(record: Record, tmp_path: Path) -> None:
@@ -48,7 +47,7 @@ def test_an_empty_log_is_said(record: Record, tmp_path: Path, text: str | None) 
 @pytest.mark.parametrize(
     ("kind", "status", "manner", "hint"),
     [
-        ("engine", None, "", "The whole log is {log}."),
+        ("engine", None, "", "If {log} does not say why, the system probably ran out of memory and killed it."),
         ("engine", 0, ", with exit code 0", "The whole log is {log}."),
         ("engine", 3, ", with exit code 3", "The whole log is {log}."),
         ("engine", -signal.SIGTERM, ", by SIGTERM", "The whole log is {log}."),
@@ -80,8 +79,8 @@ def test_how_it_ended_says_what_to_do(record: Record, kind: Kind, status: int | 
 
 
 @pytest.mark.parametrize(("kind", "hint"), [("command", "Correct `local_llm_start_cmd`."), ("engine", None)])
-def test_a_program_that_cannot_be_started_is_named(record: Record, kind: Kind, hint: str | None) -> None:
-    error = watch.not_started(replace(record, kind=kind), "/no/such", FileNotFoundError(2, "No such file"))
+def test_a_program_that_cannot_be_started_is_named(kind: Kind, hint: str | None) -> None:
+    error = watch.not_started(kind, "/no/such", FileNotFoundError(2, "No such file"))
     assert (error.what, error.where, error.hint) == ("Cannot start /no/such: No such file.", "/no/such", hint)
 
 
@@ -98,3 +97,10 @@ def test_a_start_that_another_command_ended_says_so(record: Record) -> None:
     error = watch.taken_away(record)
     assert error.what == "The server of tiny was stopped by another command while it was starting."
     assert error.hint == "Try again when that command is done."
+
+
+def test_a_server_that_died_in_use_says_how(record: Record) -> None:
+    error = watch.died(record, -signal.SIGKILL)
+    assert error.what == "The server of tiny ended while it was in use, by SIGKILL. It logged nothing."
+    assert "out of memory" in str(error)
+    assert error.exit_code == 5

@@ -35,7 +35,7 @@ def child() -> Iterator[tuple[subprocess.Popen[str], int]]:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, identity.LAUNCH: "mark"},
+        env={**os.environ, identity.LAUNCH: "mark", identity.BORN: "born"},
     ) as process:
         assert process.stdout is not None
         yield process, int(process.stdout.readline())
@@ -50,10 +50,8 @@ def test_a_process_is_told_apart_found_by_its_mark_and_measured(
     found = backend.identify(process.pid)
     assert found.pid == process.pid
     assert found == backend.identify(process.pid)
-    assert [member.pid for member in backend.members("mark", None)] == [process.pid]
-    assert backend.members("another mark", None) == []
-    assert [member.pid for member in backend.members("another mark", process.pid)] == [process.pid]
-    assert backend.leads_session(process.pid)
+    assert [(one.identity.pid, one.born) for one in backend.marked() if one.launch == "mark"] == [(process.pid, "born")]
+    assert [member.pid for member in backend.family(process.pid)] == [process.pid]
     assert backend.usage([found]).cpu_s >= 0
     assert 0 <= backend.age_s(found) < 60
 
@@ -62,9 +60,10 @@ def test_a_process_is_told_apart_found_by_its_mark_and_measured(
 def test_its_sockets_are_known(backend: ModuleType, child: tuple[subprocess.Popen[str], int]) -> None:
     process, port = child
     found = backend.identify(process.pid)
-    assert backend.listening([found]) == [identity.Listener("127.0.0.1", port)]
-    assert backend.sole_listener(port, [found])
-    assert not backend.sole_listener(port, [table.myself()])
+    listener = identity.Listener("127.0.0.1", port)
+    assert backend.listening([found]) == [listener]
+    assert backend.sole_listener(listener, [found])
+    assert not backend.sole_listener(listener, [table.myself()])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -94,7 +93,7 @@ def test_an_identity_survives_being_written_down() -> None:
     assert identity.parse(asdict(me)) == me
 
 
-@pytest.mark.parametrize("damage", [{"pid": "1234"}, {"start": None}, {"pid": 1}, {"pid": True}, {"extra": 1}])
+@pytest.mark.parametrize("damage", [{"pid": "1234"}, {"start": None}, {"pid": True}, {"extra": 1}])
 def test_a_damaged_identity_proves_nothing(damage: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="not "):
         identity.parse({**asdict(table.myself()), **damage})

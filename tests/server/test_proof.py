@@ -29,12 +29,12 @@ WHY = "The server that was started for tiny cannot be trusted: "
 
 
 def record(**more: object) -> Record:
-    made = Record(1, "starting", "0" * 32, "w", "engine", "tiny", "the.log", table.myself(), api_key=KEY)
+    made = Record("0" * 32, 1.0, "here", "home", "starting", "w", "engine", "tiny", "the.log", api_key=KEY)
     return replace(made, **more)  # type: ignore[arg-type]
 
 
 def proven(record: Record) -> Endpoint | None:
-    return engine_endpoint(record, table.myself(), patience_s=5.0)
+    return engine_endpoint(record, [table.myself()], patience_s=5.0)
 
 
 @contextmanager
@@ -111,16 +111,43 @@ def test_an_engine_that_says_nothing_to_a_wrong_key_is_not_ready() -> None:
     assert server.bodies == []
 
 
+LISTENS = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+listener = socket.socket(family)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+if family == socket.AF_INET6:
+    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+listener.bind((sys.argv[1], int(sys.argv[2])))
+listener.listen()
+print()
+input()
+"""
+
+
+@contextmanager
+def stranger_at(host: str, port: int) -> Iterator[None]:
+    words = [sys.executable, "-IuSc", LISTENS, host, str(port)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline()
+        yield
+        other.kill()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a second loopback address is Linux's")
-def test_another_listener_on_the_port_is_refused_before_anything_is_believed() -> None:
-    listens = "import socket, sys; s = socket.create_server(('127.0.0.2', int(sys.argv[1]))); print(); input()"
-    with engine(props=(500, {})) as server:
-        words = [sys.executable, "-IuSc", listens, str(server.port)]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-            assert other.stdout is not None
-            other.stdout.readline()
-            why = refusal(server, record())
-            other.kill()
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1"])
+def test_somebody_elses_listener_on_another_address_is_none_of_our_business(host: str) -> None:
+    with engine() as server, stranger_at(host, server.port):
+        assert proven(record()) is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the table of all sockets needs privileges")
+def test_another_listener_on_our_very_address_is_refused_before_anything_is_believed() -> None:
+    with engine(props=(500, {})) as server, stranger_at("127.0.0.1", server.port):
+        why = refusal(server, record())
+    assert server.seen == []
     assert why == f"another process listens on port {server.port} too"
 
 

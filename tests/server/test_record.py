@@ -6,76 +6,87 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from concierge import mutex
 from concierge.errors import ServerError
 from concierge.paths import Home
+from concierge.server import record as records
 from concierge.server.processes import table
-from concierge.server.record import Record, RecordFile
+from concierge.server.record import KEPT, Folder, Record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> RecordFile:
-    return RecordFile(Home(tmp_path))
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
 
 
-def record(**more: Any) -> Record:
-    me = table.myself()
-    made = Record(3, "ready", "mark", "wish", "engine", "tiny", "the.log", me, me, (me, me))
-    return replace(made, base_url="http://127.0.0.1:1/v1", api_key="sekret", context=512, **more)
+@pytest.fixture
+def folder(home: Home) -> Folder:
+    return Folder(home, "mark")
 
 
-def test_what_was_written_is_read(file: RecordFile) -> None:
-    assert file.read() is None
-    for written in (record(), replace(record(), identity=None, waiters=(), base_url=None, api_key=None)):
-        file.write(written)
-        assert file.read() == written
-    assert {entry.name for entry in file.path.parent.iterdir()} == {file.path.name}
+def record(place: Home, **more: Any) -> Record:
+    made = Record("mark", 3.0, "here", records.place(place), "ready", "wish", "engine", "tiny", "the.log")
+    told = replace(made, identity=table.myself(), base_url="http://127.0.0.1:1/v1", api_key="sekret", context=512)
+    return replace(told, **more)
 
 
-def test_the_key_is_not_shown(file: RecordFile) -> None:
-    assert "sekret" not in repr(record())
+def test_what_was_written_is_read(home: Home, folder: Folder) -> None:
+    assert folder.read() is None
+    for written in (record(home), record(home, identity=None, base_url=None, api_key=None)):
+        folder.write(written)
+        assert folder.read() == written
+    assert {entry.name for entry in folder.path.iterdir()} == {folder.file.name}
 
 
-def test_a_record_says_where_its_server_answers() -> None:
-    endpoint = record().endpoint
+def test_the_key_is_not_shown(home: Home) -> None:
+    assert "sekret" not in repr(record(home))
+
+
+def test_a_record_says_where_its_server_answers(home: Home) -> None:
+    endpoint = record(home).endpoint
     assert endpoint is not None
     assert (endpoint.base_url, endpoint.model, endpoint.api_key) == ("http://127.0.0.1:1/v1", "tiny", "sekret")
     assert endpoint.owned
-    assert replace(record(), base_url=None).endpoint is None
+    assert record(home, base_url=None).endpoint is None
 
 
-def test_launches_are_counted_also_over_those_that_are_gone(file: RecordFile) -> None:
-    assert file.next_generation() == 1
-    file.write(record())
-    assert file.next_generation() == 4
-    file.clear(record())
-    assert (file.read(), file.next_generation()) == (None, 4)
+def test_records_are_read_newest_first_and_a_cleared_one_is_none(home: Home) -> None:
+    assert records.recorded(home) == []
+    made = [record(home, launch=f"mark{number}", began=float(number)) for number in range(3)]
+    for each in made:
+        Folder(home, each.launch).write(each)
+    assert records.recorded(home) == made[::-1]
+    Folder(home, "mark1").clear()
+    assert [each.launch for each in records.recorded(home)] == ["mark2", "mark0"]
 
 
-def test_another_launch_is_not_cleared(file: RecordFile) -> None:
-    file.write(record())
-    file.clear(replace(record(), launch="another"))
-    assert file.read() == record()
+def test_a_record_of_a_copied_home_is_the_originals(home: Home, folder: Folder) -> None:
+    folder.write(record(home, home="/the/original"))
+    assert records.recorded(home) == []
+    with mutex.held_file(folder.alive):  # It was not copied but moved, or it has another name in that container.
+        assert len(records.recorded(home)) == 1
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        {"schema": 2},
+        {"schema": 1},
         {"state": "asleep"},
         {"state": None},
         {"launch": ""},
-        {"generation": True},
-        {"generation": "3"},
+        {"launch": "../../elsewhere"},
+        {"launch": 7},
+        {"began": "3"},
+        {"kind": "daemon"},
         {"more": 1},
-        {"starter": None},
-        {"starter": {"pid": 7}},
+        {"machine": None},
+        {"home": None},
+        {"model": 7},
         {"identity": {}},
         {"identity": "7"},
-        {"waiters": [1]},
-        {"waiters": None},
         {"base_url": "http://192.0.2.1/v1"},
         {"base_url": "nowhere"},
         {"base_url": 7},
@@ -83,42 +94,64 @@ def test_another_launch_is_not_cleared(file: RecordFile) -> None:
         {"api_key": "a\nb"},
     ],
 )
-def test_a_record_with_anything_wrong_is_damaged(file: RecordFile, damage: dict[str, Any]) -> None:
-    file.write(record())
-    file.path.write_text(json.dumps({**json.loads(file.path.read_text()), **damage}))
-    with pytest.raises(ServerError, match="is damaged, so nothing is stopped or started") as caught:
-        file.read()
-    assert caught.value.where == str(file.path)
-    assert caught.value.hint == "End the server by hand if one runs, then remove that file."
+def test_a_record_with_anything_wrong_says_nothing(home: Home, folder: Folder, damage: dict[str, Any]) -> None:
+    folder.write(record(home))
+    folder.file.write_text(json.dumps({**json.loads(folder.file.read_text()), **damage}))
+    assert folder.read() is None
+    assert records.recorded(home) == []
 
 
-@pytest.mark.parametrize("missing", ["state", "launch", "starter", "schema", "model"])
-def test_a_record_that_lacks_something_is_damaged(file: RecordFile, missing: str) -> None:
-    file.write(record())
-    document = json.loads(file.path.read_text())
+@pytest.mark.parametrize("missing", ["state", "launch", "schema", "model"])
+def test_a_record_that_lacks_something_says_nothing(home: Home, folder: Folder, missing: str) -> None:
+    folder.write(record(home))
+    document = json.loads(folder.file.read_text())
     del document[missing]
-    file.path.write_text(json.dumps(document))
-    with pytest.raises(ServerError, match="is damaged"):
-        file.read()
+    folder.file.write_text(json.dumps(document))
+    assert folder.read() is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", "\0", pytest.param("[" * 100_000, id="deep")])
-def test_what_is_no_record_is_damaged_for_whoever_reads_it(file: RecordFile, text: str) -> None:
-    file.path.parent.mkdir(parents=True)
-    file.path.write_text(text)
-    for read in (file.read, file.next_generation, lambda: file.clear(record())):
-        with pytest.raises(ServerError, match="is damaged"):
-            read()
+def test_what_is_no_record_says_nothing(folder: Folder, text: str) -> None:
+    folder.make()
+    folder.file.write_text(text)
+    assert folder.read() is None
 
 
-def test_a_record_that_cannot_be_read_is_a_sentence(file: RecordFile) -> None:
-    file.path.mkdir(parents=True)
+def test_a_record_that_cannot_be_read_is_a_sentence(folder: Folder) -> None:
+    folder.file.mkdir(parents=True)
     with pytest.raises(ServerError, match="Cannot read") as caught:
-        file.read()
-    assert caught.value.where == str(file.path)
+        folder.read()
+    assert caught.value.where == str(folder.file)
 
 
-def test_a_count_that_is_none_begins_again(file: RecordFile) -> None:
-    file.path.parent.mkdir(parents=True)
-    file.path.write_text(json.dumps({"schema": 1, "state": "absent", "generation": "many"}))
-    assert file.next_generation() == 1
+def test_a_launch_lives_as_long_as_its_lock_is_held(folder: Folder) -> None:
+    assert not folder.held()
+    folder.make()
+    with mutex.held_file(folder.alive):
+        assert folder.held()
+    assert not folder.held()
+
+
+@pytest.mark.parametrize("written", [None, "", "many"])
+def test_an_end_that_nobody_noted_is_not_known(folder: Folder, written: str | None) -> None:
+    folder.make()
+    folder.note_end(-9)
+    assert folder.end() == -9
+    if written is None:
+        (folder.path / "ended").unlink()
+    else:
+        (folder.path / "ended").write_text(written)
+    assert folder.end() is None
+
+
+def test_old_logs_are_forgotten_and_no_launch_that_is_recorded_or_lives(home: Home) -> None:
+    for number in range(KEPT + 3):
+        Folder(home, f"over{number}").make()
+    recorded, living = Folder(home, "recorded"), Folder(home, "living")
+    recorded.write(record(home, launch="recorded"))
+    living.make()
+    with mutex.held_file(living.alive):
+        records.forget_old(home)
+    left = {entry.name for entry in recorded.path.parent.iterdir()}
+    assert {"recorded", "living"} < left
+    assert len(left) == KEPT - 1 + 2

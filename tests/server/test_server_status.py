@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from concierge import mutex
 from concierge.config.keys import Llm
 from concierge.server.processes import table
+from concierge.server.record import Folder
 from concierge.server.status import Configured, ServerStatus, status
 from tests.server.conftest import identity_of, recorded
 from tests.server.peer import peer
@@ -56,7 +58,7 @@ def test_a_server_that_died_is_dead(place: Place, fake: Fake) -> None:
 
 @pytest.mark.parametrize(
     ("written", "told"),
-    [("intent", "starting"), ("starting", "starting"), ("ready", "ready"), ("stopping", "stopping")],
+    [("intent", "starting"), ("starting", "starting"), ("ready", "stuck"), ("stopping", "stopping")],
 )
 def test_the_state_is_the_records_while_its_process_lives(
     place: Place, bystander: subprocess.Popen[bytes], written: str, told: str
@@ -75,9 +77,10 @@ def test_a_process_that_is_gone_has_neither_address_nor_age(place: Place) -> Non
 
 
 def test_a_server_of_another_container_is_elsewhere_and_not_judged(place: Place) -> None:
-    away = replace(table.myself(), namespace=1)
-    record = recorded(place, away, starter=away)
-    assert status(place.home) == ServerStatus("elsewhere", model="tiny", log=record.log)
+    record = recorded(place, replace(table.myself(), namespace="another"))
+    with mutex.held_file(Folder(place.home, record.launch).alive):
+        assert status(place.home) == ServerStatus("elsewhere", model="tiny", log=record.log)
+    assert status(place.home).state == "dead"
 
 
 @pytest.mark.parametrize(
@@ -110,12 +113,13 @@ def test_the_configured_server_is_looked_at_beside_ours(place: Place, bystander:
         dead = status(place.home, llm, environ=place.environ)
     told = Configured(server.base_url, "listed", ("a", "b"))
     assert (alone.configured, beside.configured, dead.configured) == (told, told, told)
-    assert (alone.state, beside.state, dead.state) == ("absent", "ready", "dead")
+    assert (alone.state, beside.state, dead.state) == ("absent", "stuck", "dead")
     assert server.seen == [("GET /v1/models", "Bearer key")] * 3
     assert alone.as_dict()["configured"] == {
         "base_url": server.base_url,
         "presence": "listed",
         "models": ("a", "b"),
+        "serves": False,
     }
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from concierge import mutex
 from concierge.errors import ServerError
 from concierge.server.processes import table
-from concierge.server.record import RecordFile
+from concierge.server.record import Folder
 from concierge.server.stop import Stopped
 from tests.server.conftest import identity_of, recorded
 from tests.server.peer import peer
@@ -72,7 +72,7 @@ def test_a_reused_pid_is_never_signalled(place: Place, bystander: subprocess.Pop
     recorded(place, replace(identity_of(bystander), start=1))
     assert place.down() is None
     assert bystander.poll() is None
-    assert RecordFile(place.home).read() is None
+    assert place.clear()
 
 
 def test_our_own_pid_in_a_stale_record_is_stale(place: Place) -> None:
@@ -89,22 +89,25 @@ def test_another_program_under_the_same_pid_is_never_signalled(
 
 
 def test_a_record_of_an_earlier_boot_is_cleared(place: Place, bystander: subprocess.Popen[bytes]) -> None:
-    here = table.myself()
-    earlier = replace(identity_of(bystander), boot="another")
-    recorded(place, earlier, starter=replace(here, boot="another"))
+    recorded(place, replace(identity_of(bystander), boot="another"))
     assert place.down() is None
     assert bystander.poll() is None
-    assert RecordFile(place.home).read() is None
+    assert place.clear()
 
 
-def test_a_record_of_another_container_is_left_alone(place: Place, bystander: subprocess.Popen[bytes]) -> None:
-    identity = identity_of(bystander)
-    starter = replace(table.myself(), namespace=1)
-    record = recorded(place, replace(identity, namespace=1), starter=starter)
-    assert place.down() is None
-    assert bystander.poll() is None
-    assert RecordFile(place.home).read() == record
+def test_a_server_of_another_container_is_left_alone(place: Place, bystander: subprocess.Popen[bytes]) -> None:
+    record = recorded(place, replace(identity_of(bystander), namespace="another"))
+    with mutex.held_file(Folder(place.home, record.launch).alive):
+        assert place.down() is None
+        assert bystander.poll() is None
+        assert place.record() == record
     assert "another container" in place.said[-1]
+
+
+def test_a_record_that_another_machine_made_is_not_ours_to_clear(place: Place) -> None:
+    record = recorded(place, replace(table.myself(), boot="another"), machine="another")
+    assert place.down() is None
+    assert place.record() == record
 
 
 def test_a_foreign_server_on_the_recorded_port_is_not_touched(place: Place, fake: Fake) -> None:
@@ -144,20 +147,17 @@ def test_a_disk_that_takes_no_record_does_not_keep_a_server_alive(place: Place, 
         with pytest.raises(ServerError, match="Cannot write"):
             place.ensure(spec)
     assert place.running() == []
-    assert place.record().state == "ready"
+    assert place.clear()
 
 
-def test_a_damaged_record_stops_everything_with_a_sentence(place: Place, fake: Fake) -> None:
-    place.ensure(fake())
-    path = RecordFile(place.home).path
-    whole = path.read_text()
-    for damage in ("", "[]", "{", json.dumps({**json.loads(whole), "identity": {"pid": -1}})):
-        path.write_text(damage)
-        for command in (place.down, lambda: place.ensure(fake())):
-            with pytest.raises(ServerError, match="damaged") as caught:
-                command()
-            assert "remove that file" in str(caught.value)
-    path.write_text(whole)
+@pytest.mark.parametrize("damage", ["", "[]", "{", "null", '{"schema": 2}'])
+def test_a_damaged_record_hides_no_server(place: Place, fake: Fake, damage: str) -> None:
+    endpoint = place.ensure(fake())
+    Folder(place.home, place.record().launch).file.write_text(damage)
+    assert place.ensure(fake()).base_url == endpoint.base_url
+    Folder(place.home, place.record().launch).file.write_text(damage)
+    assert isinstance(place.down(), Stopped)
+    assert place.running() == []
 
 
 BUSY: Said = (200, b'[{"is_processing": false}, {"is_processing": true}]')
@@ -231,14 +231,12 @@ def test_while_it_stops_the_record_says_so(place: Place, fake: Fake) -> None:
     assert table.alive(leader)
     table.send(leader, signal.SIGKILL)
     stopping.join(10)
-    assert RecordFile(place.home).read() is None
+    assert place.clear()
 
 
-@pytest.mark.parametrize("pid", [-1, 0, 1, True, "2", None])
-def test_pids_that_mean_everybody_identify_nobody_who_could_be_signalled(pid: object) -> None:
-    me = table.myself()
-    with pytest.raises(ValueError, match="not the pid"):
-        replace(me, pid=pid)  # type: ignore[arg-type]
+@pytest.mark.parametrize("pid", [-1, 0, 1, os.getpid()])
+def test_pids_that_mean_everybody_or_ourselves_are_never_signalled(pid: int) -> None:
+    assert not table.send(replace(table.myself(), pid=pid), signal.SIGKILL)
 
 
 def test_a_zombie_is_not_alive() -> None:

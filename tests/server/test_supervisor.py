@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -13,7 +13,7 @@ from concierge.endpoint import Endpoint
 from concierge.errors import ServerError, StartError
 from concierge.net import near
 from concierge.server.processes import table
-from concierge.server.record import RecordFile
+from concierge.server.record import KEPT, Folder
 from tests.wait import until
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_a_running_engine_is_adopted_and_not_started_again(place: Place, fake: F
     identity = place.record().identity
     assert place.ensure(fake()) == first
     assert place.record().identity == identity
-    assert len(list(place.home.run.glob("*.log"))) == 1
+    assert len(place.logs()) == 1
 
 
 def test_the_key_is_in_no_command_line_and_no_file_that_others_can_read(place: Place, fake: Fake) -> None:
@@ -54,7 +54,7 @@ def test_the_key_is_in_no_command_line_and_no_file_that_others_can_read(place: P
     words = psutil.Process(identity.pid).cmdline()
     assert "--alias" in words
     assert not any(endpoint.api_key in word for word in words)
-    assert {file.stat().st_mode & 0o077 for file in place.home.run.iterdir()} == {0}
+    assert {file.stat().st_mode & 0o077 for file in place.home.run.rglob("*")} == {0}
     assert place.home.run.stat().st_mode & 0o077 == 0
     assert endpoint.api_key not in repr(place.record())
 
@@ -63,7 +63,7 @@ def test_a_child_that_dies_at_once_is_reported_at_once_with_the_end_of_its_log(p
     with pytest.raises(StartError, match="ended while it was starting, with exit code 3") as caught:
         place.ensure(fake("dies"), local_llm_start_timeout_s=600.0)
     assert "cannot load, my key is ***" in caught.value.what
-    assert RecordFile(place.home).read() is None
+    assert place.clear()
 
 
 def test_a_program_that_is_not_there_is_named(place: Place, fake: Fake) -> None:
@@ -77,7 +77,7 @@ def test_a_child_that_never_listens_is_given_up_when_it_does_not_work_either(pla
     with pytest.raises(StartError, match=r"no progress for 0\.5 s"):
         place.ensure(fake("deaf"), local_llm_start_timeout_s=0.5)
     assert place.running() == []
-    assert RecordFile(place.home).read() is None
+    assert place.clear()
 
 
 def test_a_server_that_says_loading_for_ever_stalls_too(place: Place, fake: Fake, tmp_path: Path) -> None:
@@ -98,21 +98,21 @@ def test_a_second_command_waits_for_the_server_that_is_still_loading(place: Plac
     gate = tmp_path / "gate"
     spec = fake(ready_when=str(gate))
     first = place.start(spec)
-    until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
+    until(place.starting)
     waiting = threading.Thread(target=place.ensure, args=(spec,))
     waiting.start()
-    until(lambda: len(place.record().waiters) == 2)
+    until(lambda: place.users() == 2)
     gate.touch()
     waiting.join(10)
     output, _ = first.communicate(timeout=10)
     assert f"endpoint {place.record().base_url}" in output
-    assert len(list(place.home.run.glob("*.log"))) == 1
+    assert len(place.logs()) == 1
 
 
 def test_a_server_that_ends_while_two_wait_is_a_failure_for_both(place: Place, fake: Fake, tmp_path: Path) -> None:
     spec = fake(ready_when=str(tmp_path / "never"))
     starter = place.start(spec)
-    until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
+    until(place.starting)
     failures: list[str] = []
 
     def wait() -> None:
@@ -123,7 +123,7 @@ def test_a_server_that_ends_while_two_wait_is_a_failure_for_both(place: Place, f
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    until(lambda: len(place.record().waiters) == 2)
+    until(lambda: place.users() == 2)
     [server] = place.running()
     assert table.send(server, signal.SIGKILL)
     waiting.join(20)
@@ -140,7 +140,7 @@ def test_another_wish_replaces_the_server(place: Place, fake: Fake) -> None:
     assert new.context == 1024
     assert not answers(old.base_url)
     assert table.members(before.launch) == []
-    assert place.record().generation == before.generation + 1
+    assert place.record().launch != before.launch
 
 
 def test_a_server_that_was_killed_is_replaced(place: Place, fake: Fake) -> None:
@@ -206,7 +206,7 @@ def test_down_leaves_nothing_after_the_starter_was_killed(place: Place, fake: Fa
     assert starter.returncode == -signal.SIGKILL
     place.down()
     assert place.running() == []
-    assert RecordFile(place.home).read() is None
+    assert place.clear()
 
 
 @pytest.mark.parametrize("moment", MOMENTS[:-1])
@@ -215,27 +215,43 @@ def test_ctrl_c_during_the_start_leaves_nothing(place: Place, fake: Fake, moment
     starter.communicate(timeout=60)
     assert starter.returncode != 0
     assert place.running() == []
-    assert RecordFile(place.home).read() is None
+    assert place.clear()
 
 
 def test_ctrl_c_while_the_server_loads_stops_it(place: Place, fake: Fake, tmp_path: Path) -> None:
     starter = place.start(fake(ready_when=str(tmp_path / "never")))
-    until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
+    until(place.starting)
     launched = place.running()
     os.kill(starter.pid, signal.SIGINT)
     starter.communicate(timeout=60)
     assert launched
     assert not any(table.alive(process) for process in launched)
-    assert RecordFile(place.home).read() is None
+    assert place.clear()
+
+
+def test_whoever_is_impatient_with_the_cleaning_up_does_not_cut_it_short(
+    place: Place, fake: Fake, tmp_path: Path
+) -> None:
+    starter = place.start(fake("stubborn", ready_when=str(tmp_path / "never")))
+    until(place.starting)
+    [server] = place.running()
+    os.kill(starter.pid, signal.SIGINT)
+    until(lambda: place.record().state == "stopping")
+    os.kill(starter.pid, signal.SIGINT)
+    assert table.alive(server)
+    table.send(server, signal.SIGKILL)
+    starter.communicate(timeout=60)
+    assert place.running() == []
+    assert place.clear()
 
 
 def test_ctrl_c_leaves_a_server_that_somebody_else_waits_for(place: Place, fake: Fake, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     spec = fake(ready_when=str(gate))
     first = place.start(spec)
-    until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
+    until(place.starting)
     second = place.start(spec)
-    until(lambda: len(place.record().waiters) == 2)
+    until(lambda: place.users() == 2)
     os.kill(first.pid, signal.SIGINT)
     first.communicate(timeout=60)
     gate.touch()
@@ -247,15 +263,15 @@ def test_ctrl_c_leaves_a_server_that_somebody_else_waits_for(place: Place, fake:
 def test_the_last_one_who_waits_stops_the_server_when_interrupted(place: Place, fake: Fake, tmp_path: Path) -> None:
     spec = fake(ready_when=str(tmp_path / "never"))
     first = place.start(spec)
-    until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
+    until(place.starting)
     second = place.start(spec)
-    until(lambda: len(place.record().waiters) == 2)
+    until(lambda: place.users() == 2)
     for starter in (first, second):
         os.kill(starter.pid, signal.SIGINT)
     for starter in (first, second):
         starter.communicate(timeout=60)
     assert place.running() == []
-    assert RecordFile(place.home).read() is None
+    assert place.clear()
 
 
 def test_down_during_a_start_ends_it_and_the_starter_says_so(place: Place, fake: Fake, tmp_path: Path) -> None:
@@ -270,7 +286,7 @@ def test_down_during_a_start_ends_it_and_the_starter_says_so(place: Place, fake:
 
     starting = threading.Thread(target=starter)
     starting.start()
-    until(lambda: RecordFile(place.home).read() is not None and place.record().state == "starting")
+    until(place.starting)
     assert place.down() is not None
     starting.join(10)
     assert failures
@@ -279,10 +295,8 @@ def test_down_during_a_start_ends_it_and_the_starter_says_so(place: Place, fake:
 
 def test_a_stop_that_was_killed_half_way_is_finished(place: Place, fake: Fake) -> None:
     place.ensure(fake())
-    file = RecordFile(place.home)
-    document = json.loads(file.path.read_text())
-    file.path.write_text(json.dumps({**document, "state": "stopping"}))
     before = place.record()
+    Folder(place.home, before.launch).write(replace(before, state="stopping"))
     place.ensure(fake())
     assert table.members(before.launch) == []
     assert place.record().state == "ready"
@@ -292,8 +306,7 @@ def test_five_logs_are_kept(place: Place, fake: Fake) -> None:
     for _ in range(7):
         with pytest.raises(StartError):
             place.ensure(fake("dies"))
-    names = sorted(file.name for file in place.home.run.glob("*.log"))
-    assert names == [f"server-{number:04d}.log" for number in range(3, 8)]
+    assert len(place.logs()) == KEPT
 
 
 def test_a_home_that_cannot_be_written_is_a_sentence(place: Place, fake: Fake, tmp_path: Path) -> None:

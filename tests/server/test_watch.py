@@ -136,15 +136,16 @@ def test_there_is_an_end_even_to_progress(tmp_path: Path) -> None:
 
 
 def test_a_child_tells_how_it_ended_to_everybody_who_asks() -> None:
-    child = Child(subprocess.Popen([sys.executable, "-ISc", "raise SystemExit(7)"]))
+    noted: list[int] = []
+    child = Child(subprocess.Popen([sys.executable, "-ISc", "raise SystemExit(7)"]), noted.append)
     assert child.ended_within(10)
     assert child.ended_within(0)
-    assert child.status == 7
+    assert (child.status, noted) == (7, [7])
 
 
 def test_a_child_that_runs_has_not_ended() -> None:
     with subprocess.Popen([sys.executable, "-ISc", "input()"], stdin=subprocess.PIPE) as process:
-        child = Child(process)
+        child = Child(process, print)
         assert not child.ended_within(0)
         assert child.status is None
         process.kill()

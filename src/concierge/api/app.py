@@ -19,6 +19,7 @@ from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
+    from contextlib import AbstractContextManager
 
     from concierge.agent.events import RunResult
     from concierge.agent.journal import Subscriber
@@ -63,11 +64,14 @@ class River(Protocol):
     def config(self) -> Config:
         """What holds; a run may spend what it allows."""
 
-    def endpoint(self, model: str | None) -> Endpoint:
-        """Return where that model, or the configured one for None, answers; may block while it is started."""
+    def using(self, model: str | None) -> AbstractContextManager[Endpoint]:
+        """Have that model, or the configured one for None, answer within the context; may block while it starts."""
 
     async def run(self, task: str, *, endpoint: Endpoint, limits: Limits, on_event: Subscriber) -> RunResult:
         """Let the model do a task; ``on_event`` hears every event."""
+
+    def close(self) -> None:
+        """Give up what is being started."""
 
     def runs(self, *, limit: int) -> list[RunSummary]:
         """Return the newest runs."""
@@ -132,9 +136,10 @@ def create_app(river: River, *, token: str, hosts: Collection[str] = (), most_ru
 
 
 async def _run(river: River, asked: NewRun, subscriber: Subscriber) -> RunResult:
-    endpoint = await in_thread(lambda: river.endpoint(asked.model))
-    limits = asked.limits.within(river.config.run)
-    return await river.run(asked.task, endpoint=endpoint, limits=limits, on_event=subscriber)
+    with contextlib.ExitStack() as stack:
+        endpoint = await in_thread(lambda: stack.enter_context(river.using(asked.model)))
+        limits = asked.limits.within(river.config.run)
+        return await river.run(asked.task, endpoint=endpoint, limits=limits, on_event=subscriber)
 
 
 def _shown(summary: RunSummary) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def serve(river: River, *, say: Callable[[str], None]) -> None:
     api = river.config.api
     refuse_exposure(api.host, token_chosen=api.token is not None)
     if river.config.llm.local_llm_ensure_available:
-        river.endpoint(None)
+        with river.using(None):
+            pass
     token = api.token.get_secret_value() if api.token else secrets.token_urlsafe(24)
 
     def ready(url: str) -> None:
@@ -80,7 +81,10 @@ def serve(river: River, *, say: Callable[[str], None]) -> None:
 
     app = create_app(river, token=token, hosts=(api.host,))
     with listen(api.host, api.port, token_chosen=api.token is not None) as listener:
-        Server(app, listener=listener, on_ready=ready).run()
+        try:
+            Server(app, listener=listener, on_ready=ready).run()
+        finally:
+            river.close()
 
 
 def listen(host: str, port: int, *, token_chosen: bool) -> socket.socket:

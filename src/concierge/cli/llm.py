@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from concierge.cli import options, output
+from concierge.errors import ServerError
 
 if TYPE_CHECKING:
     from concierge.endpoint import Endpoint
@@ -30,14 +31,15 @@ def up(chosen: dict[str, Any], *, as_json: options.AsJson = False) -> None:
 
 
 @options.settings("base_url")
-def status(chosen: dict[str, Any], *, as_json: options.AsJson = False) -> None:
-    """Say what serves the model now. Changes nothing."""
+def status(chosen: dict[str, Any], *, as_json: options.AsJson = False) -> int:
+    """Say what serves the model now: 0 when a server is ready, 5 when none is. Changes nothing."""
     seen = options.river(chosen).status()
     if as_json:
         output.data(**seen.as_dict())
-        return
-    for line in _told(seen):
-        output.result(line)
+    else:
+        for line in _told(seen):
+            output.result(line)
+    return 0 if seen.usable else ServerError.exit_code
 
 
 def down(
@@ -73,6 +75,9 @@ def _told(seen: ServerStatus) -> list[str]:
         lines.append(f"            {seen.base_url} {answers}, context {seen.context}, process {seen.pid}")
     if seen.log and seen.state != "ready":
         lines.append(f"            log: {seen.log}")
+    lines += [f"            used by {user}" for user in seen.users]
+    for other in seen.others:
+        lines.append(f"beside it   {other.model}, {other.base_url}, context {other.context}, process {other.pid}")
     beside = seen.configured
     if beside is not None:
         state = "on another machine, not asked" if beside.presence is None else beside.presence

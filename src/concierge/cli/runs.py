@@ -47,17 +47,15 @@ def _text(task: str) -> str:
 
 
 def _run(river: River, text: str, live: output.Live) -> RunResult:
-    endpoint = river.endpoint()
     import asyncio
 
     try:
-        return asyncio.run(
-            river.run(text, endpoint=endpoint, on_event=_Narrator(river, live).event, on_delta=live.piece)
-        )
+        with river.using() as endpoint:
+            told = _Narrator(river, live).event
+            return asyncio.run(river.run(text, endpoint=endpoint, on_event=told, on_delta=live.piece))
     except KeyboardInterrupt:
-        # What this command started for itself goes with it; a server that was there before stays.
-        if river.started:
-            river.down(drain_s=0)
+        # What this command started for itself goes with it, unless others use it by now; what was there before stays.
+        river.leave()
         raise
 
 

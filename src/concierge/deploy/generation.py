@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from concierge import files, jsontext
+from concierge import files, jsontext, mutex
 from concierge.catalog import reference
+from concierge.errors import StoreError
 from concierge.plan.words import Deployed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from concierge.catalog.types import Engine, Launcher
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from concierge.platforms import Accelerator
 
 SCHEMA = 1
+LOCK = "lock"
+WAIT_S = 30.0
+"""Far longer than the few writes that are done under the lock, on the slowest disk."""
+
 ASKED = ("engine", "model", "context", "accelerator")
 """The keys of ``llm`` that decide what is deployed; the others say how to reach it."""
 
@@ -76,9 +83,10 @@ def asked_digest(llm: Llm, pins: bytes, *, folder: Path | None = None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """The generations of one home."""
+    """The generations of one home; ``wait_s`` bounds the wait for another command that writes one."""
 
     home: Home
+    wait_s: float = WAIT_S
 
     def current(self) -> Generation | None:
         """Return the current generation, if its bytes are still there."""
@@ -96,7 +104,33 @@ class Generations:
         return None
 
     def switch(self, generation: Generation) -> Generation:
-        """Make ``generation`` current, writing it under the next number unless one that says the same is there."""
+        """Make ``generation`` current, writing it under the next number unless one that says the same is there.
+
+        Raises:
+            StoreError: It cannot be written, or another command holds the lock of the generations for too long.
+        """
+        if self.current() == generation:
+            return generation
+        with self._numbering():
+            return self._switch(generation)
+
+    @contextmanager
+    def _numbering(self) -> Iterator[None]:
+        """Keep others from taking a number meanwhile."""
+        with files.storing(self.home.generations), ExitStack() as stack:
+            self.home.generations.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = self.home.generations / LOCK
+            try:
+                had = stack.enter_context(mutex.held_file(lock, wait_s=self.wait_s))
+            except OSError as error:
+                if error.errno not in mutex.NOT_OFFERED:
+                    raise
+                had = True
+            if not had:
+                raise StoreError(f"Another command holds {lock}.", where=str(lock), hint="Wait for it or end it.")
+            yield
+
+    def _switch(self, generation: Generation) -> Generation:
         known = self.find(generation.asked)
         if known is None or replace(known, number=0) != replace(generation, number=0):
             number = max(self._numbers(), default=0) + 1

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from concierge.errors import ReplyError, TransportError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
+    from typing import Unpack
 
     from concierge.agent.events import RunResult
     from concierge.agent.journal import Subscriber
     from concierge.agent.task import Task
     from concierge.chat.client import OpenAICompatibleChatClient
-    from concierge.chat.port import Delta
+    from concierge.chat.port import ChatOptions, Delta, Message, Reply
     from concierge.endpoint import Endpoint
     from concierge.river.parts import Parts
 
 
 def client(parts: Parts, endpoint: Endpoint) -> OpenAICompatibleChatClient:
-    """Return a client for the endpoint that waits as long as the configuration says."""
+    """Return a client for the endpoint that waits as long as the configuration says, and holds its server's lease."""
     from concierge.chat.client import OpenAICompatibleChatClient
+    from concierge.server.leases import Lease
 
-    llm = parts.config.llm
-    return OpenAICompatibleChatClient(
-        endpoint, connect_timeout_s=llm.connect_timeout_s, read_timeout_s=llm.read_timeout_s
-    )
+    class Leased(OpenAICompatibleChatClient):
+        """Keeps others from stopping a server of ours while it asks it, and says how one died that it was asking."""
+
+        async def chat(self, messages: Sequence[Message], model: str, **options: Unpack[ChatOptions]) -> Reply:
+            try:
+                return await super().chat(messages, model, **options)
+            except (TransportError, ReplyError) as error:
+                if (died := await asyncio.to_thread(lease.died)) is not None:
+                    raise died from error
+                raise
+
+        async def aclose(self) -> None:
+            await super().aclose()
+            lease.release()
+
+    lease, llm = Lease(parts.home), parts.config.llm
+    lease.join(endpoint)
+    return Leased(endpoint, connect_timeout_s=llm.connect_timeout_s, read_timeout_s=llm.read_timeout_s)
 
 
 async def converse(

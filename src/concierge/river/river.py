@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +13,7 @@ from concierge.config import sources
 from concierge.river.parts import Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from concierge.agent.events import RunResult
     from concierge.agent.journal import Subscriber
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from concierge.plan.listing import EngineRow, ModelRow
     from concierge.plan.words import Plan
     from concierge.river.trust import Gate
+    from concierge.server.leases import Lease
     from concierge.server.status import ServerStatus
     from concierge.server.stop import Stopped
     from concierge.store.progress import Progress
@@ -37,14 +39,13 @@ class River:
 
     Nothing is read, asked or started before a method needs it. Make one with ``River.open``.
 
-    Attributes:
-        started: True once this river has started the server that it uses: whoever started it may stop it.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, leases: set[Lease] | None = None) -> None:
         self._parts = parts
+        self._leases: set[Lease] = set() if leases is None else leases
         self._endpoint: Endpoint | None = None
-        self.started = False
+        self._launch: str | None = None
 
     @classmethod
     def open(
@@ -78,6 +79,11 @@ class River:
         found = sources.settings(overrides, environ=environ, folder=place, say=say)
         wanted, home = sources.build(found), paths.home(environ)
         return cls(Parts(wanted, home, place, environ, say, progress or Silent(), found, machine))
+
+    @property
+    def started(self) -> bool:
+        """Whether this river has started the server that it uses."""
+        return self._launch is not None
 
     @property
     def config(self) -> Config:
@@ -120,15 +126,55 @@ class River:
             ArtefactError: Bytes could not be had, are the wrong ones, or do not fit.
             ServerError: The server did not come up, or the configured one serves something else.
         """
-        from concierge.river.up import serve
+        with self.using() as endpoint:
+            return endpoint
 
-        endpoint, started = serve(self._parts)
-        self._endpoint, self.started = endpoint, self.started or started
-        return endpoint
+    @contextmanager
+    def using(self, model: str | None = None) -> Iterator[Endpoint]:
+        """Make sure of a server as ``up``, for a model by name if one is given, and hold its lease in the context.
+
+        Meanwhile no other command replaces or gives up the server; only ``down`` stops it all the same.
+        """
+        if model is not None:
+            with self._for(model).using() as endpoint:
+                yield endpoint
+            return
+        from concierge.river.up import serve
+        from concierge.server.leases import Lease
+
+        with Lease(self._parts.home) as lease:
+            self._leases.add(lease)
+            try:
+                endpoint = serve(self._parts, lease)
+                self._endpoint = endpoint
+                if lease.started and lease.record is not None:
+                    self._launch = lease.record.launch
+                yield endpoint
+            finally:
+                self._leases.discard(lease)
+
+    def close(self) -> None:
+        """Give up every start that other threads of this program wait for, and wait until each is gone."""
+        from concierge.server import interrupts, stop
+        from concierge.server.processes.table import wait_until
+
+        with interrupts.once(spent=True):
+            for lease in tuple(self._leases):
+                lease.cancelled.set()
+            wait_until(lambda: not any(lease.waiting for lease in tuple(self._leases)), within_s=stop.LONGEST_S)
+
+    def leave(self) -> None:
+        """Stop the server if this river started it and nobody else uses it."""
+        from concierge.server import stop
+
+        if self._launch is not None:
+            stop.give_up(self._launch, self._parts.home, say=self._parts.say, environ=self._parts.environ)
+        self._endpoint = self._launch = None
 
     def endpoint(self, model: str | None = None) -> Endpoint:
         """Return where a model by name (what is configured when None) answers; raises as ``up``, and may block."""
-        return self.up() if model is None else self._for(model).up()
+        with self.using(model) as endpoint:
+            return endpoint
 
     def chat(self, endpoint: Endpoint) -> OpenAICompatibleChatClient:
         """Return a ``ChatClient`` for an endpoint; close it, or use it in ``async with``."""
@@ -221,7 +267,7 @@ class River:
         from concierge.server import stop
 
         drain = stop.DRAIN_S if drain_s is None else drain_s
-        self._endpoint, self.started = None, False
+        self._endpoint = self._launch = None
         return stop.down(self._parts.home, say=self._parts.say, drain_s=drain, environ=self._parts.environ)
 
     def diagnose(self) -> tuple[Finding, ...]:
@@ -288,7 +334,7 @@ class River:
 
     def _for(self, model: str) -> River:
         llm = replace(self.config.llm, model=model)
-        return River(replace(self._parts, config=replace(self.config, llm=llm)))
+        return River(replace(self._parts, config=replace(self.config, llm=llm)), self._leases)
 
 
 def _log() -> Callable[[str], None]:

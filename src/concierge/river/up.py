@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from concierge.endpoint import Endpoint
     from concierge.plan.words import Running
     from concierge.river.parts import Parts
+    from concierge.server.leases import Lease
 
 
-def serve(parts: Parts) -> tuple[Endpoint, bool]:
-    """Make sure that a server serves what is asked for; say whether it was started for this call, by us.
+def serve(parts: Parts, lease: Lease) -> Endpoint:
+    """Make sure that a server serves what is asked for, and hold its lease if it is ours.
 
     Raises:
         ConciergeError: Any error of planning, fetching or starting.
     """
     from concierge.server.ensure import ensure
-    from concierge.server.record import RecordFile
 
     known = parts.known()
     made: list[Generation] = []
@@ -32,8 +32,6 @@ def serve(parts: Parts) -> tuple[Endpoint, bool]:
         made.append(parts.generations.switch(known) if known else parts.applier.apply())
         return made[-1].spec
 
-    record = RecordFile(parts.home)
-    before = record.read()
     endpoint = ensure(
         parts.config.llm,
         model=known.spec.model if known else named_model(parts),
@@ -41,12 +39,21 @@ def serve(parts: Parts) -> tuple[Endpoint, bool]:
         home=parts.home,
         say=parts.say,
         environ=parts.environ,
+        lease=lease,
+        room=lambda: _room(parts),
     )
-    if not endpoint.owned:
-        return endpoint, False
-    after = record.read()
-    started = after is not None and (before is None or before.launch != after.launch)
-    return replace(endpoint, tools=_tools(parts, endpoint.model, (*made, known))), started
+    return replace(endpoint, tools=_tools(parts, endpoint.model, (*made, known))) if endpoint.owned else endpoint
+
+
+def _room(parts: Parts) -> bool:
+    """Return whether what is asked for fits into the memory that is free now, beside a server that is in use."""
+    from concierge.machine.budget import budget
+
+    decided = parts.plan(parts.running())
+    if decided.estimate is None or decided.accelerator is None:
+        return False
+    need, free = decided.estimate.memory, budget(parts.machine, decided.accelerator).now
+    return need is not None and free is not None and need < free
 
 
 def named_model(parts: Parts) -> str:

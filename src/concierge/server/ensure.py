@@ -8,21 +8,21 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from concierge.errors import EndpointError, ServerError
-from concierge.server import proof
+from concierge.errors import EndpointError
+from concierge.server import launches, proof
 from concierge.server.look import look
-from concierge.server.processes import table
-from concierge.server.record import RecordFile
-from concierge.server.supervisor import DesiredServer, obtain
+from concierge.server.supervisor import DesiredServer, join, obtain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from concierge.config.keys import Llm
     from concierge.deploy.generation import ServerSpec
     from concierge.endpoint import Endpoint
     from concierge.paths import Home
     from concierge.server.engines.command import Command
+    from concierge.server.launches import Launch
+    from concierge.server.leases import Lease
     from concierge.server.look import Sight
     from concierge.server.processes.identity import Identity
     from concierge.server.record import Record
@@ -36,8 +36,10 @@ def ensure(
     home: Home,
     say: Callable[[str], None],
     environ: Mapping[str, str],
+    lease: Lease | None = None,
+    room: Callable[[], bool] = lambda: False,
 ) -> Endpoint:
-    """Return an endpoint that serves ``model``.
+    """Return an endpoint that serves ``model``; ``lease`` is then held if its server is ours.
 
     A server at ``base_url`` that serves it is used as it is. Otherwise the server of ``local_llm_start_cmd`` or
     our own engine is started, or found running. For another machine's ``base_url``, with ensuring switched off,
@@ -49,38 +51,34 @@ def ensure(
         return named
     waits = llm.never_started or bool(llm.local_llm_start_cmd)
     sight = _look(named, home, patience_s=llm.local_llm_start_timeout_s if waits else 0)
-    ours = _record_of(named, home)
-    if sight.serves and (ours is None or ours.state == "ready"):
+    ours = _launch_of(named, home)
+    if sight.serves and (ours is None or join(ours, home, environ=environ, say=say, lease=lease)):
         return replace(sight.endpoint, owned=ours is not None)
     if llm.never_started:
         return _as_it_is(sight)
     if not llm.local_llm_start_cmd:
-        return obtain(_engine(prepare(), llm, environ), home, environ=environ, say=say)
+        desired = replace(_engine(prepare(), llm, environ), room=room)
+        return obtain(desired, home, environ=environ, say=say, lease=lease)
     if sight.presence != "refused" and ours is None:
         raise _occupied(sight)
     desired = _command(llm, llm.local_llm_start_cmd, named, environ)
-    return obtain(desired, home, environ=environ, say=say)
+    return obtain(desired, home, environ=environ, say=say, lease=lease)
 
 
 def _look(named: Endpoint, home: Home, *, patience_s: float) -> Sight:
     """Look at the configured server; one that loads is given time, unless it is our own start that goes on."""
     sight = look(named)
     deadline = time.monotonic() + patience_s
-    while sight.presence == "loading" and time.monotonic() < deadline and _record_of(named, home) is None:
+    while sight.presence == "loading" and time.monotonic() < deadline and _launch_of(named, home) is None:
         time.sleep(0.25)
         sight = look(named)
     return sight
 
 
-def _record_of(named: Endpoint, home: Home) -> Record | None:
-    """Return the record of the command that we started for this very ``base_url``, if it still runs."""
-    try:
-        record = RecordFile(home).read()
-    except ServerError:
-        return None
-    if record is None or record.kind != "command" or record.base_url != named.base_url:
-        return None
-    return record if table.leader(record.launch, record.identity) else None
+def _launch_of(named: Endpoint, home: Home) -> Launch | None:
+    """Return the launch of the command that we started for this very ``base_url``, if it still runs."""
+    launch = launches.at(home, named.base_url)
+    return launch if launch is not None and launch.record.kind == "command" else None
 
 
 def _as_it_is(sight: Sight) -> Endpoint:
@@ -121,8 +119,8 @@ def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredSe
 
         return engine_command(spec, key=key, environ=environ)
 
-    def prove(record: Record, leader: Identity | None) -> Endpoint | None:
-        return proof.engine_endpoint(record, leader, patience_s=llm.local_llm_start_timeout_s) if leader else None
+    def prove(record: Record, members: Sequence[Identity]) -> Endpoint | None:
+        return proof.engine_endpoint(record, members, patience_s=llm.local_llm_start_timeout_s)
 
     return DesiredServer(
         digest=spec_digest(spec),
@@ -141,7 +139,7 @@ def _command(llm: Llm, words: tuple[str, ...], named: Endpoint, environ: Mapping
 
         return user_command(words, environ=environ)
 
-    def found(_record: Record, _leader: Identity | None) -> Endpoint | None:
+    def found(_record: Record, _members: Sequence[Identity]) -> Endpoint | None:
         sight = look(named)
         if sight.presence in ("denied", "listed") and not sight.serves:
             raise _occupied(sight)

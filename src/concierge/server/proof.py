@@ -13,36 +13,38 @@ from concierge.server.look import props_context, same_model
 from concierge.server.processes import table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from concierge.server.processes.identity import Identity
     from concierge.server.record import Record
 
 QUESTION = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "temperature": 0, "stream": False}
 
 
-def engine_endpoint(record: Record, leader: Identity, *, patience_s: float) -> Endpoint | None:
+def engine_endpoint(record: Record, members: Sequence[Identity], *, patience_s: float) -> Endpoint | None:
     """Return the endpoint of our engine once it is proven, None while it is still loading.
 
     A server that was proven when it started is not made to generate again: two requests, none of them queued.
     """
-    port = next((socket.port for socket in table.listening([leader]) if socket.host == "127.0.0.1"), None)
-    if port is None:
+    socket = next((socket for socket in table.listening(members) if socket.host == "127.0.0.1"), None)
+    if socket is None:
         return None
-    url = f"http://127.0.0.1:{port}/v1"
+    url = f"http://{socket.host}:{socket.port}/v1"
     server = Endpoint(url, record.model, record.api_key, dialect="llama-server", owned=True)
+    # Before our key goes to whoever it is.
+    if not table.sole_listener(socket, members):
+        raise _unproven(record, f"another process listens on port {socket.port} too")
     props = near.ask(server.root, "/props")
     if isinstance(props, str) or props.status == 503:
         return None
-    if not _owner_proven(record, leader, server, props):
+    if not _owner_proven(record, server, props):
         return None
     if record.state != "ready":
         _prove_generation(record, server, patience_s)
     return replace(server, context=props_context(props))
 
 
-def _owner_proven(record: Record, leader: Identity, server: Endpoint, props: near.Answer) -> bool:
-    port = server.address.port
-    if not table.sole_listener(port, [leader]):
-        raise _unproven(record, f"another process listens on port {port} too")
+def _owner_proven(record: Record, server: Endpoint, props: near.Answer) -> bool:
     if props.status != 200:
         raise _unproven(record, f"it answers our key with {props.status}")
     stranger = near.ask(replace(server.root, api_key=secrets.token_hex(16)), "/props")

@@ -1,21 +1,23 @@
-"""The one file that says which server is ours.
+"""What is written about each launch of a server: one folder below the home's, named after its mark.
 
-It is written before a process is started, again as soon as there is one, and once more when it is ready; each
-write is complete or absent after a crash. Whoever changes it holds the lock and changes only its own launch.
+``record.json`` is written before a process is started, again as soon as there is one, and once more when it is ready;
+each write is complete or absent after a crash. The processes carry the record that they were born with, so that a
+folder that is lost loses nothing but time. ``alive`` is a file that the launch has locked: the kernel keeps the lock
+as long as any process of it runs, in this container or another. ``leases.py`` says who uses the server.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from concierge import files, jsontext
+from concierge import files, jsontext, mutex
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, ServerError
 from concierge.server.processes import identity as identities
-from concierge.server.processes.identity import host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from concierge.paths import Home
     from concierge.server.processes.identity import Identity
 
-SCHEMA = 1
+SCHEMA = 2
+KEPT = 5
+"""Launches whose log is kept, the newest included."""
 
 State = Literal["intent", "starting", "ready", "stopping"]
 Kind = Literal["engine", "command"]
@@ -34,27 +38,27 @@ class Record:
     """One launch of a server.
 
     Attributes:
-        generation: Counts the launches of this home.
         launch: Random mark that every process of the launch carries in its environment.
+        began: When, in seconds since the epoch: orders launches, and nothing else.
+        machine: Where it was started.
+        home: The home that it belongs to.
         wants: Digest of the desired state that it was started for.
         kind: Our own engine, or the command of the configuration.
-        starter: The command that started it; says where its pids mean anything.
         identity: The process, once there is one.
-        waiters: The commands that wait for it to become ready.
         base_url: Where it answers, once that is known.
         context: Tokens that it gives to one request, as it said itself.
     """
 
-    generation: int
-    state: State
     launch: str
+    began: float
+    machine: str
+    home: str
+    state: State
     wants: str
     kind: Kind
     model: str
     log: str
-    starter: Identity
     identity: Identity | None = None
-    waiters: tuple[Identity, ...] = ()
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     context: int | None = None
@@ -64,74 +68,132 @@ class Record:
         """Where it answers; the key of a command is not in the record, so such a server may refuse."""
         return None if self.base_url is None else Endpoint(self.base_url, self.model, self.api_key, owned=True)
 
+    @property
+    def text(self) -> str:
+        """The record as it is written, and as its processes carry it."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)})
 
-class RecordFile:
-    """The record on disk."""
 
-    def __init__(self, home: Home) -> None:
-        # A home may be shared by several machines; each keeps its own record in it.
-        self.path: Path = home.run / f"server-{host()}.json"
+def parse(text: bytes | str) -> Record | None:
+    """Return the record that ``text`` is, or None: garbage says nothing about any server."""
+    try:
+        known = jsontext.parse(text)
+        if known.pop("schema") != SCHEMA:
+            return None
+        record = Record(**known)
+        abroad = record.endpoint is not None and not record.endpoint.address.loopback
+        words = (record.launch, record.machine, record.home, record.wants, record.model, record.log)
+        told = all(isinstance(word, str) for word in words) and isinstance(record.began, int | float)
+        if not told or record.state not in get_args(State) or record.kind not in get_args(Kind) or abroad:
+            return None
+        if not record.launch.isalnum():  # it names a folder
+            return None
+        named = None if record.identity is None else identities.parse(record.identity)
+        return replace(record, identity=named)
+    except (TypeError, ValueError, AttributeError, KeyError, ConfigError):
+        return None
+
+
+def place(home: Home) -> str:
+    """Return how records name a home."""
+    return os.path.realpath(home.root)
+
+
+class Folder:
+    """What is on the disk of one launch."""
+
+    def __init__(self, home: Home, launch: str) -> None:
+        self.path: Path = home.run / "servers" / launch
+        self.file = self.path / "record.json"
+        self.alive = self.path / "alive"
+        self.log = self.path / "server.log"
+        self._end = self.path / "ended"
+
+    def make(self) -> None:
+        with files.storing(self.path, ServerError, hint="Make that folder writable."):
+            for folder in (self.path.parent.parent, self.path.parent, self.path):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def read(self) -> Record | None:
-        """Return the record of the last launch, or None when there is none or it was stopped."""
-        document = self._document()
-        return None if document.get("state") == "absent" or not document else self._parse(document)
+        """Return the record, or None when there is none, it was cleared, or what is there is none."""
+        try:
+            return parse(self.file.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise ServerError(
+                f"Cannot read {self.file}: {error.strerror}.",
+                where=str(self.file),
+                hint="Make it readable, or remove it: a server that runs is found all the same.",
+            ) from None
 
     def write(self, record: Record) -> None:
         """Replace the record, so that a crash leaves the old one or the new one."""
-        self._replace({"schema": SCHEMA, **asdict(record)})
+        self.make()
+        with files.storing(self.file, ServerError, hint="Make that folder writable."):
+            files.replace(self.file, record.text.encode(), mode=0o600)
 
-    def clear(self, record: Record) -> None:
-        """Say that the launch is over, unless the file speaks of another one by now."""
-        current = self._document()
-        if current.get("launch") == record.launch:
-            # Where the disk is full the record stays, and is read as what it is: one of processes that are gone.
-            with suppress(ServerError):
-                self._replace({"schema": SCHEMA, "state": "absent", "generation": record.generation})
+    def clear(self) -> None:
+        """Say that the launch is over; its log stays for a while."""
+        with suppress(OSError):
+            self.file.unlink(missing_ok=True)
 
-    def next_generation(self) -> int:
-        """Return the number of the launch to come."""
-        last = self._document().get("generation", 0)
-        return last + 1 if isinstance(last, int) else 1
+    def note_end(self, status: int) -> None:
+        """Write down how the started process ended, for those who are not its parent."""
+        with suppress(OSError), open(self._end, "w", encoding="ascii", opener=_private) as file:
+            file.write(str(status))
 
-    def _document(self) -> dict[str, Any]:
+    def end(self) -> int | None:
+        """Return how the started process ended, if its parent was there to see it."""
         try:
-            document = jsontext.parse(self.path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        except OSError as error:
-            raise ServerError(f"Cannot read {self.path}: {error.strerror}.", where=str(self.path)) from None
-        except ValueError:
-            raise self._damaged() from None
-        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-            raise self._damaged()
-        return document
+            return int(self._end.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
 
-    def _parse(self, document: dict[str, Any]) -> Record:
+    def held(self) -> bool:
+        """Tell whether a process of the launch lives, wherever: the kernel knows."""
         try:
-            known = {name: value for name, value in document.items() if name != "schema"}
-            record = Record(**known)
-            abroad = record.endpoint is not None and not record.endpoint.address.loopback
-            counted = type(record.generation) is int
-            if record.state not in get_args(State) or not record.launch or not counted or abroad:
-                raise self._damaged()
-            return replace(
-                record,
-                starter=identities.parse(record.starter),
-                identity=None if record.identity is None else identities.parse(record.identity),
-                waiters=tuple(identities.parse(waiter) for waiter in record.waiters),
-            )
-        except (TypeError, ValueError, AttributeError, ConfigError):
-            raise self._damaged() from None
+            return mutex.is_held(self.alive)
+        except OSError:
+            return False
 
-    def _damaged(self) -> ServerError:
-        return ServerError(
-            f"The server record {self.path} is damaged, so nothing is stopped or started.",
-            where=str(self.path),
-            hint="End the server by hand if one runs, then remove that file.",
-        )
 
-    def _replace(self, document: dict[str, Any]) -> None:
-        with files.storing(self.path, ServerError, hint="Make that folder writable."):
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            files.replace(self.path, json.dumps(document, indent=1).encode(), mode=0o600)
+def recorded(home: Home) -> list[Record]:
+    """Return every record of the home, the newest first; those in a copy of another home are that one's."""
+    here, found = place(home), []
+    for folder in _folders(home):
+        record = folder.read()
+        if record and record.launch == folder.path.name and (record.home == here or folder.held()):
+            found.append(record)
+    return sorted(found, key=lambda record: record.began, reverse=True)
+
+
+def forget_old(home: Home) -> None:
+    """Remove what is left of launches that are over, but for the newest logs."""
+    over = [folder for folder in _folders(home) if not folder.file.exists() and not folder.held()]
+    for folder in sorted(over, key=_age)[: -(KEPT - 1)]:
+        files.remove(folder.path)
+
+
+def _folders(home: Home) -> list[Folder]:
+    try:
+        names = os.listdir(home.run / "servers")  # noqa: PTH208  # names are what is wanted
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        where = str(home.run / "servers")
+        raise ServerError(
+            f"Cannot read {where}: {error.strerror}.", where=where, hint="Make that folder readable."
+        ) from None
+    return [Folder(home, name) for name in names if name.isalnum()]
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _age(folder: Folder) -> float:
+    try:
+        return folder.log.stat().st_mtime
+    except OSError:
+        return 0.0

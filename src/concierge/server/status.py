@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from concierge.net import near
+from concierge.server import launches, leases
+from concierge.server import record as records
 from concierge.server.look import look
 from concierge.server.processes import table
-from concierge.server.record import RecordFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from concierge.config.keys import Llm
     from concierge.paths import Home
+    from concierge.server.launches import Launch
     from concierge.server.look import Presence
     from concierge.server.record import Record
 
-Ownership = Literal["absent", "starting", "ready", "stopping", "dead", "elsewhere"]
-"""``dead``: the record's process is gone; ``elsewhere``: it belongs to another container."""
+Ownership = Literal["absent", "starting", "ready", "stuck", "stopping", "dead", "elsewhere"]
+"""``stuck``: it was ready and does not answer; ``dead``: its process is gone without having been stopped;
+``elsewhere``: it runs in another container or on another machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,17 @@ class Configured:
     base_url: str
     presence: Presence | None
     models: tuple[str, ...] = ()
+    serves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A server of ours beside the newest: it was in use when that was started."""
+
+    model: str
+    base_url: str | None
+    context: int | None
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,8 @@ class ServerStatus:
     Attributes:
         state: What the record says, checked against the processes that run.
         answers: Whether it answers as healthy; None when nothing runs that could.
+        users: Who holds a lease of it.
+        others: Further servers of ours.
         configured: The server at ``base_url``, when the configuration was given.
     """
 
@@ -50,7 +66,14 @@ class ServerStatus:
     pid: int | None = None
     uptime_s: float | None = None
     log: str | None = None
+    users: tuple[str, ...] = ()
+    others: tuple[Other, ...] = ()
     configured: Configured | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a question would be answered now: by our server, or by the configured one."""
+        return self.state == "ready" or (self.configured is not None and self.configured.serves)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the status as the object that ``--json`` prints."""
@@ -58,29 +81,55 @@ class ServerStatus:
 
 
 def status(home: Home, llm: Llm | None = None, *, environ: Mapping[str, str] = os.environ) -> ServerStatus:
-    """Return what serves the model now."""
-    record = RecordFile(home).read()
+    """Return what serves the model now; of several servers of ours the newest that was not begun to be stopped."""
     beside = None if llm is None else _configured(llm, environ)
-    return ServerStatus("absent", configured=beside) if record is None else _ours(record, beside)
+    known = records.recorded(home)
+    found = _seen(known) or launches.living(home)
+    found.sort(key=lambda launch: (not launch.members, launch.record.state == "stopping"))
+    if found:
+        seen = _ours(found[0], beside, lost=found[0].record not in known)
+        others = tuple(map(_other, (launch for launch in found[1:] if launch.members)))
+        return replace(seen, users=tuple(leases.holders(home, found[0].record)), others=others)
+    if known:
+        return ServerStatus("dead", model=known[0].model, log=known[0].log, configured=beside)
+    return ServerStatus("absent", configured=beside)
 
 
-def _ours(record: Record, beside: Configured | None) -> ServerStatus:
-    elsewhere = not table.from_here(record.starter)
-    leader = None if elsewhere else table.leader(record.launch, record.identity)
-    if leader is None:
-        state: Ownership = "elsewhere" if elsewhere else "dead"
-        return ServerStatus(state, model=record.model, log=record.log, configured=beside)
+def _seen(known: Iterable[Record]) -> list[Launch]:
+    """Return the launches whose recorded process lives: nearly always there is one, and nothing else is looked at."""
+    alive = (record for record in known if record.identity is not None and table.alive(record.identity))
+    return [launches.Launch(record, (record.identity,)) for record in alive if record.identity is not None]
+
+
+def _other(launch: Launch) -> Other:
+    record = launch.record
+    return Other(record.model, record.base_url, record.context, launch.leader.pid)
+
+
+def _ours(launch: Launch, beside: Configured | None, *, lost: bool = False) -> ServerStatus:
+    record = launch.record
+    if not launch.members:
+        return ServerStatus("elsewhere", model=record.model, log=record.log, configured=beside)
+    answers = _answers(record)
+    if lost and answers:  # What it was born with says that it starts: nobody could write down that it is ready.
+        record = replace(record, state="ready")
     return ServerStatus(
-        "starting" if record.state == "intent" else record.state,
-        answers=_answers(record),
+        _state(record, serves=lost or launch.serves, answers=answers),
+        answers=answers,
         model=record.model,
         base_url=record.base_url,
         context=record.context,
-        pid=leader.pid,
-        uptime_s=round(table.age_s(leader), 1),
+        pid=launch.leader.pid,
+        uptime_s=round(table.age_s(launch.leader), 1),
         log=record.log,
         configured=beside,
     )
+
+
+def _state(record: Record, *, serves: bool, answers: bool) -> Ownership:
+    if record.state == "ready":
+        return ("ready" if answers else "stuck") if serves else "dead"
+    return "starting" if record.state == "intent" else record.state
 
 
 def _answers(record: Record) -> bool:
@@ -98,4 +147,4 @@ def _configured(llm: Llm, environ: Mapping[str, str]) -> Configured:
     if not named.address.loopback:
         return Configured(named.base_url, None)
     sight = look(named)
-    return Configured(named.base_url, sight.presence, sight.models)
+    return Configured(named.base_url, sight.presence, sight.models, serves=sight.serves)

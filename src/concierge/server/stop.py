@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 from concierge import mutex
 from concierge.errors import ServerError
 from concierge.net import near
+from concierge.server import interrupts, launches, leases
 from concierge.server.processes import table
-from concierge.server.record import RecordFile
+from concierge.server.record import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from concierge.endpoint import Endpoint
     from concierge.paths import Home
-    from concierge.server.processes.identity import Identity
+    from concierge.server.launches import Launch
     from concierge.server.record import Record
 
 DRAIN_S = 10.0
@@ -32,6 +33,13 @@ GRACE_S = 10.0
 
 KILL_S = 15.0
 """How long the kernel may take to end a killed process that holds a GPU or a slow disk."""
+
+
+BIRTH_S = 2.0
+"""How long a process may take from its birth until it carries its mark."""
+
+LONGEST_S = GRACE_S + KILL_S
+"""How long the slowest stop takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,41 +61,62 @@ def down(
     grace_s: float = GRACE_S,
     environ: Mapping[str, str] = os.environ,
 ) -> Stopped | None:
-    """Stop the server that our record names and wait until it is gone; None when none of ours runs."""
-    file = RecordFile(home)
-    if not file.path.exists():
+    """Stop every server of the home and wait until it is gone, whoever uses it; the newest one is returned.
+
+    None means that none of ours runs here.
+    """
+    if not launches.living(home) and not home.run.exists():
         return None
-    with mutex.held(home, environ=environ, say=say):
-        record = file.read()
-        return None if record is None else end(record, file, say=say, drain_s=drain_s, grace_s=grace_s)
+    stopped: list[Stopped] = []
+    with interrupts.once(), mutex.held(home, environ=environ, say=say):
+        for launch in launches.living(home):
+            if not launch.members:
+                say(f"The server of {launch.record.model} runs in another container or machine: it is left alone.")
+                continue
+            for holder in leases.holders(home, launch.record):
+                say(f"Cut off: {holder} uses the server of {launch.record.model}.")
+            stopped.append(end(launch, home, say=say, drain_s=drain_s, grace_s=grace_s))
+            if len(stopped) > 1:
+                say(f"Stopped another server, of {launch.record.model} (process {stopped[-1].pid}).")
+        launches.settle(home)
+    return next(iter(stopped), None)
 
 
-def end(
-    record: Record, file: RecordFile, *, say: Callable[[str], None], drain_s: float, grace_s: float = GRACE_S
-) -> Stopped | None:
-    """Stop every process of a launch and clear its record; the caller holds the lock."""
-    if not table.from_here(record.starter):
-        say(f"The recorded server of {record.model} belongs to another container: it is left alone.")
-        return None
+def give_up(launch_id: str, home: Home, *, say: Callable[[str], None], environ: Mapping[str, str]) -> bool:
+    """Stop the server of a launch unless somebody uses it, and return whether it is gone."""
+    with interrupts.once(spent=True), mutex.held(home, environ=environ, say=say):
+        folder = Folder(home, launch_id)
+        found = launches.one(home, launch_id)
+        if found is None and folder.held():
+            # It was interrupted between its birth and its program, which brings the mark.
+            table.wait_until(lambda: bool(launches.one(home, launch_id)) or not folder.held(), within_s=BIRTH_S)
+            found = launches.one(home, launch_id)
+        if found is None:
+            launches.settle(home)
+            return True
+        if not leases.may_go(home, found.record):
+            return False
+        end(found, home, say=say, drain_s=0)
+        return True
+
+
+def end(launch: Launch, home: Home, *, say: Callable[[str], None], drain_s: float, grace_s: float = GRACE_S) -> Stopped:
+    """Stop every process of a launch and clear its record; the caller holds the lock and knows that it may go."""
     began = time.monotonic()
-    leader = table.leader(record.launch, record.identity)
-    if not table.members(record.launch, leader):
-        file.clear(record)
-        return None
+    record, folder = launch.record, Folder(home, launch.record.launch)
     # A full disk must not keep a server alive.
     with suppress(ServerError):
-        file.write(replaced(record, state="stopping"))
-    _drain(record, leader, drain_s, say)
-    forced = _terminate(record.launch, leader, grace_s)
-    file.clear(record)
-    pid = leader.pid if leader else None
-    return Stopped(record.model, pid, record.base_url, forced, time.monotonic() - began)
+        folder.write(replaced(record, state="stopping"))
+    _drain(record, drain_s, say)
+    forced = _terminate(record, grace_s)
+    folder.clear()
+    return Stopped(record.model, launch.leader.pid, record.base_url, forced, time.monotonic() - began)
 
 
-def _drain(record: Record, leader: Identity | None, drain_s: float, say: Callable[[str], None]) -> None:
+def _drain(record: Record, drain_s: float, say: Callable[[str], None]) -> None:
     """Let an answer in progress end, where the server tells."""
     server = record.endpoint
-    if leader is None or server is None or record.kind != "engine":
+    if server is None or record.kind != "engine":
         return
     deadline = time.monotonic() + drain_s
     told = False
@@ -104,9 +133,9 @@ def _busy(server: Endpoint) -> bool:
     return answer == "silent" if isinstance(answer, str) else b'"is_processing":true' in answer.body.replace(b" ", b"")
 
 
-def _terminate(launch: str, leader: Identity | None, grace_s: float) -> bool:
+def _terminate(record: Record, grace_s: float) -> bool:
     """End the whole launch and return whether it had to be killed."""
-    found = table.members(launch, leader)
+    found = table.members(record.launch, record.identity)
     for member in found:
         table.send(member, signal.SIGTERM)
         # A suspended process acts on it only once it runs again.
@@ -116,7 +145,7 @@ def _terminate(launch: str, leader: Identity | None, grace_s: float) -> bool:
     deadline = time.monotonic() + KILL_S
     while True:
         # Those that we knew, and those that were forked or that left the session since.
-        left = {*found, *table.members(launch, leader)}
+        left = {*found, *table.members(record.launch, record.identity)}
         if table.gone(left, within_s=0):
             return forced
         if time.monotonic() >= deadline:

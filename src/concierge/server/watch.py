@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
 import time
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from concierge import files
+from concierge import files, mutex
 from concierge.errors import ServerError, StartError
 from concierge.server.processes import table
-from concierge.server.processes.identity import LAUNCH
+from concierge.server.processes.identity import BORN, LAUNCH
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from concierge.paths import Home
     from concierge.server.engines.command import Command
     from concierge.server.processes.identity import Identity, Usage
-    from concierge.server.record import Record
+    from concierge.server.record import Folder, Kind, Record
 
-KEPT_LOGS = 5
 TAIL_LINES = 15
 TAIL_BYTES = 16_384
 
@@ -37,27 +37,11 @@ CHATTER = 256
 """Bytes that a server may log for each of our questions without that being progress."""
 
 
-def new_log(home: Home, generation: int) -> tuple[Path, int]:
-    """Make the log of a launch, readable by its owner only, and a handle on it; forget the oldest ones."""
-    path = home.run / f"server-{generation:04d}.log"
-    with files.storing(path, ServerError, hint="Make that folder writable."):
-        home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for old in sorted(home.run.glob("server-*.log"), key=_age)[: -(KEPT_LOGS - 1)]:
-            old.unlink(missing_ok=True)
-        return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-
-
-def _age(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
 class Child:
     """A process that we started. One thread waits for it, and everybody can see how it ended."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], noted: Callable[[int], object]) -> None:
+        self._noted = noted
         self.pid = process.pid
         self.status: int | None = None
         self._ended = threading.Event()
@@ -65,7 +49,9 @@ class Child:
         threading.Thread(target=self._wait, args=(process,), daemon=True, name=f"server {self.pid}").start()
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        self.status = process.wait()
+        status = process.wait()
+        self._noted(status)
+        self.status = status
         self._ended.set()
 
     def ended_within(self, seconds: float) -> bool:
@@ -73,26 +59,51 @@ class Child:
         return self._ended.wait(seconds)
 
 
-def start(command: Command, record: Record, log: int) -> Child:
+@contextmanager
+def prepared(folder: Folder) -> Iterator[tuple[int, int]]:
+    """Yield handles on the log of a launch, readable by its owner only, and on its locked ``alive``."""
+    with files.storing(folder.path, ServerError, hint="Make that folder writable."), ExitStack() as stack:
+        handles = []
+        for file in (folder.log, folder.alive):
+            handles.append(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+            stack.callback(os.close, handles[-1])
+        with suppress(OSError):  # a file system without locks leaves the marks to tell
+            mutex.lock(handles[1])
+        log, alive = handles
+        yield log, alive
+
+
+def check(command: Command, kind: Kind) -> None:
+    """Refuse a command of the user's that is not there or may not be run, before anything is stopped for it."""
+    import shutil
+
+    program = command.argv[0]
+    if kind == "command" and shutil.which(program, path=command.environ.get("PATH", os.defpath)) is None:
+        number = errno.EACCES if Path(program).is_file() else errno.ENOENT
+        raise not_started(kind, program, OSError(number, os.strerror(number)))
+
+
+def start(command: Command, record: Record, folder: Folder, log: int, alive: int) -> Child:
+    """Start a process that carries mark and record of its launch, and holds ``alive`` until the last one ends."""
     import subprocess
 
     # What a session of its own is elsewhere: Windows ends the processes of a console with the console.
     detached = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-
     try:
         process = subprocess.Popen(
             command.argv,
-            env={**command.environ, LAUNCH: record.launch},
+            env={**command.environ, LAUNCH: record.launch, BORN: record.text},
             cwd=command.cwd,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
             creationflags=detached,
+            pass_fds=() if detached else (alive,),
         )
     except OSError as error:
-        raise not_started(record, command.argv[0], error) from None
-    return Child(process)
+        raise not_started(record.kind, command.argv[0], error) from None
+    return Child(process, folder.note_end)
 
 
 class Progress:
@@ -153,11 +164,11 @@ def _size(path: Path) -> int:
         return 0
 
 
-def not_started(record: Record, program: str, error: OSError) -> StartError:
+def not_started(kind: Kind, program: str, error: OSError) -> StartError:
     return StartError(
-        f"Cannot start {program}: {error.strerror}.",
+        f"Cannot start {program}: {error.strerror or error}.",
         where=program,
-        hint="Correct `local_llm_start_cmd`." if record.kind == "command" else None,
+        hint="Correct `local_llm_start_cmd`." if kind == "command" else None,
     )
 
 
@@ -166,6 +177,22 @@ def ended(record: Record, title: str, status: int | None) -> StartError:
         f"{title} ended while it was starting{_manner(status)}.{_log_tail(record)}",
         where=record.log,
         hint=_advice(record, status),
+    )
+
+
+def died(record: Record, status: int | None) -> ServerError:
+    """Say how a server ended that was ready and in use."""
+    return ServerError(
+        f"The server of {record.model} ended while it was in use{_manner(status)}.{_log_tail(record)}",
+        where=record.log,
+        hint=_advice(record, status),
+    )
+
+
+def stopped_in_use(record: Record) -> ServerError:
+    return ServerError(
+        f"The server of {record.model} was stopped by another command while it was in use.",
+        hint="Try again: the server is started anew.",
     )
 
 
@@ -190,13 +217,15 @@ def _manner(status: int | None) -> str:
     return f", by {signal.Signals(-status).name}" if status < 0 else f", with exit code {status}"
 
 
-def _advice(record: Record, status: int | None) -> str | None:
+def _advice(record: Record, status: int | None) -> str:
     if status == -getattr(signal, "SIGKILL", 9):
         return "The system probably ran out of memory: choose a smaller model or a smaller `context`."
     if status == -getattr(signal, "SIGILL", 4):
         return "This build needs processor features that this machine lacks: choose another engine."
     if record.kind == "command" and status == 0:
         return "`local_llm_start_cmd` must stay in the foreground, or its server must answer at `base_url` at once."
+    if status is None:
+        return f"If {record.log} does not say why, the system probably ran out of memory and killed it."
     return f"The whole log is {record.log}."
 
 

@@ -6,16 +6,18 @@ connection of the machine to print the few sockets that listen.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import struct
+import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from concierge.server.processes.identity import LAUNCH, Identity, Listener, Usage, host
+from concierge.server.processes.identity import BORN, LAUNCH, Identity, Listener, Marked, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,10 +37,36 @@ Socket = tuple[int, Listener]
 """Its inode, and what it listens on."""
 
 
+EXIT_KNOWN = 1 << 3
+GET_INFO = 0xC040FF0B
+INFO = struct.Struct("=Q52xi")
+
+
 @cache
-def _place() -> tuple[str, str, int]:
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return host(), boot, os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116  # Path.stat costs the same
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # a service may see nothing of /proc but processes
+        return "unknown"
+
+
+@cache
+def machine() -> str:
+    """Return what tells this machine from others that share a home with it: never its name, which changes."""
+    with suppress(OSError):
+        if found := Path("/etc/machine-id").read_text(encoding="ascii", errors="replace").strip():
+            return found
+    return _boot()
+
+
+@cache
+def _here() -> str:
+    return _namespaces("self")
+
+
+def _namespaces(pid: int | str) -> str:
+    """Return where its pids and its ports mean something."""
+    return ":".join(str(os.stat(f"/proc/{pid}/ns/{kind}").st_ino) for kind in ("pid", "net"))  # noqa: PTH116
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -59,7 +87,7 @@ def identify(pid: int) -> Identity | None:
         exe = Path(f"/proc/{pid}/exe").stat()
     except OSError:
         return None
-    return Identity(*_place(), pid, int(stat[19]), f"{exe.st_dev}:{exe.st_ino}")
+    return Identity(_boot(), _here(), pid, int(stat[19]), f"{exe.st_dev}:{exe.st_ino}")
 
 
 def remains(identity: Identity) -> bool:
@@ -70,25 +98,45 @@ def remains(identity: Identity) -> bool:
     return stat[0] not in "ZX" or int(stat[17]) > 1
 
 
-def leads_session(pid: int) -> bool:
-    return _session(pid) == pid
+def marked() -> list[Marked]:
+    """Return the processes that carry a mark and whose pids and ports mean here what they mean to them."""
+    found = []
+    for pid in _mine():
+        mark, born = _marks(pid)
+        if mark and (identity := identify(pid)) and _local(pid):
+            found.append(Marked(identity, mark, born))
+    return found
 
 
-def _session(pid: int) -> int | None:
-    stat = _stat(pid)
-    return None if stat is None else int(stat[3])
+def _marks(pid: int) -> tuple[str, str]:
+    environ = _environment(pid)
+    if LAUNCH.encode() not in environ:  # nearly all: a look at the whole is faster than a list of its parts
+        return "", ""
+    pairs = (entry.decode(errors="replace").partition("=") for entry in environ.split(b"\0"))
+    named = {name: value for name, _, value in pairs if name in (LAUNCH, BORN)}
+    return named.get(LAUNCH, ""), named.get(BORN, "")
 
 
-def members(launch: str, session: int | None) -> list[Identity]:
-    mark = f"{LAUNCH}={launch}".encode()
-    pids = (pid for pid in _mine() if (session and _session(pid) == session) or mark in _environment(pid))
-    return [identity for identity in map(identify, pids) if identity is not None]
+def _local(pid: int) -> bool:
+    try:
+        return _namespaces(pid) == _here()
+    except OSError:
+        return False
+
+
+def family(leader: int) -> list[Identity]:
+    """Return the processes of the session that ``leader`` leads, and everybody's descendants."""
+    stats = {pid: stat for pid in _mine() if (stat := _stat(pid)) is not None}
+    found = {pid for pid, stat in stats.items() if leader in (pid, int(stat[3]))}
+    while more := {pid for pid, stat in stats.items() if int(stat[1]) in found} - found:
+        found |= more
+    return [identity for identity in map(identify, found) if identity is not None]
 
 
 def _mine() -> Iterator[int]:
     uid = os.geteuid()
     for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and int(entry.name) > 1:
+        if entry.name.isdigit():
             try:
                 if entry.stat().st_uid == uid:
                     yield int(entry.name)
@@ -96,11 +144,11 @@ def _mine() -> Iterator[int]:
                 continue
 
 
-def _environment(pid: int) -> list[bytes]:
+def _environment(pid: int) -> bytes:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
-        return []
+        return b""
 
 
 def listening(identities: Iterable[Identity]) -> list[Listener]:
@@ -109,10 +157,11 @@ def listening(identities: Iterable[Identity]) -> list[Listener]:
     return [listener for inode, listener in _listeners() if inode in ours]
 
 
-def sole_listener(port: int, identities: Iterable[Identity]) -> bool:
-    """Return whether every listener on ``port`` belongs to these processes, and there is one."""
-    found = {inode for inode, listener in _listeners() if listener.port == port}
-    return bool(found) and found <= _inodes(identities)
+def sole_listener(found: Listener, identities: Iterable[Identity]) -> bool:
+    """Return whether nobody else listens on that very address; a more general one yields to it."""
+    spellings = (found.host, f"::ffff:{found.host}")
+    there = {inode for inode, other in _listeners() if other.port == found.port and other.host in spellings}
+    return bool(there) and there <= _inodes(identities)
 
 
 def _listeners() -> list[Socket]:
@@ -203,12 +252,11 @@ def _bytes_read(pid: int) -> int:
 
 def age_s(identity: Identity) -> float:
     """Return for how many seconds the process has run."""
-    uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
-    return max(uptime - identity.start / TICKS, 0.0)
+    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - identity.start / TICKS, 0.0)
 
 
 def send(identity: Identity, number: signal.Signals) -> bool:
-    """Signal that very process and return whether it was there."""
+    """Signal that very process and return whether it was there, and ours to signal."""
     try:
         handle = os.pidfd_open(identity.pid)
     except OSError:
@@ -218,8 +266,42 @@ def send(identity: Identity, number: signal.Signals) -> bool:
         if identify(identity.pid) != identity:
             return False
         signal.pidfd_send_signal(handle, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return False
     finally:
         os.close(handle)
     return True
+
+
+class Deathwatch:
+    """A handle on a process of others, which tells how it ended where the kernel does."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._handle: int | None = None
+        with suppress(OSError):
+            self._handle = os.pidfd_open(identity.pid)
+
+    def status(self) -> int | None:
+        """Return how the process ended as ``subprocess`` says it; None when it has not, or nobody can tell."""
+        stat = _stat(self._identity.pid)
+        if stat is not None and int(stat[19]) == self._identity.start:
+            # A zombie: its last field is what its parent will read. One that may not be read shows zero.
+            return _returned(int(stat[-1])) if stat[0] in "ZX" else None
+        if self._handle is None:
+            return None
+        info = bytearray(INFO.pack(EXIT_KNOWN, 0))
+        with suppress(OSError):  # before Linux 6.15
+            fcntl.ioctl(self._handle, GET_INFO, info)
+            told, code = INFO.unpack(info)
+            return _returned(code) if told & EXIT_KNOWN else None
+        return None
+
+    def close(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def _returned(code: int) -> int:
+    return -(code & 0x7F) or code >> 8

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
-from concierge.server.processes.identity import LAUNCH, Identity, Listener, Usage, host
+from concierge.server.processes.identity import BORN, LAUNCH, Identity, Listener, Marked, Usage
 
 if TYPE_CHECKING:
     import signal
@@ -30,41 +30,32 @@ def identify(pid: int) -> Identity | None:
     except (psutil.Error, OSError):
         return None
     # The time of boot moves with the clock here; a start time to the millisecond is what tells processes apart.
-    return Identity(host(), "unknown", 0, pid, start, f"{exe.st_dev}:{exe.st_ino}")
+    return Identity("unknown", "", pid, start, f"{exe.st_dev}:{exe.st_ino}")
+
+
+def machine() -> str:
+    return f"{uuid.getnode():012x}"
 
 
 def remains(identity: Identity) -> bool:
     return identify(identity.pid) == identity
 
 
-def leads_session(pid: int) -> bool:
-    getsid = getattr(os, "getsid", None)
-    try:
-        return getsid is None or getsid(pid) == pid
-    except OSError:
-        return False
+def marked() -> list[Marked]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            environ = process.environ()
+            if (launch := environ.get(LAUNCH)) and (identity := identify(process.pid)):
+                found.append(Marked(identity, launch, environ.get(BORN, "")))
+    return found
 
 
-def members(launch: str, session: int | None) -> list[Identity]:
-    pids = [process.pid for process in psutil.process_iter() if process.pid > 1 and _marked(process, launch)]
-    if session is not None:
-        pids += [child.pid for child in _descendants(session) if child.pid not in pids]
-        pids += [] if session in pids else [session]
-    return [identity for identity in map(identify, pids) if identity is not None]
-
-
-def _marked(process: psutil.Process, launch: str) -> bool:
-    try:
-        return process.environ().get(LAUNCH) == launch
-    except (psutil.Error, OSError):
-        return False
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return []
+def family(leader: int) -> list[Identity]:
+    with suppress(psutil.Error):
+        pids = [leader, *(child.pid for child in psutil.Process(leader).children(recursive=True))]
+        return [identity for identity in map(identify, pids) if identity is not None]
+    return []
 
 
 def listening(identities: Iterable[Identity]) -> list[Listener]:
@@ -76,9 +67,9 @@ def listening(identities: Iterable[Identity]) -> list[Listener]:
     return found
 
 
-def sole_listener(port: int, identities: Iterable[Identity]) -> bool:
+def sole_listener(found: Listener, identities: Iterable[Identity]) -> bool:
     # The table of all sockets needs privileges here; a shared port still fails the proof by key.
-    return any(listener.port == port for listener in listening(identities))
+    return found in listening(identities)
 
 
 def usage(identities: Iterable[Identity]) -> Usage:
@@ -103,3 +94,16 @@ def send(identity: Identity, number: signal.Signals) -> bool:
     except psutil.Error:
         return False
     return True
+
+
+class Deathwatch:
+    """Nobody but its parent learns here how a process ended."""
+
+    def __init__(self, identity: Identity) -> None:
+        pass
+
+    def status(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        pass

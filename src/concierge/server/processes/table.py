@@ -8,9 +8,10 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    import signal
+    from collections.abc import Callable, Collection, Sequence
 
-    from concierge.server.processes.identity import Identity
+    from concierge.server.processes.identity import Identity, Marked
 
 if sys.platform == "linux":
     from concierge.server.processes import procfs as system
@@ -18,11 +19,12 @@ else:
     from concierge.server.processes import ps as system
 
 identify = system.identify
+machine = system.machine
 listening = system.listening
 sole_listener = system.sole_listener
 usage = system.usage
 age_s = system.age_s
-send = system.send
+Deathwatch = system.Deathwatch
 
 
 def myself() -> Identity:
@@ -32,36 +34,40 @@ def myself() -> Identity:
     return me
 
 
-def from_here(identity: Identity) -> bool:
-    """Return whether its pid means something here: not in another container's pid namespace of this boot.
-
-    Those of an earlier boot are simply gone.
-    """
-    here = myself()
-    return identity.boot != here.boot or identity.place == here.place
-
-
 def alive(identity: Identity) -> bool:
     """Return whether that very process still runs."""
     return identify(identity.pid) == identity
 
 
-def members(launch: str, leader: Identity | None = None) -> list[Identity]:
-    """Return the processes of a launch: those that carry its mark, and the session of its living leader.
+def marked() -> list[Marked]:
+    """Return the processes of every launch that can be seen from here; one that looks is never its own find."""
+    return [found for found in system.marked() if found.identity.pid != os.getpid()]
 
-    A session id is only trusted while its leader is proven to live: afterwards the number may be reused.
+
+def members(launch: str, recorded: Identity | None = None, seen: Sequence[Marked] | None = None) -> list[Identity]:
+    """Return the processes of a launch: those that carry its mark, and the family of its recorded leader.
+
+    A pid is only trusted while it is proven to be that leader: afterwards the number may be reused. ``seen`` is what
+    ``marked`` returned just now, if it was asked.
     """
-    return system.members(launch, leader.pid if leader and alive(leader) else None)
+    found = [process.identity for process in (marked() if seen is None else seen) if process.launch == launch]
+    if recorded is not None and alive(recorded):
+        found += [identity for identity in (recorded, *system.family(recorded.pid)) if identity not in found]
+    return [identity for identity in found if identity.pid != os.getpid()]
 
 
 def leader(launch: str, recorded: Identity | None) -> Identity | None:
-    """Return the living leader of a launch, also when it has replaced its program or was never recorded."""
+    """Return the process that stands for a launch: the recorded one, what it has become, or the first that is left."""
     if recorded is not None and alive(recorded):
         return recorded
-    marked = system.members(launch, None)
-    if recorded is not None:
-        return next((identity for identity in marked if identity.same_process(recorded)), None)
-    return next((identity for identity in marked if system.leads_session(identity.pid)), None)
+    found = members(launch)
+    became = (identity for identity in found if recorded is not None and identity.same_process(recorded))
+    return next(became, None) or min(found, key=lambda identity: identity.start, default=None)
+
+
+def send(identity: Identity, number: signal.Signals) -> bool:
+    """Signal that very process; never what ``kill`` would read as a group or as everybody, init, or this one."""
+    return identity.pid > 1 and identity.pid != os.getpid() and system.send(identity, number)
 
 
 def gone(identities: Collection[Identity], *, within_s: float) -> bool:
