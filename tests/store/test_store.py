@@ -5,18 +5,26 @@ import os
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Literal
+import time
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from concierge.catalog.types import Artefact, PathSource, digest
 from concierge.errors import StoreError
 from concierge.files import remove
-from concierge.store.store import Store, need_space
+from concierge.store.store import PART, PART_DAYS, Store, need_space
 from concierge.units import human
 
-if TYPE_CHECKING:
-    from pathlib import Path
+STAGES = """
+import sys, time
+from pathlib import Path
+from concierge.store.store import Store
+with Store(Path(sys.argv[1])).staging() as staging:
+    print(staging, flush=True)
+    time.sleep(60)
+"""
 
 
 def artefact(data: bytes, name: str = "thing", archive: Literal["zip"] | None = "zip") -> Artefact:
@@ -98,15 +106,30 @@ def test_placing_what_another_process_placed_first_keeps_one_entry(tmp_path: Pat
 
 
 def test_what_a_killed_process_left_is_swept_by_the_next(tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait(timeout=5)
-    left = tmp_path / f".staging-{ended.pid}-abc"
-    left.mkdir()
-    mine = tmp_path / f".staging-{os.getpid()}-abc"
-    mine.mkdir()
+    command = [sys.executable, "-c", STAGES, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as killed, Store(tmp_path).staging() as mine:
+        assert killed.stdout is not None
+        left = Path(killed.stdout.readline().decode().strip())
+        put(Store(tmp_path), b"while it lives")
+        assert left.exists()
+        killed.kill()
+        killed.wait(timeout=5)
+        put(Store(tmp_path), b"bytes")
+        assert not left.exists()
+        assert mine.exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_part_that_nobody_goes_on_with_is_swept_after_a_month(tmp_path: Path) -> None:
+    old, young = tmp_path / f"{PART}old", tmp_path / f"{PART}young"
+    for part in (old, young):
+        part.mkdir()
+        (part / "model.gguf").write_bytes(b"some")
+    then = time.time() - (PART_DAYS + 1) * 24 * 3600
+    for place in (old / "model.gguf", old):
+        os.utime(place, (then, then))
     put(Store(tmp_path), b"bytes")
-    assert not left.exists()
-    assert mine.exists()
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_several_artefacts_have_a_digest_of_their_own_that_knows_their_order() -> None:

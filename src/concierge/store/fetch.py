@@ -63,7 +63,7 @@ class Fetcher:
         """
         if self.store.has(artefacts):
             return self.store.entry(artefacts)
-        need_space(self.store.root, room(artefacts), artefacts[0].name)
+        need_space(self.store.root, room(artefacts) - self.store.arrived(artefacts), artefacts[0].name)
         with self.store.turn(artefacts, self.say):
             return self.store.entry(artefacts) if self.store.has(artefacts) else self._fetch(artefacts)
 
@@ -81,21 +81,45 @@ class Fetcher:
             return self.store.place(tree, artefacts)
 
     def _bring(self, artefact: Artefact, staging: Path) -> Path:
+        """Return the file in ``staging``: a download goes on where an earlier one ended, whoever sends the rest."""
         failures: list[ArtefactError] = []
-        for number, source in enumerate(map(self.at, artefact.sources)):
-            folder = staging / f"{artefact.sha256[:12]}-{number}"
-            folder.mkdir()
-            self.say(f"Fetching {artefact.name} ({human(artefact.size)}) from {origin(source)}.")
-            try:
-                with self.progress.download(artefact.name, sent(source, artefact)) as meter:
-                    file = self.deliver[source.kind](source, artefact, folder, meter)
-                _check(file, artefact, source)
-            except (FetchError, VerifyError) as error:
-                failures.append(error)
-                remove(folder)
-                continue
-            return file
+        with self.store.part(artefact, self.say) as part:
+            for number, source in enumerate(map(self.at, artefact.sources)):
+                scratch = staging / f"{artefact.sha256[:12]}-{number}"
+                scratch.mkdir()
+                self.say(f"Fetching {artefact.name} ({human(artefact.size)}) from {origin(source)}.")
+                try:
+                    file = self._deliver(source, artefact, scratch, part if source.kind == "https" else None)
+                except (FetchError, VerifyError) as error:
+                    failures.append(error)
+                    remove(scratch)
+                    continue
+                return file.rename(scratch / artefact.name)
         raise failures[0] if len(failures) == 1 else _none_delivered(artefact, failures)
+
+    def _deliver(self, source: Source, artefact: Artefact, scratch: Path, part: Path | None) -> Path:
+        folder = part or scratch
+        began = any(folder.iterdir())
+        try:
+            return self._delivered(source, artefact, folder)
+        except VerifyError:
+            remove(folder)
+            folder.mkdir(mode=0o700)
+            if not began:
+                raise
+        self.say(f"What had arrived of {artefact.name} before is not what was pinned: fetching all of it again.")
+        try:
+            return self._delivered(source, artefact, folder)
+        except VerifyError:
+            remove(folder)
+            folder.mkdir(mode=0o700)
+            raise
+
+    def _delivered(self, source: Source, artefact: Artefact, folder: Path) -> Path:
+        with self.progress.download(artefact.name, sent(source, artefact)) as meter:
+            file = self.deliver[source.kind](source, artefact, folder, meter)
+        _check(file, artefact, source)
+        return file
 
 
 def _check(file: Path, artefact: Artefact, source: Source) -> None:

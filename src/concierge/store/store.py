@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import stat
-import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from concierge import mutex
 from concierge.catalog.types import digest
 from concierge.errors import StoreError
-from concierge.files import remove, storing
+from concierge.files import LOCKED_S, remove, storing
 from concierge.units import human
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from concierge.catalog.types import Artefact
 
 STAGING = ".staging-"
+PART = ".part-"
+PART_DAYS = 30
+"""How long a part of a download is kept that nobody goes on with."""
 TURN_S = 3600.0
 """How long one process lets another download the same entry before it does so itself."""
 READ_ONLY_FILE = 0o444
@@ -80,15 +83,53 @@ class Store:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """Give an empty folder on the store's own file system, which is gone afterwards whatever happens."""
+        """Give an empty folder on the store's own file system, which is gone afterwards whatever happens.
+
+        A lock beside it says that somebody works in it, also to another container or host with the same home.
+        """
         with storing(self.root):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._sweep()
-            folder = Path(tempfile.mkdtemp(prefix=f"{STAGING}{os.getpid()}-", dir=self.root))
-        try:
+        folder = self.root / f"{STAGING}{os.urandom(8).hex()}"
+        lock = _lock_of(folder)
+        with contextlib.ExitStack() as stack:
+            stack.callback(_unlink, lock)
+            with contextlib.suppress(OSError):
+                stack.enter_context(mutex.held_file(lock))
+            with storing(self.root):
+                folder.mkdir(mode=0o700)
+            stack.callback(remove, folder)
             yield folder
-        finally:
-            remove(folder)
+
+    @contextlib.contextmanager
+    def part(self, artefact: Artefact, say: Callable[[str], None]) -> Iterator[Path | None]:
+        """Give the folder in which a download of these very bytes goes on where any process left it.
+
+        One process at a time has it; None where another one does not give it up, or where locks do not work.
+        """
+        folder = self.root / f"{PART}{artefact.sha256}"
+        lock, waiting = _lock_of(folder), f"Waiting for another concierge that fetches {artefact.name}."
+        with contextlib.ExitStack() as stack:
+            had = False
+            with contextlib.suppress(OSError):
+                had = stack.enter_context(mutex.held_file(lock, wait_s=TURN_S, waiting=lambda: say(waiting)))
+            if not had:
+                yield None
+                return
+            with storing(folder):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            try:
+                yield folder
+            finally:
+                # A folder in which nothing has arrived is no part.
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+                    lock.unlink()
+
+    def arrived(self, artefacts: Sequence[Artefact]) -> int:
+        """Return the bytes of these artefacts that earlier downloads have left here."""
+        folders = (self.root / f"{PART}{artefact.sha256}" for artefact in artefacts)
+        return sum(_size(folder / artefact.name) for folder, artefact in zip(folders, artefacts, strict=True))
 
     def place(self, staged: Path, artefacts: Sequence[Artefact]) -> Path:
         """Make ``staged`` read-only and move it in. Another process may have been faster: its bytes are the same."""
@@ -109,11 +150,14 @@ class Store:
         return target
 
     def _sweep(self) -> None:
-        """Remove what a process that is gone left behind."""
-        for folder in self.root.glob(f"{STAGING}*"):
-            owner = folder.name.removeprefix(STAGING).split("-")[0]
-            if owner.isdigit() and not _alive(int(owner)):
+        """Remove what processes that are gone left behind, and parts that nobody has gone on with for a month."""
+        old = time.time() - PART_DAYS * 24 * 3600
+        folders = [folder for folder in self.root.glob(f"{STAGING}*") if folder.suffix != _LOCK]
+        folders += [part for part in self.root.glob(f"{PART}*") if part.suffix != _LOCK and _touched(part) < old]
+        for folder in folders:
+            if not _held(_lock_of(folder)):
                 remove(folder)
+                _unlink(_lock_of(folder))
 
 
 def need_space(folder: Path, size: int, what: str) -> None:
@@ -147,12 +191,42 @@ def _seal(tree: Path) -> None:
             Path(folder).chmod(READ_ONLY_PROGRAM)
 
 
-def _alive(pid: int) -> bool:
-    import psutil
+_LOCK = ".lock"
 
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + _LOCK)
+
+
+def _held(lock: Path) -> bool:
+    """Tell whether somebody holds a lock; one that cannot be asked counts as held."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        if mutex.is_held(lock):
+            return True
+        # Its maker may be between making it and locking it.
+        time.sleep(LOCKED_S)
+        return mutex.is_held(lock)
+    except FileNotFoundError:
         return False
-    except psutil.AccessDenied:
+    except OSError:
         return True
+
+
+def _unlink(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.unlink()
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _touched(folder: Path) -> float:
+    """Return when something last arrived in a folder."""
+    try:
+        return max(entry.stat().st_mtime for entry in (folder, *folder.iterdir()))
+    except OSError:
+        return time.time()

@@ -28,6 +28,7 @@ MOST_TRIES = 500
 LONGEST_PAUSE_S = 120.0
 """The most that a server may ask to be left alone for; one that asks for longer is asked again all the same."""
 
+_NOT_THAT_RANGE = 416
 RETRY_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
@@ -83,21 +84,27 @@ class Https:
     def _attempt(self, client: httpx.Client, url: str, file: Path, size: int, meter: Meter) -> bool:
         """Fetch what is missing; return whether the file has its size now."""
         have = _size(file)
+        if have >= size:
+            return True
         # Without a coding the ranges count the bytes of the file itself.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with client.stream("GET", url, headers=headers) as response:
             if response.status_code in RETRY_STATUSES:
                 response.raise_for_status()
+            if response.status_code == _NOT_THAT_RANGE and have:
+                # It has another file there, or had one: what is here is no beginning of it.
+                file.unlink()
+                return False
             if response.status_code >= 400:
                 hint = _GATED if response.status_code in (401, 403) else net.way(url, self.environ) or _HINT
                 raise FetchError(f"{url} answers {response.status_code}.", where=url, hint=hint)
-            # A server that ignores the range sends everything again: start over rather than append.
+            # A server that ignores the range sends everything again: what is here already is passed over.
             resumed = response.status_code == 206 and _starts_at(response, have)
             done = have if resumed else 0
-            with file.open("ab" if resumed else "wb") as out:
+            with file.open("ab") as out:
                 # In the pieces that arrive: one that is gathered first would be lost where the connection breaks.
                 for chunk in response.iter_bytes():
-                    out.write(chunk)
+                    out.write(chunk[max(have - done, 0) :])
                     done += len(chunk)
                     meter.at(done)
                     if done > size:

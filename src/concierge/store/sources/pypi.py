@@ -6,13 +6,15 @@ import importlib.util
 import os
 import re
 import sys
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from concierge.errors import ArtefactError, FetchError, StoreError, VerifyError
+from concierge.errors import FetchError
 from concierge.processes import follow
 from concierge.store.fetch import check_bytes
+from concierge.store.sources.pip_words import failure
 from concierge.store.unpack import extract_member
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ STALLED_S = 120.0
 
 LONGEST_S = 24 * 3600.0
 """Long enough for any wheel on any line that delivers at all."""
+
+WORDS = 2000
+"""Lines of pip's that are looked through for the cause of a failure."""
 
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 
@@ -68,15 +73,18 @@ class Pypi:
         scratch = folder / "tmp"
         scratch.mkdir()
         command = [
-            *self.pip, "download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--no-cache-dir",
+            # What an index answers is told from the second v on.
+            *self.pip, "download", "-vv", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--no-cache-dir",
             "--no-input", "--disable-pip-version-check", "--progress-bar", "raw",
             "--dest", str(folder), "--requirement", str(wanted), *platform_options(wheel),
         ]  # fmt: skip
         # pip's temporary files stay inside the staging folder, which is gone whatever happens.
-        environ = {**self.environ, "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
+        # What it runs in is ours, whatever a person demands of their own pip.
+        kept = {name: value for name, value in self.environ.items() if name != "PIP_REQUIRE_VIRTUALENV"}
+        environ = {**kept, "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
         output = _run(command, environ, meter)
         if output is not None:
-            raise _explain(source, output)
+            raise failure(f"{source.package} {source.version}", output, self.environ, where=source.package)
 
 
 def platform_options(wheel: str) -> list[str]:
@@ -92,7 +100,7 @@ def platform_options(wheel: str) -> list[str]:
 
 def _run(command: list[str], environ: Mapping[str, str], meter: Meter) -> list[str] | None:
     """Run pip and return its words if it failed, or None."""
-    words: list[str] = []
+    words: deque[str] = deque(maxlen=WORDS)
 
     def hear(line: str) -> None:
         if match := _PROGRESS.match(line):
@@ -101,28 +109,4 @@ def _run(command: list[str], environ: Mapping[str, str], meter: Meter) -> list[s
             words.append(text)
 
     done = follow(command, seconds=LONGEST_S, silence_s=STALLED_S, environ=environ, out=hear, err=hear)
-    return None if done.exit == 0 else words
-
-
-def _explain(source: PypiSource, words: list[str]) -> ArtefactError:
-    text = "\n".join(words)
-    name = f"{source.package} {source.version}"
-    if "No space left on device" in text or "Disk quota exceeded" in text:
-        return StoreError(
-            f"The disk was full before {name} had arrived.",
-            where=source.package,
-            hint="Free some space, or put CONCIERGE_HOME on a larger disk.",
-        )
-    if "DO NOT MATCH THE HASHES" in text:
-        return VerifyError(
-            f"The package index serves other bytes for {name} than the ones pinned.",
-            where=source.package,
-            hint="Nothing was kept. If your index is a mirror, compare it with the publisher; do not use these bytes.",
-        )
-    errors = [word.removeprefix("ERROR: ") for word in words if word.startswith("ERROR: ")]
-    cause = errors[-1] if errors else (words[-1] if words else "pip ended without a word")
-    return FetchError(
-        f"pip could not download {name}: {cause}",
-        where=source.package,
-        hint="Check the network; pip's own settings (PIP_INDEX_URL, PIP_PROXY, PIP_CERT) are used. Then run it again.",
-    )
+    return None if done.exit == 0 else list(words)
