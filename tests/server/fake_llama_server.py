@@ -48,6 +48,7 @@ def misbehave(fault: str | None) -> None:
         threading.Event().wait()
     if fault == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        say("fake: stubborn")
     if fault == "forks" and os.fork() == 0:
         os.setsid()
         threading.Event().wait()

@@ -266,6 +266,7 @@ def test_whoever_is_impatient_with_the_cleaning_up_does_not_cut_it_short(
 ) -> None:
     starter = place.start(fake("stubborn", ready_when=str(tmp_path / "never")))
     until(place.starting)
+    until(lambda: "stubborn" in place.logs()[0].read_text())
     [server] = place.running()
     os.kill(starter.pid, signal.SIGINT)
     until(lambda: place.record().state == "stopping")

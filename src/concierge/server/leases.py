@@ -118,8 +118,7 @@ class Lease:
         record = self.record
         if record is None or record.identity is None or not table.gone([record.identity], within_s=DEATH_S):
             return None
-        current = Folder(self._home, record.launch).read()
-        if current is None or current.state == "stopping":
+        if Folder(self._home, record.launch).stopped():
             return watch.stopped_in_use(record)
         return watch.died(record, self.how_it_ended())
 

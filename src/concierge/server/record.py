@@ -108,6 +108,7 @@ class Folder:
         self.alive = self.path / "alive"
         self.log = self.path / "server.log"
         self._end = self.path / "ended"
+        self._stop = self.path / "stopped"
 
     def make(self) -> None:
         with files.storing(self.path, ServerError, hint="Make that folder writable."):
@@ -149,6 +150,15 @@ class Folder:
             return int(self._end.read_text(encoding="ascii"))
         except (OSError, ValueError):
             return None
+
+    def note_stop(self) -> None:
+        """Write down that whatever ends now was told to."""
+        with suppress(OSError), open(self._stop, "w", encoding="ascii", opener=_private):
+            pass
+
+    def stopped(self) -> bool:
+        """Tell whether it was, or is being, stopped by a command, and did not end by itself."""
+        return self._stop.exists()
 
     def held(self) -> bool:
         """Tell whether a process of the launch lives, wherever: the kernel knows."""

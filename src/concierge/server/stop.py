@@ -107,6 +107,7 @@ def end(launch: Launch, home: Home, *, say: Callable[[str], None], drain_s: floa
     # A full disk must not keep a server alive.
     with suppress(ServerError):
         folder.write(replaced(record, state="stopping"))
+    folder.note_stop()
     _drain(record, drain_s, say)
     forced = _terminate(record, grace_s)
     folder.clear()

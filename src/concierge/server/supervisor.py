@@ -352,10 +352,13 @@ class _Attempt:
         return record
 
     def _kept(self, record: Record) -> None:
-        current = self._written(record)
-        lost = not Folder(self._home, record.launch).path.exists()
-        if (current is None and not lost) or (current is not None and current.state == "stopping"):
+        """Refuse to go on with a launch that another command stopped, or found dead and cleared."""
+        folder, current = Folder(self._home, record.launch), self._written(record)
+        if folder.stopped():
             raise watch.taken_away(record)
+        # A folder that is lost says nothing.
+        if current is None and folder.path.exists():
+            raise watch.ended(record, self._desired.title, self._lease.how_it_ended())
 
     def _written(self, record: Record) -> Record | None:
         return Folder(self._home, record.launch).read()
