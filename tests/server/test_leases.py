@@ -90,6 +90,14 @@ def test_a_lease_ends_with_its_holder_however_that_ends(place: Place, used: Any)
     assert place.users() == 0
 
 
+def test_whoever_holds_several_leases_is_named_once(place: Place, fake: Fake) -> None:
+    with Lease(place.home) as one, Lease(place.home) as other:
+        endpoint = place.ensure(fake(), lease=one)
+        other.join(endpoint)
+        assert place.users() == 2
+        assert len(leases.holders(place.home, place.record())) == 1
+
+
 def test_another_wish_waits_until_nobody_uses_the_server(place: Place, fake: Fake, used: Any) -> None:
     endpoint, holder = used
     made: list[Any] = []

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from concierge.catalog import reference
-from concierge.errors import ConfigError
+from concierge.errors import ConciergeError, ConfigError
 
 if TYPE_CHECKING:
     from concierge.config.keys import Llm
@@ -49,7 +49,10 @@ def _room(parts: Parts) -> bool:
     """Return whether what is asked for fits into the memory that is free now, beside a server that is in use."""
     from concierge.machine.budget import budget
 
-    decided = parts.plan(parts.running())
+    try:
+        decided = parts.plan(parts.running())
+    except ConciergeError:
+        return False
     if decided.estimate is None or decided.accelerator is None:
         return False
     need, free = decided.estimate.memory, budget(parts.machine, decided.accelerator).now

@@ -124,13 +124,14 @@ class Lease:
 
 
 def holders(home: Home, record: Record) -> list[str]:
-    """Say who uses the server of a launch."""
-    found = []
+    """Say who uses the server of a launch: each process once, however many leases it holds."""
+    found = set()
     for file in sorted(Folder(home, record.launch).path.glob(f"{PREFIX}*")):
         with suppress(OSError):
             if mutex.is_held(file):
-                found.append(mutex.holder(file))
-    return sorted(set(found))
+                found.add(mutex.holder(file))
+    since = {holder.partition(", since ")[0]: holder for holder in sorted(found, reverse=True)}
+    return sorted(since.values())
 
 
 def may_go(home: Home, record: Record) -> bool:
