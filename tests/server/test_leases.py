@@ -18,6 +18,9 @@ from concierge.server.leases import Lease
 from concierge.server.processes import table
 from concierge.server.record import Folder
 from concierge.server.status import status
+from tests.server.conftest import identity_of, recorded
+from tests.server.peer import peer
+from tests.server.test_stop import BUSY, IDLE
 from tests.server.test_supervisor import answers
 from tests.wait import in_time, until
 
@@ -110,6 +113,19 @@ def test_another_wish_waits_until_nobody_uses_the_server(place: Place, fake: Fak
     assert made[0].context == 1024
     assert not answers(endpoint.base_url)
     assert len(place.running()) == 1
+
+
+def test_an_answer_in_progress_that_holds_no_lease_is_not_cut_for_another_wish(
+    place: Place, fake: Fake, launched: subprocess.Popen[bytes]
+) -> None:
+    with peer(lambda *_: [BUSY, BUSY, BUSY, IDLE]) as server:
+        recorded(place, identity_of(launched), base_url=server.base_url)
+        with pytest.raises(ServerError, match="in use: an answer in progress uses the server of tiny"):
+            place.ensure(fake(), local_llm_start_timeout_s=0.01)
+        assert launched.poll() is None
+        place.ensure(fake())
+    assert launched.wait(10) == -signal.SIGTERM
+    assert server.asked.count("GET /slots") >= 4
 
 
 def test_another_wish_that_has_waited_long_enough_names_who_uses_the_server(

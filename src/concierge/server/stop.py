@@ -128,10 +128,23 @@ def _drain(record: Record, drain_s: float, say: Callable[[str], None]) -> None:
         time.sleep(0.1)
 
 
+def answering(record: Record) -> bool:
+    """Return whether the server of a launch says that it is answering somebody, who need not hold a lease."""
+    server = record.endpoint
+    if server is None or record.kind != "engine":
+        return False
+    answer = near.ask(server.root, "/slots", timeout=1.0)
+    return not isinstance(answer, str) and _processing(answer)
+
+
 def _busy(server: Endpoint) -> bool:
     answer = near.ask(server, "/slots", timeout=1.0)
     # A server that is too busy to say so is busy; one that does not listen is not.
-    return answer == "silent" if isinstance(answer, str) else b'"is_processing":true' in answer.body.replace(b" ", b"")
+    return answer == "silent" if isinstance(answer, str) else _processing(answer)
+
+
+def _processing(answer: near.Answer) -> bool:
+    return b'"is_processing":true' in answer.body.replace(b" ", b"")
 
 
 def _terminate(record: Record, grace_s: float) -> bool:

@@ -216,21 +216,23 @@ class _Attempt:
     def _in_the_way(self, *, room: bool) -> list[str]:
         """Stop the servers that nobody uses; return who uses others, if there is no room beside those."""
         others = launches.living(self._home)
-        used = [launch for launch in others if not leases.may_go(self._home, launch.record)]
-        if any(launch.members for launch in used) and not room:
-            return [
-                f"{user} uses the server of {launch.record.model}"
-                for launch in used
-                for user in leases.holders(self._home, launch.record)
-            ]
+        used = [(launch, users) for launch in others if (users := self._users(launch))]
+        if any(launch.members for launch, _ in used) and not room:
+            return [f"{user} uses the server of {launch.record.model}" for launch, users in used for user in users]
         for launch in others:
-            if launch not in used and launch.members:
+            if launch.members and launch not in [each for each, _ in used]:
                 self._say(f"Stopping the server of {launch.record.model}: something else is wanted now.")
                 stop.end(launch, self._home, say=self._say, drain_s=stop.DRAIN_S)
-        for launch in used:
+        for launch, _ in used:
             self._say(f"Starting beside the server of {launch.record.model}, which is in use.")
         launches.settle(self._home)
         return []
+
+    def _users(self, launch: Launch) -> list[str]:
+        """Say for whom a server must stay."""
+        if not leases.may_go(self._home, launch.record):
+            return leases.holders(self._home, launch.record)
+        return ["an answer in progress"] if launch.members and stop.answering(launch.record) else []
 
     def _join(self, launch: Launch) -> None:
         record = self._record = launch.record
