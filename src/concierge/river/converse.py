@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from concierge.chat.client import OpenAICompatibleChatClient
 from concierge.errors import ReplyError, TransportError
+from concierge.server.leases import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -14,35 +16,41 @@ if TYPE_CHECKING:
     from concierge.agent.events import RunResult
     from concierge.agent.journal import Subscriber
     from concierge.agent.task import Task
-    from concierge.chat.client import OpenAICompatibleChatClient
     from concierge.chat.port import ChatOptions, Delta, Message, Reply
     from concierge.endpoint import Endpoint
+    from concierge.errors import ServerError
     from concierge.river.parts import Parts
 
 
-def client(parts: Parts, endpoint: Endpoint) -> OpenAICompatibleChatClient:
-    """Return a client for the endpoint that waits as long as the configuration says, and holds its server's lease."""
-    from concierge.chat.client import OpenAICompatibleChatClient
-    from concierge.server.leases import Lease
+class Client(OpenAICompatibleChatClient):
+    """Holds the lease of a server of ours while it is open, and says how one ended that does not answer any more.
 
-    class Leased(OpenAICompatibleChatClient):
-        """Keeps others from stopping a server of ours while it asks it, and says how one died that it was asking."""
+    Args:
+        held: Further leases of this program: one may know a server that was gone before this client came.
+    """
 
-        async def chat(self, messages: Sequence[Message], model: str, **options: Unpack[ChatOptions]) -> Reply:
-            try:
-                return await super().chat(messages, model, **options)
-            except (TransportError, ReplyError) as error:
-                if (died := await asyncio.to_thread(lease.died)) is not None:
-                    raise died from error
-                raise
+    def __init__(self, parts: Parts, endpoint: Endpoint, held: Collection[Lease]) -> None:
+        llm = parts.config.llm
+        super().__init__(endpoint, connect_timeout_s=llm.connect_timeout_s, read_timeout_s=llm.read_timeout_s)
+        self._lease, self._held = Lease(parts.home), held
+        self._lease.join(endpoint)
 
-        async def aclose(self) -> None:
-            await super().aclose()
-            lease.release()
+    async def chat(self, messages: Sequence[Message], model: str, **options: Unpack[ChatOptions]) -> Reply:
+        try:
+            return await super().chat(messages, model, **options)
+        except (TransportError, ReplyError) as error:
+            if (died := await asyncio.to_thread(self._died)) is not None:
+                raise died from error
+            raise
 
-    lease, llm = Lease(parts.home), parts.config.llm
-    lease.join(endpoint)
-    return Leased(endpoint, connect_timeout_s=llm.connect_timeout_s, read_timeout_s=llm.read_timeout_s)
+    def _died(self) -> ServerError | None:
+        url = self._endpoint.base_url
+        mine = [lease for lease in (self._lease, *self._held) if lease.record and lease.record.base_url == url]
+        return next((died for lease in mine if (died := lease.died())), None)
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self._lease.release()
 
 
 async def converse(
@@ -52,6 +60,7 @@ async def converse(
     *,
     subscribers: Collection[Subscriber],
     on_delta: Callable[[Delta], None] | None,
+    leases: Collection[Lease],
 ) -> RunResult:
     """Run a task against an endpoint.
 
@@ -61,7 +70,7 @@ async def converse(
     """
     from concierge.agent.session import run_task
 
-    async with client(parts, endpoint) as chat:
+    async with Client(parts, endpoint, leases) as chat:
         return await run_task(
             chat,
             task,

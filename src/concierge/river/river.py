@@ -178,9 +178,9 @@ class River:
 
     def chat(self, endpoint: Endpoint) -> OpenAICompatibleChatClient:
         """Return a ``ChatClient`` for an endpoint; close it, or use it in ``async with``."""
-        from concierge.river.converse import client
+        from concierge.river.converse import Client
 
-        return client(self._parts, endpoint)
+        return Client(self._parts, endpoint, self._leases)
 
     async def run(
         self,
@@ -222,7 +222,9 @@ class River:
             temperature=self.config.llm.temperature,
         )
         subscribers = () if on_event is None else (on_event,)
-        return await converse(self._parts, there, asked, subscribers=subscribers, on_delta=on_delta)
+        return await converse(
+            self._parts, there, asked, subscribers=subscribers, on_delta=on_delta, leases=self._leases
+        )
 
     def runs(self, *, limit: int | None = None) -> list[RunSummary]:
         """Return the runs below ``workspace_root``, newest first.
