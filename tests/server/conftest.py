@@ -16,7 +16,6 @@ import pytest
 from concierge.config.keys import Llm
 from concierge.deploy.generation import ServerSpec
 from concierge.paths import Home
-from concierge.server import leases
 from concierge.server import record as records
 from concierge.server.ensure import ensure
 from concierge.server.processes import table
@@ -82,8 +81,8 @@ class Place:
         return list(self.home.run.glob("servers/*/server.log"))
 
     def users(self) -> int:
-        """Return how many hold a lease of the newest launch."""
-        return len(list(Folder(self.home, self.record().launch).path.glob(f"{leases.PREFIX}*")))
+        """Return how many leases of the newest launch there are, held or left behind."""
+        return len(list(Folder(self.home, self.record().launch).path.glob("lease-*")))
 
     def running(self) -> list[Identity]:
         """Return the processes of every launch in this home, whatever the record says."""

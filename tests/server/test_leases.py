@@ -278,4 +278,4 @@ def test_somebody_elses_server_has_no_lease(place: Place, fake: Fake) -> None:
         lease.join(Endpoint("http://127.0.0.1:1/v1", "m"))
         assert lease.record is None
         assert lease.died() is None
-    assert list(Folder(place.home, place.record().launch).path.glob(f"{leases.PREFIX}*")) == []
+    assert Folder(place.home, place.record().launch).leases() == []

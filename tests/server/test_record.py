@@ -144,14 +144,15 @@ def test_an_end_that_nobody_noted_is_not_known(folder: Folder, written: str | No
     assert folder.end() is None
 
 
-def test_old_logs_are_forgotten_and_no_launch_that_is_recorded_or_lives(home: Home) -> None:
+def test_old_logs_are_forgotten_and_no_launch_that_is_recorded_lives_or_was_in_use(home: Home) -> None:
     for number in range(KEPT + 3):
         Folder(home, f"over{number}").make()
-    recorded, living = Folder(home, "recorded"), Folder(home, "living")
+    recorded, living, used = Folder(home, "recorded"), Folder(home, "living"), Folder(home, "used")
     recorded.write(record(home, launch="recorded"))
-    living.make()
-    with mutex.held_file(living.alive):
+    for folder in (living, used):
+        folder.make()
+    with mutex.held_file(living.alive), mutex.held_file(used.lease()):
         records.forget_old(home)
     left = {entry.name for entry in recorded.path.parent.iterdir()}
-    assert {"recorded", "living"} < left
-    assert len(left) == KEPT - 1 + 2
+    assert {"recorded", "living", "used"} < left
+    assert len(left) == KEPT - 1 + 3

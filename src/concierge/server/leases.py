@@ -6,7 +6,6 @@ What is written in it is for people. Whether a server may go is asked here, by w
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from concierge.paths import Home
     from concierge.server.processes.identity import Identity
     from concierge.server.record import Record
-
-PREFIX = "lease-"
 
 DEATH_S = 1.0
 """How long a process whose connections are gone may take to be seen dead."""
@@ -68,7 +65,7 @@ class Lease:
         self.release()
         folder = Folder(self._home, record.launch)
         folder.make()
-        self._file = folder.path / f"{PREFIX}{secrets.token_hex(4)}"
+        self._file = folder.lease()
         with files.storing(self._file, ServerError, hint="Make that folder writable."):
             self._handle = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         with suppress(OSError):  # a file system without locks has no leases either
@@ -125,22 +122,11 @@ class Lease:
 
 def holders(home: Home, record: Record) -> list[str]:
     """Say who uses the server of a launch: each process once, however many leases it holds."""
-    found = set()
-    for file in sorted(Folder(home, record.launch).path.glob(f"{PREFIX}*")):
-        with suppress(OSError):
-            if mutex.is_held(file):
-                found.add(mutex.holder(file))
+    found = {mutex.holder(file) for file in Folder(home, record.launch).leases()}
     since = {holder.partition(", since ")[0]: holder for holder in sorted(found, reverse=True)}
     return sorted(since.values())
 
 
 def may_go(home: Home, record: Record) -> bool:
-    """Return whether nobody uses the server; the caller holds the lock, so that nobody begins to. Sweeps stale ones."""
-    free = True
-    for file in Folder(home, record.launch).path.glob(f"{PREFIX}*"):
-        with suppress(OSError):
-            if mutex.is_held(file):
-                free = False
-            else:
-                file.unlink()
-    return free
+    """Return whether nobody uses the server; the caller holds the lock, so that nobody begins to."""
+    return not Folder(home, record.launch).leases(sweep=True)

@@ -160,6 +160,21 @@ class Folder:
         """Tell whether it was, or is being, stopped by a command, and did not end by itself."""
         return self._stop.exists()
 
+    def lease(self) -> Path:
+        """Return a new lease's name."""
+        return self.path / f"lease-{os.urandom(4).hex()}"
+
+    def leases(self, *, sweep: bool = False) -> list[Path]:
+        """Return the leases that are held. Only who holds the lock may sweep the others: a new one is free at first."""
+        held = []
+        for file in sorted(self.path.glob("lease-*")):
+            with suppress(OSError):
+                if mutex.is_held(file):
+                    held.append(file)
+                elif sweep:
+                    file.unlink()
+        return held
+
     def held(self) -> bool:
         """Tell whether a process of the launch lives, wherever: the kernel knows."""
         try:
@@ -180,7 +195,9 @@ def recorded(home: Home) -> list[Record]:
 
 def forget_old(home: Home) -> None:
     """Remove what is left of launches that are over, but for the newest logs."""
-    over = [folder for folder in _folders(home) if not folder.file.exists() and not folder.held()]
+    folders = [folder for folder in _folders(home) if not folder.file.exists()]
+    # Who used it may want to know yet how it ended.
+    over = [folder for folder in folders if not folder.held() and not folder.leases()]
     for folder in sorted(over, key=_age)[: -(KEPT - 1)]:
         files.remove(folder.path)
 
