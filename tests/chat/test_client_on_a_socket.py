@@ -239,7 +239,7 @@ async def test_nobody_at_the_port_is_told_with_the_next_step() -> None:
     async with client(url) as chat:
         with pytest.raises(TransportError, match=f"No server at {url}: connection refused") as caught:
             await chat.chat(QUESTION, "m")
-    assert caught.value.hint == "Start one with `concierge up`."
+    assert caught.value.hint == "Start that server, or correct `base_url`."
 
 
 async def test_a_proxy_never_stands_between_this_machine_and_itself(monkeypatch: pytest.MonkeyPatch) -> None:

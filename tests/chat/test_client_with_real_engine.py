@@ -76,7 +76,7 @@ async def test_a_wrong_key_is_refused_with_the_next_step(real_endpoint: Endpoint
 async def test_a_prompt_beyond_the_context_is_refused_with_the_next_step(real_endpoint: Endpoint) -> None:
     long = [{"role": "user", "content": "word " * 5000}]
     async with OpenAICompatibleChatClient(real_endpoint) as chat:
-        with pytest.raises(StatusError, match="larger context") as caught:
+        with pytest.raises(StatusError, match="larger `context`") as caught:
             await chat.chat(long, real_endpoint.model, max_tokens=1)
     assert caught.value.status == 400
 

@@ -121,7 +121,7 @@ def test_a_server_that_the_look_finds_is_found_by_the_chat(listens: str, named: 
     assert beside is not None
     assert beside.presence == "listed"
     assert {request["host"] for request in heard} == {endpoint.address.place}
-    assert [request.get("authorization") for request in heard] == ["Bearer key", "Bearer key", None]
+    assert [request.get("authorization") for request in heard] == ["Bearer key", "Bearer key", None, None]
 
 
 def test_a_server_that_listens_on_neither_is_missed_by_both() -> None:
@@ -131,7 +131,7 @@ def test_a_server_that_listens_on_neither_is_missed_by_both() -> None:
     assert look(endpoint).presence == "refused"
     with pytest.raises(TransportError, match="connection refused") as caught:
         chat(endpoint)
-    assert caught.value.hint == "Start one with `concierge up`."
+    assert caught.value.hint == "Start that server, or correct `base_url`."
 
 
 def test_a_line_break_around_a_key_is_on_nobodys_wire() -> None:
@@ -177,7 +177,7 @@ def test_a_private_authority_is_trusted_by_both_or_by_none(
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
     with server(listens, certificate=certificate) as heard:
         endpoint = Endpoint(f"https://localhost:{heard.port}/v1", "m")
-        assert look(endpoint).presence == "silent"
+        assert look(endpoint).presence == "untrusted"
         with pytest.raises(TransportError, match=r"(?i)certificate"):
             chat(endpoint)
         assert heard == []
@@ -199,7 +199,7 @@ def test_a_certificate_for_another_name_is_trusted_by_none(certificate: Path, mo
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with server("127.0.0.1", certificate=certificate) as heard:
         endpoint = Endpoint(f"https://127.0.0.1:{heard.port}/v1", "m")
-        assert look(endpoint).presence == "silent"
+        assert look(endpoint).presence == "untrusted"
         with pytest.raises(TransportError, match=r"(?i)certificate"):
             chat(endpoint)
     assert heard == []

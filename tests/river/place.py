@@ -26,7 +26,7 @@ class Place:
             "HOME": str(self.home),
             "CONCIERGE_HOME": str(self.home / "state"),
             # Nothing listens there, whatever else runs on this machine.
-            "CONCIERGE_LLM_BASE_URL": "http://127.0.0.1:9/v1",
+            "OLLAMA_HOST": "127.0.0.1:9",
             # The same words every time.
             "CONCIERGE_LLM_TEMPERATURE": "0",
             # The store is full: whoever asks an index all the same fails at once.

@@ -26,6 +26,7 @@ class Peer:
     port: int = 0
     seen: list[tuple[str, str | None]] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def base_url(self) -> str:
@@ -66,6 +67,8 @@ def peer(says: Callable[[str, str | None], Said | list[Said]]) -> Iterator[Peer]
             body = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
+            for name, value in peer.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 

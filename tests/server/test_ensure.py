@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from concierge.config.keys import Llm
+from concierge.config.kinds import Secret
 from concierge.errors import EndpointError, StartError
-from concierge.server.ensure import ensure, spec_digest
+from concierge.server.ensure import ensure, spec_digest, theirs
 from concierge.server.processes import table
 from tests.server.peer import peer
 
@@ -47,8 +48,11 @@ def never() -> ServerSpec:
 
 
 def ask(place: Place, model: str = "llama3", **llm: Any) -> Endpoint:
+    wanted = Llm(**{"local_llm_start_timeout_s": 5.0, "model": model, **llm})
+    if not wanted.local_llm_start_cmd or wanted.never_started:
+        return theirs(wanted, environ=place.environ, say=place.said.append)
     return ensure(
-        Llm(**{"local_llm_start_timeout_s": 5.0, **llm}),
+        wanted,
         model=model,
         prepare=never,
         home=place.home,
@@ -154,7 +158,7 @@ def test_the_window_is_read_from_a_server_that_tells(place: Place) -> None:
         assert ask(place, base_url=peer.base_url).context == 4096
 
 
-@pytest.mark.parametrize("llm", [{}, {"local_llm_start_cmd": ["false"]}, {"engine": "remote"}])
+@pytest.mark.parametrize("llm", [{}, {"engine": "remote"}])
 def test_another_machines_server_is_used_as_it_is_and_starts_nothing(
     place: Place, llm: dict[str, Any], connections: list[object]
 ) -> None:
@@ -172,7 +176,7 @@ def test_another_machines_server_is_used_as_it_is_and_starts_nothing(
 
 def test_when_it_is_switched_off_nobody_is_asked_and_nothing_is_started(place: Place) -> None:
     with foreign(listing("other")) as peer:
-        endpoint = ask(place, base_url=peer.base_url, local_llm_ensure_available=False, local_llm_start_cmd=["false"])
+        endpoint = ask(place, base_url=peer.base_url, local_llm_ensure_available=False)
         assert endpoint.base_url == peer.base_url
         assert peer.seen == []
     assert not place.home.root.exists()
@@ -180,7 +184,7 @@ def test_when_it_is_switched_off_nobody_is_asked_and_nothing_is_started(place: P
 
 @pytest.mark.parametrize("engine", ["remote", "vllm"])
 def test_engines_that_are_never_started_must_be_there(place: Place, engine: str) -> None:
-    with pytest.raises(EndpointError, match="No server answers") as caught:
+    with pytest.raises(EndpointError, match="nobody listens there") as caught:
         ask(place, base_url="http://127.0.0.1:1/v1", engine=engine, local_llm_start_cmd=["false"])
     assert caught.value.hint
     assert not place.home.root.exists()
@@ -193,7 +197,7 @@ def test_a_remote_engine_that_lists_nothing_is_believed(place: Place) -> None:
 
 def test_a_key_that_is_refused_is_said(place: Place) -> None:
     with foreign({}, 401) as peer, pytest.raises(EndpointError, match="refuses the key"):
-        ask(place, base_url=peer.base_url, engine="remote")
+        ask(place, base_url=peer.base_url, engine="remote", api_key=Secret("wrong"))
 
 
 def test_a_remote_engine_that_is_loading_is_waited_for(place: Place) -> None:
@@ -291,10 +295,14 @@ def test_a_port_that_somebody_else_uses_is_named_and_nothing_is_started(place: P
 @pytest.mark.parametrize(
     ("said", "what", "hint"),
     [
-        ((401, {}), "refuses the key", "Set `api_key_env` to the variable that holds its key."),
-        ((503, {}), "is still loading", "Try again when it is ready."),
+        (
+            (401, {}),
+            "wants a key, and none is set for it (answers 401)",
+            "Set `api_key_env` to the variable that holds its key.",
+        ),
+        ((503, {}), "is still loading (answers 503)", "Try again when it is ready."),
         ((200, None), "does not speak HTTP", "Correct `base_url`."),
-        ((404, {}), "does not list its models", "`base_url` usually ends in /v1."),
+        ((404, {}), "does not list its models (answers 404)", "`base_url` usually ends in /v1."),
         (
             (200, listing("a", "b")),
             "serves a, b, not `llama3`",
@@ -316,13 +324,13 @@ def test_of_many_models_eight_are_named(place: Place) -> None:
     names = [f"m{number}" for number in range(12)]
     with peer(lambda *_: (200, listing(*names))) as server, pytest.raises(EndpointError) as caught:
         ask(place, base_url=server.base_url, engine="remote")
-    assert f"serves {', '.join(names[:8])}, not" in caught.value.what
+    assert f"serves {', '.join(names[:8])} and 4 more, not" in caught.value.what
 
 
 def test_a_server_that_is_never_started_and_says_nothing_is_not_there(place: Place) -> None:
     with peer(lambda *_: (200, None)) as server, pytest.raises(EndpointError) as caught:
         ask(place, base_url=server.base_url, engine="vllm")
-    assert caught.value.what == f"No server answers at {server.base_url}."
+    assert caught.value.what == f"The server at {server.base_url} does not speak HTTP."
     assert caught.value.where == server.base_url
 
 
@@ -341,7 +349,7 @@ def test_a_users_server_that_refuses_its_key_is_stopped_and_named(place: Place) 
     port = free_port()
     refusing = SERVER.replace("200 if ready else 503", "401")
     words = [sys.executable, "-ISc", refusing, str(port), "[]", ""]
-    with pytest.raises(EndpointError, match="refuses the key"):
+    with pytest.raises(EndpointError, match="wants a key"):
         ask(place, base_url=f"http://127.0.0.1:{port}/v1", local_llm_start_cmd=words)
     assert place.running() == []
 

@@ -114,7 +114,8 @@ def test_the_configured_server_is_looked_at_beside_ours(place: Place, bystander:
     told = Configured(server.base_url, "listed", ("a", "b"))
     assert (alone.configured, beside.configured, dead.configured) == (told, told, told)
     assert (alone.state, beside.state, dead.state) == ("absent", "stuck", "dead")
-    assert server.seen == [("GET /v1/models", "Bearer key")] * 3
+    assert server.asked == ["GET /openapi.json", "GET /v1/models"] * 3
+    assert {key for _, key in server.seen} == {"Bearer key"}
     assert alone.as_dict()["configured"] == {
         "base_url": server.base_url,
         "presence": "listed",

@@ -220,6 +220,7 @@ class Model(Frozen):
     Attributes:
         params: Weights in total, as the publisher counts them; ``params_active`` are those that one token passes.
         rank: Place in a ladder ordered by hand, by how well the model does an agent's work; higher is better.
+        also: What other servers call these very weights at this quantisation, such as Ollama's tag.
         repo: The publisher's repository; ``revision`` is a commit of it, never a branch.
         gated: The publisher wants an account and an accepted licence before it hands the file out.
         context_train: Tokens that the model was trained for.
@@ -237,6 +238,7 @@ class Model(Frozen):
     rank: Annotated[int, Field(gt=0)]
     licence: str
     gated: bool = False
+    also: tuple[str, ...] | None = None
     repo: str
     revision: Commit | None = None
     context_train: Annotated[int, Field(gt=0)]

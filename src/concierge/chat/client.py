@@ -20,7 +20,7 @@ from concierge.chat.failure import (
     parse_failure,
 )
 from concierge.chat.port import ChatOptions, Delta, Message, OnDelta, Reply
-from concierge.chat.request import Spelling, encode, other_spelling, request_body, route, spell
+from concierge.chat.request import Spelling, encode, folded, other_spelling, request_body, route, spell
 from concierge.chat.sse import SseDecoder
 from concierge.chat.stream import ReplyStream, parse_reply
 from concierge.chat.transport import Wire, may_send_again, read
@@ -77,6 +77,7 @@ class OpenAICompatibleChatClient:
         self._retry = retry or RetryPolicy()
         self._clock, self._now, self._sleep, self._random = clock, now, sleep, random
         self._spelling: Spelling = {}
+        self._folds = False
         timeout = httpx.Timeout(read_timeout_s, connect=connect_timeout_s, pool=None)
         self._wire = Wire(endpoint, self._route, timeout=timeout, transport=transport)
 
@@ -120,7 +121,8 @@ class OpenAICompatibleChatClient:
         backoff = Backoff(self._retry, clock=self._clock, random=self._random)
         trial: Spelling = {}
         while True:
-            sent = encode(spell(body, self._spelling | trial))
+            spelled = spell(body, self._spelling | trial)
+            sent = encode(folded(spelled) if self._folds else spelled)
             try:
                 response = await self._wire.send(model, sent)
             except httpx.HTTPError as caught:
@@ -134,6 +136,9 @@ class OpenAICompatibleChatClient:
                 swap = self._swap(status, failure, body, trial)
                 if swap:
                     trial |= swap
+                    continue
+                if failure.about_roles and not self._folds:
+                    self._folds = True
                     continue
                 asked = retry_after(response.headers, self._now())
                 error = self._status_error(status, failure, asked)
@@ -211,7 +216,7 @@ class OpenAICompatibleChatClient:
         place = self._endpoint.base_url
         message = self._without_key(failure.message or "no reason given")
         what = f"{place} answered {status}: {message}" if status else f"{place}: {message}"
-        hint = _hint(status, failure, asked)
+        hint = _hint(status, failure, asked, ours=self._endpoint.owned)
         return StatusError(what, status=status, retry_after=asked, where=place, hint=hint)
 
     def _placed(self, error: ReplyError) -> ReplyError:
@@ -233,7 +238,9 @@ async def _drain(chunks: AsyncGenerator[bytes, None]) -> None:
                 pass
 
 
-def _hint(status: int, failure: Failure, asked: float | None) -> str | None:
+def _hint(status: int, failure: Failure, asked: float | None, *, ours: bool) -> str | None:
+    if failure.about_roles:
+        return "The model's chat template refuses the roles of this conversation: take another model, or template."
     if 300 <= status < 400:
         return "Set `base_url` to that address if you trust it; the key is never sent along a redirect."
     if status in (401, 403):
@@ -243,7 +250,8 @@ def _hint(status: int, failure: Failure, asked: float | None) -> str | None:
     if status == 429 and asked is not None:
         return f"The server asks to wait {asked:g} s."
     if failure.too_long:
-        return "Send less, or give the server a larger context (`context` in `concierge.toml`)."
+        larger = "give it a larger `context` in concierge.toml" if ours else "give that server a larger context"
+        return f"Send less, or {larger}."
     if failure.loading:
         return "The model is still loading; try again in a while."
     return "Look at the server's log." if status >= 500 else None

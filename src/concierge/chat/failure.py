@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LONGEST_MESSAGE: Final = 500
 # 501 and 505 say that asking again is pointless; everything else above 500 may pass.
 _PASSING: Final = frozenset({408, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+# What chat templates raise, as llama-server and those that render them likewise hand it on.
+_ROLES: Final = re.compile(r"(?i)raise_exception|jinja|roles? must alternate|roles? (?:is|are) (?:not )?supported")
 _MESSAGE_KEYS: Final = ("message", "msg", "detail", "error", "error_description", "title")
 
 
@@ -44,9 +46,14 @@ class Failure:
         return bool({"exceed_context_size_error", "context_length_exceeded"} & {*self.words})
 
     @property
+    def about_roles(self) -> bool:
+        """True when the model's chat template refuses who speaks, or in which order: it always will."""
+        return bool(_ROLES.search(self.message))
+
+    @property
     def final(self) -> bool:
         """True when asking again cannot help although the status says that it may."""
-        return "insufficient_quota" in self.words
+        return "insufficient_quota" in self.words or self.about_roles
 
 
 class StreamFailure(Exception):  # noqa: N818  # it never leaves this room; the client turns it into a StatusError

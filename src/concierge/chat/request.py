@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 from urllib.parse import quote
 
 from concierge.chat.port import ChatOptions, Message, given
@@ -101,6 +101,30 @@ def spell(body: Mapping[str, object], spelling: Spelling) -> dict[str, object]:
     """Return the body with its parameters under the names that the server wants."""
     wanted = ((spelling.get(name, name), value) for name, value in body.items())
     return {name: value for name, value in wanted if name is not None}
+
+
+def folded(body: Mapping[str, object]) -> dict[str, object]:
+    """Return the body with user and assistant alone, in turns, for templates that know nobody else.
+
+    What the system says stands before what the user says first, and a tool's result is told by the user.
+    """
+    turns: list[dict[str, str]] = []
+    for message in cast("Sequence[Message]", body["messages"]):
+        role = "assistant" if message["role"] == "assistant" else "user"
+        text = _spoken(message)
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += f"\n\n{text}"
+        else:
+            turns.append({"role": role, "content": text})
+    return {**body, "messages": turns}
+
+
+def _spoken(message: Message) -> str:
+    """Return a message as text: the calls of an assistant are part of what it said."""
+    content = message.get("content")
+    text = content if isinstance(content, str) else "" if content is None else json.dumps(content, default=_plain)
+    calls = "\n".join(json.dumps(call.get("function"), default=_plain) for call in message.get("tool_calls") or ())
+    return "\n".join(filter(None, (text, calls)))
 
 
 def encode(body: Mapping[str, object]) -> bytes:

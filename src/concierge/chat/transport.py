@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from concierge import __version__
+from concierge import __version__, net
 from concierge.chat.failure import one_line
 from concierge.errors import ConfigError, ReplyError, TransportError
 from concierge.net import web
@@ -67,12 +68,15 @@ class Wire:
 
     def explain(self, error: httpx.HTTPError, *, began: bool) -> TransportError:
         """Say what httpx's error means; ``began`` when the answer's head had arrived."""
-        place, near = self._endpoint.base_url, self._endpoint.address.loopback
+        place = self._endpoint.base_url
         start = "Check `base_url` and the network; concierge starts nothing on another machine."
         look = "Try again later."
-        if near:
-            start = "Start one with `concierge up`."
-            look = "Look at the server's log (`concierge status` names it)."
+        if self._endpoint.owned:
+            start, look = "`concierge up` starts it again.", "`concierge status` names the server's log."
+        elif self._endpoint.address.loopback:
+            start, look = "Start that server, or correct `base_url`.", "Look at that server's own log."
+        elif way := net.way(place, os.environ):
+            start = f"{way} {start}"
         match error:
             case httpx.ConnectTimeout():
                 what, hint = f"{place} did not accept a connection within {self._timeout.connect:g} s.", start

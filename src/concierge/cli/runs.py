@@ -12,6 +12,7 @@ from concierge.errors import told
 
 if TYPE_CHECKING:
     from concierge.agent.events import Event, RunResult
+    from concierge.endpoint import Endpoint
     from concierge.river.river import River
 
 group = typer.Typer(help="List and show the runs below workspace_root.", no_args_is_help=True, rich_markup_mode=None)
@@ -51,12 +52,22 @@ def _run(river: River, text: str, live: output.Live) -> RunResult:
 
     try:
         with river.using() as endpoint:
+            river.say(_who(endpoint))
             told = _Narrator(river, live).event
             return asyncio.run(river.run(text, endpoint=endpoint, on_event=told, on_delta=live.piece))
     except KeyboardInterrupt:
         # What this command started for itself goes with it, unless others use it by now; what was there before stays.
         river.leave()
         raise
+
+
+def _who(endpoint: Endpoint) -> str:
+    """Say who answers: it may be a server that nobody named."""
+    if endpoint.owned:
+        who = "concierge's own"
+    else:
+        who = "which was there already" if endpoint.address.loopback else "on another machine"
+    return f"{endpoint.model} answers at {endpoint.base_url}, {who}."
 
 
 class _Narrator:

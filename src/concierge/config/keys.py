@@ -42,8 +42,8 @@ class Llm:
     base_url: str = key(
         kinds.URL,
         "http://127.0.0.1:11434/v1",
-        "A chat-completions API to use when it answers and serves the model. "
-        "Another machine's is used as it is: nothing is ever started for it.",
+        "A chat-completions API to use. One that is set is used or is an error, and nothing is started in its place; "
+        "the default is used when it serves the model and is this user's own. `OLLAMA_HOST` moves the default.",
     )
     api_key: Secret | None = key(
         kinds.secret(endpoint.clean), None, "Key for `base_url`; `api_key_env` keeps it out of files."

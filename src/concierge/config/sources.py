@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concierge import jsontext, paths
+from concierge.config import ollama
 from concierge.config.keys import SECTIONS, Config, known_keys
 from concierge.endpoint import masked
 from concierge.errors import ConfigError
@@ -92,7 +93,7 @@ def settings(
     for key in overrides.keys() - known_keys().keys():
         raise _unknown_key(key, "the settings")
     flags = {key: Setting(value, "command line") for key, value in overrides.items() if value is not None}
-    layers = [*_files(environ, folder), Layer(_from_environment(environ)), Layer(flags)]
+    layers = [_of_ollama(environ), *_files(environ, folder), Layer(_from_environment(environ)), Layer(flags)]
     found = _checked({key: setting for layer in layers for key, setting in layer.settings.items()})
     for key in (("llm", "api_key"), ("llm", "api_key_env")):
         if _withheld(key, layers):
@@ -100,6 +101,16 @@ def settings(
             if say is not None:
                 say(f"The `{key[-1]}` of {kept.place} is not for the `base_url` of {url.place}, and is not sent there.")
     return found
+
+
+def named(found: Mapping[KeyPath, Setting]) -> bool:
+    """Tell whether a person named a server. What is only the usual place is looked at, and passed over."""
+    return _URL in found and found[_URL].place != ollama.VARIABLE
+
+
+def _of_ollama(environ: Mapping[str, str]) -> Layer:
+    url = ollama.base_url(environ)
+    return Layer({} if url is None else {_URL: Setting(url, ollama.VARIABLE)})
 
 
 def _withheld(key: KeyPath, layers: Sequence[Layer]) -> bool:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 BODY_CAP = 4 << 20
 """More than any model list or ``/props`` needs; a server that sends more is cut off."""
 
-Silence = Literal["refused", "silent"]
-"""No answer: nobody listens, or somebody does and says nothing that is HTTP in time."""
+Silence = Literal["refused", "busy", "untrusted", "silent"]
+"""No answer: nobody listens; somebody does and says nothing in time; its certificate is not trusted; it is no HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Answer:
 
     status: int
     body: bytes
+    location: str = ""
 
     def json(self) -> dict[str, Any]:
         """Return the body as an object, empty when it is something else."""
@@ -50,8 +51,11 @@ def ask(
             return _parse(_read(connection, deadline))
     except ConnectionRefusedError:
         return "refused"
-    except (OSError, ValueError):
-        return "silent"
+    except TimeoutError:
+        return "busy"
+    except (OSError, ValueError) as error:
+        # Its class is known only where TLS was: this module is imported by commands that never need it.
+        return "untrusted" if type(error).__name__ == "SSLCertVerificationError" else "silent"
 
 
 def _connect(address: Address, timeout: float) -> socket.socket:
@@ -101,4 +105,5 @@ def _read(connection: socket.socket, deadline: float) -> bytes:
 def _parse(data: bytes) -> Answer | Silence:
     head, _, body = data.partition(b"\r\n\r\n")
     status = re.match(rb"HTTP/1\.[01] (\d{3})", head)
-    return Answer(int(status[1]), body) if status else "silent"
+    place = re.search(rb"(?i)\r\nlocation:[ \t]*([^\r\n]*)", head)
+    return Answer(int(status[1]), body, place[1].decode(errors="replace") if place else "") if status else "silent"

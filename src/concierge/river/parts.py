@@ -50,6 +50,15 @@ class Parts:
     found: Mapping[KeyPath, Setting] = field(default_factory=dict)
     bundle: Path | None = None
 
+    @property
+    def named(self) -> bool:
+        """Whether the server is a person's own, and nothing is started in its place: it is used, or it is an error."""
+        from concierge.config.sources import named
+
+        llm = self.config.llm
+        connect = llm.never_started or not llm.local_llm_ensure_available or not llm.address.loopback
+        return connect or (named(self.found) and not llm.local_llm_start_cmd)
+
     @cached_property
     def gate(self) -> Gate:
         """What stands before everything that acts on the project's files."""

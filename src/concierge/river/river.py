@@ -126,17 +126,19 @@ class River:
             ArtefactError: Bytes could not be had, are the wrong ones, or do not fit.
             ServerError: The server did not come up, or the configured one serves something else.
         """
-        with self.using() as endpoint:
+        with self.using(declared=True) as endpoint:
             return endpoint
 
     @contextmanager
-    def using(self, model: str | None = None) -> Iterator[Endpoint]:
+    def using(self, model: str | None = None, *, declared: bool = False) -> Iterator[Endpoint]:
         """Make sure of a server as ``up``, for a model by name if one is given, and hold its lease in the context.
+
+        Unless what is ``declared`` is to be there, a healthy server of ours is used where nobody names a model.
 
         Meanwhile no other command replaces or gives up the server; only ``down`` stops it all the same.
         """
         if model is not None:
-            with self._for(model).using() as endpoint:
+            with self._for(model).using(declared=declared) as endpoint:
                 yield endpoint
             return
         from concierge.river.up import serve
@@ -145,7 +147,7 @@ class River:
         with Lease(self._parts.home) as lease:
             self._leases.add(lease)
             try:
-                endpoint = serve(self._parts, lease)
+                endpoint = serve(self._parts, lease, declared=declared)
                 self._endpoint = endpoint
                 if lease.started and lease.record is not None:
                     self._launch = lease.record.launch

@@ -9,7 +9,6 @@ from concierge.catalog import reference
 from concierge.errors import ConciergeError, ConfigError
 
 if TYPE_CHECKING:
-    from concierge.config.keys import Llm
     from concierge.deploy.generation import Generation, ServerSpec
     from concierge.endpoint import Endpoint
     from concierge.plan.words import Running
@@ -17,15 +16,22 @@ if TYPE_CHECKING:
     from concierge.server.leases import Lease
 
 
-def serve(parts: Parts, lease: Lease) -> Endpoint:
+def serve(parts: Parts, lease: Lease, *, declared: bool = True) -> Endpoint:
     """Make sure that a server serves what is asked for, and hold its lease if it is ours.
+
+    Unless what is ``declared`` is to be there, what runs is what answers where no model is named.
 
     Raises:
         ConciergeError: Any error of planning, fetching or starting.
     """
     from concierge.server.ensure import ensure
 
+    if parts.named:
+        parts.gate.settings()
+        return named(parts, lease)
     known = parts.known()
+    if not declared and (running := _running(parts, lease)) is not None:
+        return running
     made: list[Generation] = []
 
     def prepare() -> ServerSpec:
@@ -34,7 +40,7 @@ def serve(parts: Parts, lease: Lease) -> Endpoint:
 
     endpoint = ensure(
         parts.config.llm,
-        model=known.spec.model if known else named_model(parts),
+        model=known.spec.model if known else wanted_model(parts),
         prepare=prepare,
         home=parts.home,
         say=parts.say,
@@ -43,6 +49,56 @@ def serve(parts: Parts, lease: Lease) -> Endpoint:
         room=lambda: _room(parts),
     )
     return replace(endpoint, tools=_tools(parts, endpoint.model, (*made, known))) if endpoint.owned else endpoint
+
+
+def named(parts: Parts, lease: Lease | None = None, *, gentle: bool = False) -> Endpoint:
+    """Return the server that a person named, or refuse by what it answered; one of ours is leased.
+
+    Raises:
+        EndpointError: It cannot be used.
+        ConfigError: It is another machine's, and no name is given that it knows.
+    """
+    from concierge.server import launches
+    from concierge.server.ensure import theirs
+
+    llm = parts.config.llm
+    ours = launches.at(parts.home, str(llm.address)) if llm.address.loopback else None
+    if ours is not None and ours.record.endpoint is not None and ours.serves:
+        if llm.model in ("auto", ours.record.model):
+            if lease is not None:
+                lease.take(ours.record, ours.leader)
+            return replace(ours.record.endpoint, context=ours.record.context)
+    elif llm.model == "auto" and not (llm.address.loopback and llm.local_llm_ensure_available):
+        raise ConfigError(
+            f"`llm.model` is auto, and the server at {llm.address} is not ours to choose a model for.",
+            where="llm.model",
+            hint="Set `llm.model` to the name that this server knows.",
+        )
+    return theirs(llm, environ=parts.environ, say=parts.say, also=_also(parts), gentle=gentle)
+
+
+def _also(parts: Parts) -> tuple[str, ...]:
+    """Return what the catalogue says that other servers call the model."""
+    if parts.config.llm.model == "auto":
+        return ()
+    from concierge.catalog.loader import load
+
+    model = load().model(parts.config.llm.model)
+    return () if model is None else model.also or ()
+
+
+def _running(parts: Parts, lease: Lease) -> Endpoint | None:
+    """Return the healthy server of ours where no model is named: nothing else is fetched or started for that."""
+    from concierge.server.ensure import healthy
+
+    asked = {("llm", name) for name in ("model", "context", "engine", "accelerator", "local_llm_start_cmd", "flake")}
+    if asked & parts.found.keys() or parts.config.locked or parts.config.llm.model != "auto":
+        return None
+    found = healthy(parts.home, lease, environ=parts.environ, say=parts.say)
+    current = parts.generations.current()
+    if found is None or current is None or current.spec.model != found.model:
+        return found
+    return replace(found, tools=current.tools)
 
 
 def _room(parts: Parts) -> bool:
@@ -59,33 +115,22 @@ def _room(parts: Parts) -> bool:
     return need is not None and free is not None and need < free
 
 
-def named_model(parts: Parts) -> str:
-    """Return the name to look for on servers that run already, planning only when nothing else can tell.
+def wanted_model(parts: Parts) -> str:
+    """Return the name to look for at the usual address, planning only when nothing else can tell.
 
     Raises:
-        ConfigError: Somebody else's server is configured, and no name that it knows.
         NothingSuitableError: No model suits this machine.
     """
     llm = parts.config.llm
     if isinstance(reference.parse(llm.model), reference.Named):
         return llm.model
-    if not concierge_starts(llm):
+    if llm.local_llm_start_cmd:
         raise ConfigError(
-            f"`llm.model` is {llm.model}, and the server at {llm.address} is not ours to choose a model for.",
+            f"`llm.model` is {llm.model}, and `local_llm_start_cmd` starts a server that is not ours to choose for.",
             where="llm.model",
             hint="Set `llm.model` to the name that this server knows.",
         )
     return parts.plan(parts.running()).model_name
-
-
-def concierge_starts(llm: Llm) -> bool:
-    """Tell whether concierge may fetch and start an engine of its own for this configuration."""
-    return (
-        not llm.never_started
-        and llm.local_llm_ensure_available
-        and not llm.local_llm_start_cmd
-        and llm.address.loopback
-    )
 
 
 def here(parts: Parts) -> Running:
@@ -96,16 +141,18 @@ def here(parts: Parts) -> Running:
 
 
 def _adoptable(parts: Parts) -> Endpoint | None:
-    """Return the configured server on this machine when it is up and serves the model."""
-    from concierge.server.look import look
+    """Return the server that would be used as it is; one that a person named is it, or is refused."""
+    from concierge.server.ensure import adoptable
+    from concierge.server.processes.owner import whose
 
     llm = parts.config.llm
+    if parts.named:
+        return named(parts, gentle=True) if llm.address.loopback and llm.local_llm_ensure_available else None
     wanted = reference.parse(llm.model)
-    if not llm.address.loopback or isinstance(wanted, reference.Hub | reference.Local):
+    if isinstance(wanted, reference.Hub | reference.Local) or whose(llm.address) != "mine":
         return None
     name = llm.model if llm.model != "auto" else parts.plan(parts.running()).model_name
-    sight = look(llm.endpoint(model=name, environ=parts.environ))
-    return sight.endpoint if sight.serves else None
+    return adoptable(llm.endpoint(model=name, environ=parts.environ), whose, lambda _: None)
 
 
 def _tools(parts: Parts, name: str, generations: tuple[Generation | None, ...]) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from concierge.endpoint import Endpoint
 from concierge.errors import StartError
 from concierge.net import near
-from concierge.server.look import props_context, same_model
+from concierge.server.look import props_context
 from concierge.server.processes import table
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _owner_proven(record: Record, server: Endpoint, props: near.Answer) -> bool:
     if stranger.status not in (401, 403):
         raise _unproven(record, f"it answers a wrong key with {stranger.status}")
     served = str(props.json().get("model_alias") or record.model)
-    if not same_model(served, record.model):
+    if served != record.model:
         raise _unproven(record, f"it serves `{served}`")
     return True
 

@@ -146,5 +146,5 @@ def _configured(llm: Llm, environ: Mapping[str, str]) -> Configured:
     named = llm.endpoint(model=llm.model, environ=environ)
     if not named.address.loopback:
         return Configured(named.base_url, None)
-    sight = look(named)
-    return Configured(named.base_url, sight.presence, sight.models, serves=sight.serves)
+    sight = look(named, gentle=True)
+    return Configured(named.base_url, sight.presence, sight.models, serves=sight.serves or sight.presence == "unasked")
