@@ -109,6 +109,7 @@ def test_a_server_that_was_there_before_outlives_an_interrupted_answer(place: Pl
     before = place.servers()
     with place.start("run", *MODEL, STORY) as process:
         assert process.stderr is not None
+        assert "smollm2-135m answers at" in process.stderr.readline()
         assert process.stderr.readline().startswith("Run ")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)

@@ -98,9 +98,13 @@ class River:
     @property
     def judged(self) -> Machine:
         """The machine as the plan sees it: what a device can do is what a build that is offered does there."""
+        from concierge.errors import ConciergeError
         from concierge.plan.constraints import judged
 
-        return judged(self.machine, self._parts.offered.builds)
+        try:
+            return judged(self.machine, self._parts.offered.builds)
+        except ConciergeError:  # nothing is offered, and the diagnosis says why
+            return self.machine
 
     def say(self, line: str) -> None:
         """Tell whoever listens to this river."""
