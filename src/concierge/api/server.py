@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from concierge.api.app import River
 
-BACKLOG = 16
-"""Connections that are taken at once: each is tried, and reported, even where no file handle is left for any."""
-
 GRACE_SECONDS = 5
 """For requests that are being answered when the server stops; runs are ended before that."""
 
@@ -52,7 +49,6 @@ class Server(uvicorn.Server):
                 proxy_headers=False,
                 ws="none",
                 lifespan="on",
-                backlog=BACKLOG,
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
