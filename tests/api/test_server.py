@@ -170,3 +170,22 @@ def test_an_ipv6_url_has_brackets() -> None:
         pytest.skip("no IPv6 loopback here")
     with listener:
         assert server.url(listener).startswith("http://[::1]:")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="bounds the file handles of a shell")
+def test_connections_beyond_the_file_handles_wait_and_are_said_once(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", SERVING, str(tmp_path), "127.0.0.1", "token"]
+    bounded = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *words]
+    with subprocess.Popen(bounded, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        port = int(url.rpartition(":")[2])
+        with contextlib.ExitStack() as stack:
+            for _ in range(100):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            assert "No file handles are left" in process.stdout.readline()
+        assert httpx.get(f"{url}/health", timeout=10).status_code == 200
+        process.send_signal(signal.SIGINT)
+        said, trouble = process.communicate(timeout=20)
+    assert "No file handles" not in said
+    assert trouble == ""

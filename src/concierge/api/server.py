@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import secrets
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -29,7 +31,14 @@ class Server(uvicorn.Server):
     ``on_ready`` is called with the URL once requests are answered.
     """
 
-    def __init__(self, app: FastAPI, *, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        *,
+        listener: socket.socket,
+        on_ready: Callable[[str], None],
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -46,15 +55,29 @@ class Server(uvicorn.Server):
         self._jobs = app.state.jobs
         self._listener = listener
         self._on_ready = on_ready
+        self._say = say
+        self._full = False
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until the end. A signal that ended it is raised again afterwards, as KeyboardInterrupt for SIGINT."""
         super().run(sockets or [self._listener])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._trouble)
         await super().startup(sockets)
         if self.started:
             self._on_ready(url(self._listener))
+
+    def _trouble(self, loop: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
+        """Say once that there are no file handles left: asyncio would say it for every connection that waits."""
+        error = told.get("exception")
+        if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
+            loop.default_exception_handler(told)
+        elif not self._full:
+            self._full = True
+            self._say(
+                "No file handles are left: new connections wait for others to close. `ulimit -n` raises the bound."
+            )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the runs first: who waits for one is then answered at once."""
@@ -82,7 +105,7 @@ def serve(river: River, *, say: Callable[[str], None]) -> None:
     app = create_app(river, token=token, hosts=(api.host,))
     with listen(api.host, api.port, token_chosen=api.token is not None) as listener:
         try:
-            Server(app, listener=listener, on_ready=ready).run()
+            Server(app, listener=listener, on_ready=ready, say=say).run()
         finally:
             river.close()
 
