@@ -21,7 +21,7 @@ from concierge.lock import resolve as locks
 from concierge.paths import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from concierge.catalog.types import Build
 
@@ -78,9 +78,10 @@ class Rig:
         (folder / "concierge.lock").write_text(lockfile.dump(sealed))
         return folder
 
-    def start(self, folder: Path, *words: str) -> subprocess.Popen[str]:
+    def start(self, folder: Path, *words: str, through: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start a command, ``through`` what puts it somewhere else."""
         return subprocess.Popen(
-            [sys.executable, "-m", "concierge", *words],
+            [*through, sys.executable, "-m", "concierge", *words],
             cwd=folder,
             env={**self.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdin=subprocess.DEVNULL,
@@ -90,8 +91,8 @@ class Rig:
             start_new_session=True,
         )
 
-    def __call__(self, folder: Path, *words: str) -> tuple[int, str, str]:
-        with self.start(folder, *words) as process:
+    def __call__(self, folder: Path, *words: str, through: Sequence[str] = ()) -> tuple[int, str, str]:
+        with self.start(folder, *words, through=through) as process:
             out, err = process.communicate(timeout=120)
             return process.returncode, out, err
 

@@ -142,6 +142,64 @@ def post(url: str, token: str) -> None:
         httpx.post(f"{url}/runs", json={"task": "hi"}, headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
 
+CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc")
+RENAMED = ("unshare", "--uts", "sh", "-c", 'hostname renamed && exec "$@"', "sh")
+ALL = '"$@" status; "$@" run --locked hi && "$@" up --locked && "$@" down'
+"""What another container does with the home, one after the other; the last line on stdout is the endpoint's."""
+
+ELSEWHERE = {
+    "pid namespace": (*CONTAINER, "sh", "-c", ALL, "sh"),
+    "network namespace": ("unshare", "--net", "sh", "-c", f"ip link set lo up; {ALL}", "sh"),
+}
+
+
+def possible(through: tuple[str, ...]) -> None:
+    try:
+        done = subprocess.run([*through, "true"], capture_output=True, check=False, timeout=20)
+    except OSError:
+        pytest.skip("there is no unshare here")
+    if done.returncode != 0:
+        pytest.skip(f"not allowed here: {done.stderr.decode()}")
+
+
+def test_concierge_works_as_process_1_of_a_container(rig: Rig) -> None:
+    possible(CONTAINER)
+    folder = rig.project("one", context=8192)
+    for words in (("up", "--locked"), ("run", "--locked", "hi")):
+        code, _, err = rig(folder, *words, through=CONTAINER)
+        assert code == 0, err
+        until(lambda: not rig.servers())  # They end with their container.
+
+
+def test_another_host_name_finds_the_same_server(rig: Rig) -> None:
+    possible(RENAMED)
+    folder = rig.project("one", context=8192)
+    assert rig(folder, "up", "--locked")[0] == 0
+    [server] = rig.servers()
+    assert rig(folder, "status", through=RENAMED)[0] == 0
+    assert rig(folder, "run", "--locked", "hi", through=RENAMED)[0] == 0
+    assert rig.servers() == [server]
+    assert rig(folder, "down", through=RENAMED)[0] == 0
+    assert rig.servers() == []
+
+
+@pytest.mark.parametrize("through", ELSEWHERE.values(), ids=ELSEWHERE.keys())
+def test_containers_that_share_a_home_leave_one_another_alone(rig: Rig, through: tuple[str, ...]) -> None:
+    possible(through[: through.index("sh")])
+    folder = rig.project("one", context=8192)
+    assert rig(folder, "up", "--locked")[0] == 0
+    servers, [record] = rig.servers(), rig.home.run.glob("servers/*/record.json")
+    written = record.read_bytes()
+    code, out, err = rig(folder, through=through)
+    assert code == 0, err
+    assert "elsewhere" in out
+    assert ANSWER in out
+    assert "left alone" in err
+    assert rig.servers() == servers
+    assert record.read_bytes() == written
+    assert rig(folder, "status")[0] == 0
+
+
 @pytest.mark.slow
 def test_mixed_commands_cut_no_answer_but_those_that_down_was_asked_to_cut(rig: Rig) -> None:
     folders = [rig.project("one", context=8192), rig.project("other", context=1024), rig.project("third", context=512)]
