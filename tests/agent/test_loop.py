@@ -227,7 +227,7 @@ def test_wall_time_is_limited(play: Play) -> None:
 
 def test_an_error_of_the_server_ends_the_run_as_failed(play: Play, tmp_path: Path) -> None:
     result = play(FakeChat([TransportError("No answer.", hint="Start one.")]))
-    assert (result.status, result.reason, result.exit_code) == ("failed", "TransportError", 1)
+    assert (result.status, result.reason, result.exit_code) == ("failed", "TransportError", 5)
     assert result.error is not None
     assert (result.error["what"], result.error["hint"]) == ("No answer.", "Start one.")
     assert read_run(tmp_path, result.id).summary.result == result
