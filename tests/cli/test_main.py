@@ -12,6 +12,7 @@ import pytest
 from concierge import __version__
 from concierge.cli.main import app, run
 from concierge.errors import ConciergeError
+from tests.server.peer import peer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -218,3 +219,31 @@ def test_status_pays_for_no_library_that_it_does_not_need(environ: dict[str, str
     imported = concierge("status", environ=environ, folder=tmp_path).stderr
     assert "concierge.server.status" in imported
     assert [name for name in ("pydantic", "httpx", "psutil", "rich", "asyncio") if f" {name}\n" in imported] == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are looked at on POSIX")
+@pytest.mark.parametrize(
+    ("piped", "sent"),
+    [("line one\n", "explain\n\nline one\n"), ("", "explain"), ("  \n", "explain"), (None, "explain")],
+    ids=["text", "nothing", "blanks", "a pipe in which nothing ever comes"],
+)
+def test_what_is_piped_in_beside_a_task_belongs_to_it(
+    environ: dict[str, str], tmp_path: Path, piped: str | None, sent: str
+) -> None:
+    with peer(lambda line, _: (200, {"data": [{"id": "m"}]}) if "GET" in line else (400, {"error": "seen"})) as server:
+        words = [sys.executable, "-m", "concierge", "run", "--base-url", server.base_url, "explain"]
+        with subprocess.Popen(words, env=environ, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+            if piped is None:
+                assert run.wait(timeout=30) == 1
+            else:
+                run.communicate(piped.encode(), timeout=30)
+        assert server.bodies[0]["messages"][-1]["content"] == sent
+
+
+def test_more_than_a_task_may_be_is_not_taken_from_a_pipe(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "large").write_text("x" * 200_001)
+    words = [sys.executable, "-m", "concierge", "run", "explain"]
+    with (tmp_path / "large").open() as large:
+        done = subprocess.run(words, env=environ, cwd=tmp_path, stdin=large, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert "200,000 characters" in done.stderr
