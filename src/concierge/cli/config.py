@@ -47,3 +47,19 @@ def init(
         output.data(written=str(path))
     else:
         output.narrate(f"Wrote {path}.")
+
+
+@group.command("set")
+def set_key(
+    key: Annotated[str, typer.Argument(help="The key, such as llm.model.")],
+    value: Annotated[str, typer.Argument(help="Its value; numbers and lists as in JSON.")],
+    *,
+    user: Annotated[bool, typer.Option("--user", help="In your own concierge.toml instead of the project's.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Set a key in this project's concierge.toml, or in your own where there is none; the rest of it stays."""
+    file = options.river({}).set_key(key, value, user=user)
+    if as_json:
+        output.data(written=str(file))
+    else:
+        output.narrate(f"Set {key} in {file}.")

@@ -100,6 +100,9 @@ def settings(
             kept, url = found.pop(key), found[_URL]
             if say is not None:
                 say(f"The `{key[-1]}` of {kept.place} is not for the `base_url` of {url.place}, and is not sent there.")
+    env = found.get(("llm", "api_key_env"))
+    if say is not None and env is not None and ("llm", "api_key") not in found and not environ.get(env.value):
+        say(f"`api_key_env` names {env.value}, which is not set: no key is sent.")
     return found
 
 
@@ -122,6 +125,20 @@ def _withheld(key: KeyPath, layers: Sequence[Layer]) -> bool:
     if url is None or holder is None or url is holder:
         return False
     return url.project or _URL in holder.settings
+
+
+def wanted(name: str, words: str) -> tuple[KeyPath, Any]:
+    """Return a key and its value as a person writes them, as they may stand in a file.
+
+    Raises:
+        ConfigError: There is no such key, or it does not hold that.
+    """
+    key = tuple(name.split("."))
+    if key not in known_keys():
+        raise _unknown_key(key, "the command line")
+    value = _parse(words, known_keys()[key])
+    _checked({key: Setting(value, "command line")})
+    return key, value
 
 
 def variable(key: KeyPath) -> str:

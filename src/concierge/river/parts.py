@@ -93,7 +93,8 @@ class Parts:
     def _pinned(self) -> Catalog:
         from concierge.river.pins import pinned
 
-        return pinned(self.config, self.folder, self.describe, self.say, self.gate.lock)
+        flags = [".".join(key) for key, setting in self.found.items() if setting.place == "command line"]
+        return pinned(self.config, self.folder, self.describe, self.say, allow=self.gate.lock, flags=flags)
 
     @cached_property
     def describe(self) -> Describe:

@@ -10,7 +10,7 @@ from concierge.lock import file as lockfile
 from concierge.lock import resolve as locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from concierge.catalog.reference import Hub, Local
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 
 def pinned(
-    config: Config, folder: Path, describe: Describe, say: Callable[[str], None], allow: Callable[[Lock], None]
+    config: Config,
+    folder: Path,
+    describe: Describe,
+    say: Callable[[str], None],
+    *,
+    allow: Callable[[Lock], None],
+    flags: Collection[str] = (),
 ) -> Catalog:
     """Return what may be chosen from: ``concierge.lock`` where it holds, else what it would be written from.
 
@@ -43,7 +49,10 @@ def pinned(
         if not stale:
             allow(lock)
             return lock.catalog if lock.model else catalog
-        say(f"{file} is for another configuration and is left aside: {stale[0]}. `concierge lock` renews it.")
+        if all(difference.what in flags for difference in stale):
+            say(f"{file} is left aside: this command asks for something else ({stale[0]}).")
+        else:
+            say(f"{file} is for another configuration and is left aside: {stale[0]}. `concierge lock` renews it.")
     if not llm.never_started:
         found = locks.resolve(llm, catalog, describe, folder=folder).catalog
         # A name that only a server may know pins nothing; the plan can still say what it is close to.

@@ -335,6 +335,16 @@ class River:
 
         return check(self._parts)
 
+    def set_key(self, name: str, words: str, *, user: bool = False) -> Path:
+        """Set a key in the project's ``concierge.toml``, or in the person's own, and return the file; the rest stays.
+
+        Raises:
+            ConfigError: There is no such key, it does not hold that, or the file cannot be changed so.
+        """
+        from concierge.river.configure import set_key
+
+        return set_key(self._parts, name, words, user=user)
+
     @property
     def gate(self) -> Gate:
         """What this project's files ask for that only its user may allow: looked at, allowed, taken back."""

@@ -95,10 +95,9 @@ def _running(parts: Parts, lease: Lease) -> Endpoint | None:
     if asked & parts.found.keys() or parts.config.locked or parts.config.llm.model != "auto":
         return None
     found = healthy(parts.home, lease, environ=parts.environ, say=parts.say)
-    current = parts.generations.current()
-    if found is None or current is None or current.spec.model != found.model:
-        return found
-    return replace(found, tools=current.tools)
+    if found is None:
+        return None
+    return replace(found, tools=_tools(parts, found.model, (parts.generations.current(),)))
 
 
 def _room(parts: Parts) -> bool:
