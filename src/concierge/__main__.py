@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -10,8 +11,13 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["-V"]):
         from concierge import __version__
 
-        sys.stdout.write(f"concierge {__version__}\n")
-        return
+        try:
+            # Past the buffer, which would keep what an output does not take.
+            os.write(sys.stdout.fileno(), f"concierge {__version__}\n".encode())
+        except (OSError, AttributeError):
+            pass  # closed or full: the command line has a sentence for that
+        else:
+            return
     from concierge.cli.main import run
 
     sys.exit(run())

@@ -15,7 +15,7 @@
     │   ├── StartError                 5    ours died or never became ready
     │   └── EndpointError              5    the configured one is unreachable or serves something else
     ├── ChatError                      1    a chat request failed
-    │   ├── TransportError             1    no answer arrived: refused, reset, timed out
+    │   ├── TransportError             5    no answer arrived: refused, reset, timed out
     │   ├── StatusError                1    the server answered with an error
     │   └── ReplyError                 1    the answer is not a chat completion, or it is cut off
     ├── RunError                       1    a run cannot be written, found or read
@@ -133,6 +133,8 @@ class ChatError(ConciergeError):
 
 class TransportError(ChatError):
     """No answer arrived: refused, reset or timed out."""
+
+    exit_code = 5
 
 
 class StatusError(ChatError):

@@ -1,22 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from concierge.agent import conversation, runs
-from concierge.agent.events import Asked, Event, Replied, RunResult, Started, ToolReturned, ToolsRefused
+from concierge.agent.events import Asked, CutOff, Event, Replied, RunResult, Started, ToolReturned, ToolsRefused
 from concierge.agent.journal import Journal
 from concierge.agent.loop import Runner
 from concierge.agent.runs import read_run
 from concierge.agent.session import run_task
 from concierge.agent.task import Limits, Task
 from concierge.chat.fake import FakeChat
-from concierge.chat.port import Reply, ToolCall, Usage
+from concierge.chat.port import Delta, Reply, ToolCall, Usage
 from concierge.config.keys import Llm
 from concierge.errors import StatusError, TransportError
 
@@ -227,7 +228,7 @@ def test_wall_time_is_limited(play: Play) -> None:
 
 def test_an_error_of_the_server_ends_the_run_as_failed(play: Play, tmp_path: Path) -> None:
     result = play(FakeChat([TransportError("No answer.", hint="Start one.")]))
-    assert (result.status, result.reason, result.exit_code) == ("failed", "TransportError", 1)
+    assert (result.status, result.reason, result.exit_code) == ("failed", "TransportError", 5)
     assert result.error is not None
     assert (result.error["what"], result.error["hint"]) == ("No answer.", "Start one.")
     assert read_run(tmp_path, result.id).summary.result == result
@@ -314,3 +315,70 @@ def test_text_that_utf8_cannot_hold_neither_crashes_nor_breaks_the_journal(play:
 
 def test_the_system_prompt_is_short() -> None:
     assert len(conversation.system_prompt()) / 3.5 < 400
+
+
+def writes_and_then(cause: BaseException | None) -> Callable[[Any], Awaitable[str]]:
+    """Return an answer that begins, and then breaks off for ``cause``, or hangs."""
+
+    async def answer(asked: Any) -> str:
+        asked.options["on_delta"](Delta(content="The capital of "))
+        asked.options["on_delta"](Delta(content="France is", reasoning="Hm."))
+        if cause is not None:
+            raise cause
+        await asyncio.Event().wait()
+        return "never"
+
+    return answer
+
+
+def test_what_had_arrived_of_an_answer_is_kept_when_its_server_dies(
+    play: Play, seen: list[Event], tmp_path: Path
+) -> None:
+    result = play(FakeChat([writes_and_then(TransportError("It broke."))]), subscribers=[seen.append])
+    (cut,) = [event for event in seen if isinstance(event, CutOff)]
+    assert (cut.text, cut.reasoning, cut.step) == ("The capital of France is", "Hm.", 1)
+    assert (result.status, result.text, result.steps) == ("failed", "The capital of France is", 0)
+    assert result.usage == cut.usage
+    assert result.usage["estimated"]
+    assert result.usage["completion_tokens"] == 8
+    assert read_run(tmp_path, result.id).summary.result == result
+
+
+def test_what_had_arrived_is_kept_when_the_time_is_up(play: Play) -> None:
+    result = play(FakeChat([writes_and_then(None)]), limits=Limits(max_seconds=0.05))
+    assert (result.reason, result.text) == ("max_seconds", "The capital of France is")
+
+
+def test_what_had_arrived_is_kept_at_an_interruption(tmp_path: Path, seen: list[Event]) -> None:
+    async def interrupted() -> None:
+        begun = asyncio.Event()
+        running = asyncio.create_task(
+            run_task(
+                FakeChat([writes_and_then(None)]),
+                Task("t", "m"),
+                workspace_root=tmp_path,
+                subscribers=[seen.append],
+                on_delta=lambda _: begun.set(),
+            )
+        )
+        await asyncio.wait_for(begun.wait(), 5)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+    asyncio.run(interrupted())
+    last = seen[-1]
+    assert isinstance(last, RunResult)
+    assert (last.status, last.text) == ("interrupted", "The capital of France is")
+
+
+def test_an_answer_of_which_nothing_had_arrived_leaves_nothing(play: Play, seen: list[Event]) -> None:
+    play(FakeChat([TransportError("No answer.")]), subscribers=[seen.append])
+    assert not any(isinstance(event, CutOff) for event in seen)
+
+
+def test_a_prompt_that_teaches_tools_goes_where_they_are_refused(play: Play, tmp_path: Path) -> None:
+    chat = FakeChat([StatusError("tools are not supported", status=400), "Paris."])
+    result = play(chat)
+    assert [[message["role"] for message in asked.messages] for asked in chat.asked] == [["system", "user"], ["user"]]
+    assert conversation.conversation(read_run(tmp_path, result.id).events)[0]["role"] == "user"

@@ -12,6 +12,7 @@ import pytest
 from concierge import __version__
 from concierge.cli.main import app, run
 from concierge.errors import ConciergeError
+from tests.server.peer import peer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +109,7 @@ def test_a_fault_of_ours_is_an_object_that_asks_to_be_reported(capsys: pytest.Ca
 
 
 def test_status_and_down_on_a_fresh_machine_create_nothing(environ: dict[str, str], tmp_path: Path) -> None:
-    environ["CONCIERGE_LLM_BASE_URL"] = "http://127.0.0.1:9/v1"
+    environ["OLLAMA_HOST"] = "127.0.0.1:9"
     status = concierge("status", "--json", environ=environ, folder=tmp_path)
     down = concierge("down", "--json", environ=environ, folder=tmp_path)
     assert (status.returncode, down.returncode) == (5, 0)
@@ -121,7 +122,7 @@ def test_a_remote_server_that_is_away_is_told_and_nothing_is_started(environ: di
     # A name that is reserved never to resolve: not this machine, and nobody else either.
     environ |= {"CONCIERGE_LLM_BASE_URL": "http://llm.invalid:9/v1", "CONCIERGE_LLM_CONNECT_TIMEOUT_S": "0.2"}
     done = concierge("run", "--model", "m", "--max-seconds", "8", "hello", environ=environ, folder=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 5
     assert done.stdout == ""
     assert "llm.invalid" in done.stderr
     assert not (tmp_path / "state").exists()
@@ -218,3 +219,31 @@ def test_status_pays_for_no_library_that_it_does_not_need(environ: dict[str, str
     imported = concierge("status", environ=environ, folder=tmp_path).stderr
     assert "concierge.server.status" in imported
     assert [name for name in ("pydantic", "httpx", "psutil", "rich", "asyncio") if f" {name}\n" in imported] == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are looked at on POSIX")
+@pytest.mark.parametrize(
+    ("piped", "sent"),
+    [("line one\n", "explain\n\nline one\n"), ("", "explain"), ("  \n", "explain"), (None, "explain")],
+    ids=["text", "nothing", "blanks", "a pipe in which nothing ever comes"],
+)
+def test_what_is_piped_in_beside_a_task_belongs_to_it(
+    environ: dict[str, str], tmp_path: Path, piped: str | None, sent: str
+) -> None:
+    with peer(lambda line, _: (200, {"data": [{"id": "m"}]}) if "GET" in line else (400, {"error": "seen"})) as server:
+        words = [sys.executable, "-m", "concierge", "run", "--base-url", server.base_url, "explain"]
+        with subprocess.Popen(words, env=environ, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+            if piped is None:
+                assert run.wait(timeout=30) == 1
+            else:
+                run.communicate(piped.encode(), timeout=30)
+        assert server.bodies[0]["messages"][-1]["content"] == sent
+
+
+def test_more_than_a_task_may_be_is_not_taken_from_a_pipe(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "large").write_text("x" * 200_001)
+    words = [sys.executable, "-m", "concierge", "run", "explain"]
+    with (tmp_path / "large").open() as large:
+        done = subprocess.run(words, env=environ, cwd=tmp_path, stdin=large, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert "200,000 characters" in done.stderr

@@ -28,7 +28,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
         **kept,
         "HOME": str(tmp_path / "home"),
         "CONCIERGE_HOME": str(tmp_path / "state"),
-        "CONCIERGE_LLM_BASE_URL": "http://127.0.0.1:9/v1",
+        "OLLAMA_HOST": "127.0.0.1:9",
     }
 
 
@@ -86,6 +86,7 @@ def test_the_exit_code_of_a_plan_says_what_it_found(
 
 
 def test_a_plan_for_a_server_that_is_used_as_it_is_changes_nothing(environ: dict[str, str], folder: Path) -> None:
+    environ["CONCIERGE_LLM_BASE_URL"] = "https://llm.invalid/v1"
     done = concierge("plan", "--exit-code", "--engine", "remote", "--model", "m", environ=environ, folder=folder)
     assert (done.returncode, done.stdout[2]) == (0, "=")
     assert done.stdout.endswith("Nothing to change.\n")

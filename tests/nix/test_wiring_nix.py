@@ -73,7 +73,7 @@ def concierge(nix: Nix, flake: str, tmp_path: Path, gguf_bytes: bytes) -> Iterat
         "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
         "CONCIERGE_HOME": str(tmp_path / "home"),
         "CONCIERGE_FLAKE": flake,
-        "CONCIERGE_LLM_BASE_URL": "http://127.0.0.1:9/v1",
+        "OLLAMA_HOST": "127.0.0.1:9",
         "CONCIERGE_LLM_ACCELERATOR": "cpu",
     }
 

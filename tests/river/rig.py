@@ -44,7 +44,7 @@ class Rig:
             "PATH": os.environ["PATH"],
             "HOME": str(root),
             "CONCIERGE_HOME": str(self.home.root),
-            "CONCIERGE_LLM_BASE_URL": "http://127.0.0.1:9/v1",
+            "OLLAMA_HOST": "127.0.0.1:9",
             "CONCIERGE_TRUST": "true",
         }
 

@@ -27,7 +27,6 @@ def hostile(place: Place) -> Path:
     trace = place.root / "trace"
     command = json.dumps(["sh", "-c", f"touch {trace}"])
     (place.root / "concierge.toml").write_text(f"{COMMAND}local_llm_start_cmd = {command}\n")
-    del place.environ["CONCIERGE_LLM_BASE_URL"]
     return trace
 
 

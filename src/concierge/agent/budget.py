@@ -70,6 +70,12 @@ class Budget:
         self.spent += took
         return took
 
+    def charge_cut(self, sent: Sequence[Message], written: int) -> Spent:
+        """Book an answer of which so many characters had arrived, and return what it took."""
+        took = Spent(estimated_tokens(sent), round(written / CHARS_PER_TOKEN), estimated=True)
+        self.spent += took
+        return took
+
     def tokens_spent(self, value: int) -> GuardStopped:
         """Return the stop of a run that has used up its tokens."""
         return self._exhausted(f"at {value} tokens", "max_tokens", value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concierge import jsontext
-from concierge.agent.events import Event, Replied, Started, ToolReturned
+from concierge.agent.events import Event, Replied, Started, ToolReturned, ToolsRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,9 +55,19 @@ def messages(event: Event) -> tuple[Message, ...]:
             return ()
 
 
+def follow(said: list[Message], event: Event) -> None:
+    """Take up what an event means for the conversation: what teaches tools goes where they are refused."""
+    if isinstance(event, ToolsRefused):
+        said[:] = [message for message in said if message["role"] != "system"]
+    said.extend(messages(event))
+
+
 def conversation(events: Iterable[Event]) -> list[Message]:
     """Return the messages of a run so far, oldest first."""
-    return [message for event in events for message in messages(event)]
+    said: list[Message] = []
+    for event in events:
+        follow(said, event)
+    return said
 
 
 def _assistant(event: Replied) -> Message:

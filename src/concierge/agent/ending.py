@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from concierge.agent.events import Event, Replied, RunResult, Started, Status
+from concierge.agent.events import CutOff, Event, Replied, RunResult, Started, Status
 from concierge.agent.task import Spent
 from concierge.errors import ConciergeError, InterruptedByUser, RunStopped
 
@@ -54,12 +54,13 @@ def _result(
     events: Sequence[Event], status: Status, reason: str, error: Mapping[str, Any] | None, seconds: float
 ) -> RunResult:
     replies = [event for event in events if isinstance(event, Replied)]
+    written = [event for event in events if isinstance(event, Replied | CutOff)]
     return RunResult(
         status=status,
         reason=reason,
-        text=replies[-1].text if replies else "",
+        text=written[-1].text if written else "",
         steps=len(replies),
-        usage=asdict(sum((Spent(**reply.usage) for reply in replies), Spent())),
+        usage=asdict(sum((Spent(**event.usage) for event in written), Spent())),
         seconds=round(seconds, 3),
         model=next((event.model for event in events if isinstance(event, Started)), ""),
         error=error,

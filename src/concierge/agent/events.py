@@ -119,6 +119,27 @@ class Replied(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CutOff(Event):
+    """An answer ended before its end: Ctrl-C, the run's time, or a server that died. What had arrived is kept.
+
+    Attributes:
+        step: Which answer it would have been.
+        text: What had arrived of it.
+        reasoning: What had arrived of its thinking.
+        usage: Tokens of it, estimated: the server's own count comes last.
+        seconds: Time from request to cut.
+    """
+
+    kind = "answer_cut"
+
+    step: int
+    text: str
+    reasoning: str
+    usage: Mapping[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolsRefused(Event):
     """The server takes no tools for this model; the run goes on without them.
 
@@ -210,7 +231,7 @@ class RunResult(Event):
 
 
 KINDS: dict[str, type[Event]] = {
-    cls.kind: cls for cls in (Started, Asked, Replied, ToolsRefused, ToolCalled, ToolReturned, RunResult)
+    cls.kind: cls for cls in (Started, Asked, Replied, CutOff, ToolsRefused, ToolCalled, ToolReturned, RunResult)
 }
 """Every kind that a journal may hold."""
 

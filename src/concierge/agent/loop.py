@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from concierge import __version__
 from concierge.agent.budget import Budget, Watch, check_answer
-from concierge.agent.conversation import as_written, messages, opening, utf8
+from concierge.agent.conversation import as_written, follow, opening, utf8
 from concierge.agent.ending import ended
-from concierge.agent.events import Asked, Event, Replied, Started, ToolCalled, ToolReturned, ToolsRefused
+from concierge.agent.events import Asked, CutOff, Event, Replied, Started, ToolCalled, ToolReturned, ToolsRefused
 from concierge.chat.port import identified
 from concierge.errors import ConciergeError, RunError, StatusError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from concierge.agent.events import RunResult
     from concierge.agent.journal import Journal
     from concierge.agent.task import Task
     from concierge.agent.tools import Tools
-    from concierge.chat.port import ChatClient, Message, OnDelta, Reply
+    from concierge.chat.port import ChatClient, Delta, Message, OnDelta, Reply
 
 
 class Runner:
@@ -43,8 +43,9 @@ class Runner:
         self._chat = chat
         self._journal = journal
         self._toolbox = toolbox
-        # Always streamed: a silence is then a stuck server and never a long answer.
-        self._on_delta = on_delta or (lambda _: None)
+        # Always streamed: a silence is then a stuck server and never a long answer, and what is cut off is here.
+        self._tell = on_delta or (lambda _: None)
+        self._arrived: list[Delta] = []
         self._versions = versions or {}
         self._clock = clock
         self._messages: list[Message] = []
@@ -109,7 +110,11 @@ class Runner:
         max_tokens = self._budget.before_asking(sent)
         self._emit(Asked(step=step, messages=len(self._messages), max_tokens=max_tokens))
         asked = self._clock()
-        reply = await self._chat_with_tools_if_taken(step, max_tokens)
+        try:
+            reply = await self._chat_with_tools_if_taken(step, max_tokens)
+        except BaseException:
+            self._keep_cut(step, sent, asked)
+            raise
         took = self._budget.charge(sent, reply)
         replied = Replied(
             step=step,
@@ -125,6 +130,23 @@ class Runner:
         check_answer(reply, self._budget)
         return replied
 
+    def _keep_cut(self, step: int, sent: Sequence[Message], asked: float) -> None:
+        """Journal what had arrived of an answer that broke off; that it broke off matters more than a full disk."""
+        text = "".join(delta.content for delta in self._arrived)
+        reasoning = "".join(delta.reasoning for delta in self._arrived)
+        if not text and not reasoning:
+            return
+        took = self._budget.charge_cut(sent, len(text) + len(reasoning))
+        took_s = round(self._clock() - asked, 3)
+        with contextlib.suppress(RunError):
+            self._emit(
+                CutOff(step=step, text=utf8(text), reasoning=utf8(reasoning), usage=asdict(took), seconds=took_s)
+            )
+
+    def _on_delta(self, delta: Delta) -> None:
+        self._arrived.append(delta)
+        self._tell(delta)
+
     async def _chat_with_tools_if_taken(self, step: int, max_tokens: int | None) -> Reply:
         try:
             return await self._request(max_tokens)
@@ -136,6 +158,7 @@ class Runner:
             return await self._request(max_tokens)
 
     async def _request(self, max_tokens: int | None) -> Reply:
+        self._arrived.clear()
         return await self._chat.chat(
             self._messages,
             self._task.model,
@@ -159,7 +182,7 @@ class Runner:
 
     def _emit(self, event: Event) -> None:
         self._events.append(event)
-        self._messages.extend(messages(event))
+        follow(self._messages, event)
         self._journal.emit(event)
 
     def _end(self, cause: BaseException | None) -> RunResult:

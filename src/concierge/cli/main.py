@@ -104,7 +104,9 @@ def _explained(error: Exception) -> ConciergeError:
     if os.environ.get("CONCIERGE_DEBUG"):
         raise error
     if isinstance(error, OSError):
-        return _refused(error)
+        # What a library prints, such as the help, names no file when it cannot.
+        printing = error.filename is None and output.is_broken(sys.stdout)
+        return output.unprinted(error) if printing else _refused(error)
     return InternalError(
         f"concierge has a bug: {type(error).__name__}: {error}",
         hint="Run it again with CONCIERGE_DEBUG=1 for the details, and report them.",

@@ -58,12 +58,26 @@ def result(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        forget(sys.stdout)
-        raise OutputError(
-            f"Cannot print to standard output: {error.strerror}.",
-            where="stdout",
-            hint="What was to be done is done: `concierge runs show` prints the result of a run again.",
-        ) from None
+        raise unprinted(error) from None
+
+
+def unprinted(error: OSError) -> OutputError:
+    """Return the error of a standard output that takes nothing, and print nothing to it any more."""
+    forget(sys.stdout)
+    return OutputError(
+        f"Cannot print to standard output: {error.strerror}.",
+        where="stdout",
+        hint="What was to be done is done: `concierge runs show` prints the result of a run again.",
+    )
+
+
+def is_broken(stream: TextIO) -> bool:
+    """Tell whether a stream still holds what it cannot get rid of."""
+    try:
+        stream.flush()
+    except OSError:
+        return True
+    return False
 
 
 def data(**fields: Any) -> None:
@@ -114,7 +128,7 @@ class Live:
 
 def error(failure: ConciergeError, *, as_json: bool) -> None:
     """Print an error: as an object on stdout for programs, as a sentence on stderr for people."""
-    if as_json:
+    if as_json and not isinstance(failure, OutputError):
         data(**failure.as_dict())
     else:
         narrate(f"concierge: {failure}")

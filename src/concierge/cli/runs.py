@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from concierge.cli import options, output
-from concierge.errors import told
+from concierge.errors import UsageError, told
 
 if TYPE_CHECKING:
     from concierge.agent.events import Event, RunResult
     from concierge.endpoint import Endpoint
     from concierge.river.river import River
+
+PIPED = 200_000
+"""Characters that may be piped in beside a task; the HTTP API takes as many."""
+
+PIPED_S = 1.0
+"""How long the first of them may take."""
 
 group = typer.Typer(help="List and show the runs below workspace_root.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -21,7 +28,7 @@ group = typer.Typer(help="List and show the runs below workspace_root.", no_args
 @options.settings(*options.LLM, "locked", "trust", "workspace", "temperature", "max_steps", "max_tokens", "max_seconds")
 def run(
     chosen: dict[str, Any],
-    task: Annotated[str, typer.Argument(help="What to do, in your words; `-` reads it from standard input.")],
+    task: Annotated[str, typer.Argument(help="What to do; what is piped in belongs to it, and `-` is all of it.")],
     *,
     as_json: options.AsJson = False,
 ) -> int:
@@ -39,12 +46,42 @@ def run(
 
 
 def _text(task: str) -> str:
-    from concierge.errors import UsageError
-
-    text = sys.stdin.read() if task == "-" else task
+    text = sys.stdin.read() if task == "-" else task + _piped()
     if not text.strip():
         raise UsageError("The task is empty.", where="TASK", hint='Say what to do: concierge run "…".')
     return text
+
+
+def _piped() -> str:
+    """Return what is piped in beside the task: it belongs to it.
+
+    A program that starts this one may leave it a pipe in which nothing ever comes, so that is not waited for.
+    """
+    piped = sys.stdin is not None and not sys.stdin.isatty() and _has_something(sys.stdin)
+    told = sys.stdin.read(PIPED + 1) if piped else ""
+    if len(told) > PIPED:
+        raise UsageError(
+            f"More than {PIPED:,} characters are piped in beside the task.",
+            where="standard input",
+            hint="Pipe less of it, or name the file in the task.",
+        )
+    if not told.strip():
+        return ""
+    output.narrate(f"{len(told):,} characters from standard input belong to the task.")
+    return f"\n\n{told}"
+
+
+def _has_something(stream: TextIO) -> bool:
+    if sys.platform == "win32":
+        return False
+    import select
+    import stat
+
+    try:
+        kind = os.fstat(stream.fileno()).st_mode
+        return stat.S_ISREG(kind) or (stat.S_ISFIFO(kind) and bool(select.select([stream], [], [], PIPED_S)[0]))
+    except (OSError, ValueError):
+        return False
 
 
 def _run(river: River, text: str, live: output.Live) -> RunResult:
@@ -80,6 +117,13 @@ class _Narrator:
     def event(self, event: Event) -> None:
         if event.kind == "run_started":
             self._river.say(f"Run {event.id} in {self._river.config.workspace_root / 'runs' / event.id}")
+            if not getattr(event, "tools", ()):
+                self._river.say(f"{getattr(event, 'model', '')} has no tools: it answers, and touches no file.")
+        elif event.kind == "tools_refused":
+            self._river.say("The server takes no tools for this model: going on without, so no file is touched.")
+        elif event.kind == "answer_cut":
+            self._live.interrupt()
+            self._river.say(f"The answer was cut off; what had arrived of it: concierge runs show {event.id}")
         elif event.kind == "tool_called":
             self._live.interrupt()
             self._river.say(f"  {getattr(event, 'tool', '')} {getattr(event, 'arguments', '')}"[:200])
