@@ -176,8 +176,8 @@ def test_an_engine_that_serves_another_model_is_refused() -> None:
     assert server.bodies == []
 
 
-@pytest.mark.parametrize("alias", ["tiny:latest", "", None])
-def test_an_engine_that_names_its_model_in_another_way_or_not_at_all_is_believed(alias: str | None) -> None:
+@pytest.mark.parametrize("alias", ["", None])
+def test_an_engine_that_does_not_name_its_model_is_believed(alias: str | None) -> None:
     with engine(props=(200, {"model_alias": alias})):
         endpoint = proven(record())
     assert endpoint is not None
