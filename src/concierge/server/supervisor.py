@@ -301,12 +301,13 @@ class _Attempt:
                 ended = table.leader(record.launch, record.identity) is None
             else:
                 ended = child.ended_within(pause_s)
-            if ended and child is not None and child.status == 0 and table.members(record.launch):
-                child, ended = None, False  # It left the server to others of its launch.
             if self._lease.cancelled.is_set():
                 raise InterruptedByUser("Nobody waits for the server any more.")
             if ended:
-                return self._ended(record, child.status if child else self._lease.how_it_ended())
+                left = self._ended(record, child.status if child else self._lease.how_it_ended())
+                if left is not None:
+                    return left
+                child = None
             if why := progress.stalled():
                 raise watch.stalled(record, self._desired.title, why)
 
@@ -365,11 +366,14 @@ class _Attempt:
     def _written(self, record: Record) -> Record | None:
         return Folder(self._home, record.launch).read()
 
-    def _ended(self, record: Record, status: int | None) -> Endpoint:
-        """Say how a start failed, or accept what a command that ended well has left running."""
+    def _ended(self, record: Record, status: int | None) -> Endpoint | None:
+        """Say how a start failed, or accept what a command that ended well has left; None is a launch that goes on."""
         if record.kind == "command" and not status:
             deadline = time.monotonic() + DAEMON_S
             while time.monotonic() < deadline:
+                # A look at all processes may miss one that forks just then: it is found by the next.
+                if table.members(record.launch):
+                    return None
                 endpoint = self._desired.look(record, [])
                 if endpoint is not None:
                     return self._left_behind(record, endpoint)
