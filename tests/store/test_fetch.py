@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import os
 import subprocess
+import sys
 import threading
 import zipfile
 from dataclasses import replace
@@ -581,6 +582,49 @@ def test_what_a_failed_download_brought_is_kept_for_the_next(tmp_path: Path) -> 
     https, asked = flaky(rest(500))
     fetcher(tmp_path, https=https).fetch([one])
     assert asked[0].headers["Range"] == "bytes=500-"
+
+
+def test_what_arrived_whole_is_kept_until_all_of_its_entry_is_in_the_store(tmp_path: Path) -> None:
+    second = b"the second shard"
+    both = [pin(HttpsSource(url=URL)), pin(HttpsSource(url=URL + "2"), data=second, name="two.gguf")]
+    https, _ = flaky(httpx.Response(200, content=DATA), httpx.Response(404))
+    with pytest.raises(FetchError, match="404"):
+        fetcher(tmp_path, https=https).fetch(both)
+    https, asked = flaky(httpx.Response(200, content=second))
+    entry = fetcher(tmp_path, https=https).fetch(both)
+    assert [str(request.url) for request in asked] == [URL + "2"]
+    assert {file.name: file.read_bytes() for file in entry.iterdir()} == {"model.gguf": DATA, "two.gguf": second}
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_process_that_ends_while_it_unpacks_leaves_the_archive_for_the_next(tmp_path: Path) -> None:
+    packed = tmp_path / "engine.zip"
+    with zipfile.ZipFile(packed, "w") as out:
+        out.writestr("server", "engine")
+    one = pin(HttpsSource(url=URL), data=packed.read_bytes(), name="engine.zip").model_copy(update={"archive": "zip"})
+    root = tmp_path / "store"
+    arrived(root, one, packed.read_bytes())
+    script = (
+        "import os, sys; from pathlib import Path; from concierge.catalog.types import Artefact;"
+        "from concierge.store import unpack; from concierge.store.fetch import Fetcher;"
+        "from concierge.store.progress import Silent; from concierge.store.sources.https import Https;"
+        "from concierge.store.store import Store; unpack.unpack = lambda *told: os._exit(9);"
+        "Fetcher(Store(Path(sys.argv[1])), {'https': Https()}, Silent(), print)"
+        ".fetch([Artefact.model_validate_json(sys.argv[2])])"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(root), one.model_dump_json()], check=False, timeout=60)
+    assert ended.returncode == 9
+    https, asked = flaky()
+    assert (fetcher(root, https=https).fetch([one]) / "server").read_text() == "engine"
+    assert asked == []
+
+
+def test_an_archive_that_cannot_be_read_is_not_kept(tmp_path: Path) -> None:
+    one = pin(HttpsSource(url=URL), name="engine.zip").model_copy(update={"archive": "zip"})
+    https, _ = flaky(httpx.Response(200, content=DATA))
+    with pytest.raises(VerifyError, match="not a readable zip"):
+        fetcher(tmp_path, https=https).fetch([one])
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_source_goes_on_with_what_the_first_one_sent(tmp_path: Path) -> None:

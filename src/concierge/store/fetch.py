@@ -76,9 +76,18 @@ class Fetcher:
                 if artefact.archive is None:
                     packed.rename(tree / artefact.name)
                 else:
-                    unpack.unpack(packed, artefact, tree)
-                    packed.unlink()
-            return self.store.place(tree, artefacts)
+                    self._unpack(packed, artefact, tree)
+            entry = self.store.place(tree, artefacts)
+        self.store.forget(artefacts)
+        return entry
+
+    def _unpack(self, packed: Path, artefact: Artefact, tree: Path) -> None:
+        try:
+            unpack.unpack(packed, artefact, tree)
+        except VerifyError:
+            self.store.forget([artefact])
+            raise
+        packed.unlink()
 
     def _bring(self, artefact: Artefact, staging: Path) -> Path:
         """Return the file in ``staging``: a download goes on where an earlier one ended, whoever sends the rest."""
@@ -94,7 +103,8 @@ class Fetcher:
                     failures.append(error)
                     remove(scratch)
                     continue
-                return file.rename(scratch / artefact.name)
+                target = scratch / artefact.name
+                return _linked(file, target) if file.parent == part else file.rename(target)
         raise failures[0] if len(failures) == 1 else _none_delivered(artefact, failures)
 
     def _deliver(self, source: Source, artefact: Artefact, scratch: Path, part: Path | None) -> Path:
@@ -120,6 +130,16 @@ class Fetcher:
             file = self.deliver[source.kind](source, artefact, folder, meter)
         _check(file, artefact, source)
         return file
+
+
+def _linked(file: Path, target: Path) -> Path:
+    """Give ``target`` the bytes of a part, which stays where it is: it is wanted until its entry is in the store."""
+    try:
+        target.hardlink_to(file)
+    except OSError:
+        # A file system without such links: what ends the process now costs another download.
+        return file.rename(target)
+    return target
 
 
 def _check(file: Path, artefact: Artefact, source: Source) -> None:

@@ -131,6 +131,11 @@ class Store:
         folders = (self.root / f"{PART}{artefact.sha256}" for artefact in artefacts)
         return sum(_size(folder / artefact.name) for folder, artefact in zip(folders, artefacts, strict=True))
 
+    def forget(self, artefacts: Sequence[Artefact]) -> None:
+        """Remove the parts of downloads that are in the store now; one that another process reads is its to remove."""
+        parts = [self.root / f"{PART}{artefact.sha256}" for artefact in artefacts]
+        _remove_free([part for part in parts if part.exists()])
+
     def place(self, staged: Path, artefacts: Sequence[Artefact]) -> Path:
         """Make ``staged`` read-only and move it in. Another process may have been faster: its bytes are the same."""
         target = self.path(artefacts)
@@ -154,10 +159,14 @@ class Store:
         old = time.time() - PART_DAYS * 24 * 3600
         folders = [folder for folder in self.root.glob(f"{STAGING}*") if folder.suffix != _LOCK]
         folders += [part for part in self.root.glob(f"{PART}*") if part.suffix != _LOCK and _touched(part) < old]
-        for folder in folders:
-            if not _held(_lock_of(folder)):
-                remove(folder)
-                _unlink(_lock_of(folder))
+        _remove_free(folders)
+
+
+def _remove_free(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if not _held(_lock_of(folder)):
+            remove(folder)
+            _unlink(_lock_of(folder))
 
 
 def need_space(folder: Path, size: int, what: str) -> None:
