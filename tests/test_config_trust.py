@@ -46,6 +46,7 @@ def person(tmp_path: Path) -> Person:
     return Person(tmp_path)
 
 
+@pytest.mark.promise("S10")
 @pytest.mark.parametrize(
     "own", ["api_key = 'mine'", "api_key_env = 'SECRET'", "base_url = 'http://192.0.2.9/v1'\napi_key = 'mine'"]
 )
@@ -58,6 +59,7 @@ def test_a_key_of_the_persons_own_file_never_goes_to_a_projects_address(person: 
     assert "not sent" in line
 
 
+@pytest.mark.promise("S11")
 @pytest.mark.parametrize("name", ["CONCIERGE_LLM_API_KEY", "CONCIERGE_LLM_API_KEY_ENV"])
 def test_a_key_of_the_persons_environment_never_goes_to_a_projects_address(person: Person, name: str) -> None:
     person.environ[name] = "SECRET"
@@ -66,6 +68,7 @@ def test_a_key_of_the_persons_environment_never_goes_to_a_projects_address(perso
     assert name in person.said[0]
 
 
+@pytest.mark.promise("S9")
 def test_a_project_may_not_name_a_variable(person: Person) -> None:
     person.project(f"[llm]\nbase_url = '{THEIRS}'\napi_key_env = 'AWS_SECRET_ACCESS_KEY'")
     with pytest.raises(ConfigError, match="may not name the variables") as caught:

@@ -69,6 +69,7 @@ def test_a_second_journal_never_writes_into_the_first_ones_file(tmp_path: Path) 
         Journal(folder)
 
 
+@pytest.mark.promise("S15")
 def test_secrets_are_replaced_wherever_they_appear(tmp_path: Path) -> None:
     folder = runs.create(tmp_path)
     heard: list[Event] = []

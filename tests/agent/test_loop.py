@@ -120,6 +120,7 @@ def test_trailing_quotes_are_no_fault(play: Play, seen: list[Event]) -> None:
     assert [event.status for event in seen if isinstance(event, ToolReturned)] == ["ok"]
 
 
+@pytest.mark.promise("L4")
 def test_three_bad_calls_in_a_row_stop_the_run(play: Play) -> None:
     result = play(FakeChat([calls("{}"), calls("[]"), calls('{"path"'), "never"]))
     assert (result.status, result.reason, result.steps) == ("stopped", "bad_calls", 3)
@@ -132,17 +133,20 @@ def test_bad_calls_that_are_mended_in_between_do_not_add_up(play: Play) -> None:
     assert play(FakeChat(script)).status == "done"
 
 
+@pytest.mark.promise("L5")
 def test_the_same_call_with_the_same_result_four_times_stops_the_run(play: Play) -> None:
     result = play(FakeChat([calls('{"path": "no.txt"}', tool="read")] * 4 + ["never"]))
     assert (result.status, result.reason) == ("stopped", "loop")
 
 
+@pytest.mark.promise("L6")
 def test_too_many_calls_in_one_answer_are_refused(play: Play, seen: list[Event]) -> None:
     result = play(FakeChat([calls(*[GOOD.replace("1", str(n)) for n in range(40)])]), subscribers=[seen.append])
     assert result.reason == "bad_calls"
     assert len([event for event in seen if isinstance(event, ToolReturned)]) == 19
 
 
+@pytest.mark.promise("L7")
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
@@ -159,6 +163,7 @@ def test_a_cut_off_empty_or_withheld_answer_is_never_success(play: Play, reply: 
     assert result.text == str(reply)
 
 
+@pytest.mark.promise("L1")
 def test_steps_are_limited(play: Play) -> None:
     script = [calls(GOOD.replace("1", str(number))) for number in range(3)]
     result = play(FakeChat(script), limits=Limits(max_steps=2))
@@ -167,6 +172,7 @@ def test_steps_are_limited(play: Play) -> None:
     assert (result.error["limit"], result.error["value"]) == (2, 2)
 
 
+@pytest.mark.promise("L2")
 def test_tokens_are_limited_by_what_the_server_counted(play: Play) -> None:
     many = Reply("", tool_calls=[ToolCall("1", "write", GOOD)], usage=Usage(900, 200))
     result = play(FakeChat([many, "never"]), limits=Limits(max_tokens=1000))
@@ -214,6 +220,7 @@ def test_times_are_differences_of_the_runs_own_clock(tmp_path: Path, seen: list[
     assert result.seconds == 3.5
 
 
+@pytest.mark.promise("L3")
 def test_wall_time_is_limited(play: Play) -> None:
     async def forever() -> str:
         await asyncio.Event().wait()

@@ -70,6 +70,7 @@ def test_list_shows_folders_sizes_and_what_cannot_be_read(workspace: Workspace, 
     assert Tools(workspace).call("list", '{"path": "src"}') == "(empty folder)"
 
 
+@pytest.mark.promise("L15")
 def test_a_long_file_is_read_window_by_window_without_a_gap(workspace: Workspace, tmp_path: Path) -> None:
     lines = [f"line {number}" for number in range(1, 2001)]
     (tmp_path / "long").write_text("\n".join(lines))

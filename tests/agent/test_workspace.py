@@ -41,6 +41,7 @@ def test_what_was_written_can_be_read_and_listed(workspace: Workspace) -> None:
     assert not more
 
 
+@pytest.mark.promise("S19")
 @pytest.mark.parametrize(
     "path",
     ["/etc/passwd", "../secret.txt", "a/../../secret.txt", "..", "~/x", "\\x", "C:\\x", "a\0b", "\ud800", "", ".", "a/",
@@ -102,6 +103,7 @@ def test_a_missing_file_is_an_error_that_names_list(workspace: Workspace) -> Non
         workspace.read("nothing.txt")
 
 
+@pytest.mark.promise("L16", "L17")
 def test_sizes_are_capped_both_ways(workspace: Workspace, root: Path) -> None:
     with (root / "huge").open("wb") as file:
         file.truncate(module.READ_BYTES + 1)
@@ -120,6 +122,7 @@ def test_what_is_as_large_as_allowed_is_taken_both_ways(workspace: Workspace, ro
     assert (root / "big").stat().st_size == module.WRITE_BYTES
 
 
+@pytest.mark.promise("L19")
 def test_a_path_may_be_as_deep_as_allowed_and_no_deeper(workspace: Workspace) -> None:
     deep = "/".join("d" * (module.DEPTH - 1))
     workspace.write(f"{deep}/f", b"x")
@@ -128,6 +131,7 @@ def test_a_path_may_be_as_deep_as_allowed_and_no_deeper(workspace: Workspace) ->
         workspace.write(f"{deep}/d/f", b"x")
 
 
+@pytest.mark.promise("L18")
 @pytest.mark.parametrize(("count", "more"), [(module.LIST_ENTRIES, False), (module.LIST_ENTRIES + 1, True)])
 def test_a_crowded_folder_is_listed_up_to_the_cap(workspace: Workspace, root: Path, count: int, more: bool) -> None:
     for number in range(count):

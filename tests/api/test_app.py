@@ -113,6 +113,7 @@ def test_other_requests_are_answered_while_the_llm_starts(api: Api) -> None:
     api.play(scenario)
 
 
+@pytest.mark.promise("L27")
 def test_a_client_may_tighten_the_limits_and_not_widen_them(api: Api) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         asked = {"max_steps": 3, "max_tokens": 10**9}
@@ -124,6 +125,7 @@ def test_a_client_may_tighten_the_limits_and_not_widen_them(api: Api) -> None:
     assert [task.limits for task in api.river.ran] == [Limits(max_steps=3, max_tokens=5000, max_seconds=60.0)]
 
 
+@pytest.mark.promise("L24")
 def test_no_more_runs_than_allowed_go_on_at_once(api: Api) -> None:
     async def forever() -> str:
         await asyncio.Event().wait()
@@ -183,6 +185,7 @@ def test_a_list_holds_the_newest_fifty_when_nobody_says_how_many(api: Api) -> No
     api.play(scenario)
 
 
+@pytest.mark.promise("L26")
 @pytest.mark.parametrize(("length", "status"), [(200_000, 200), (200_001, 422)])
 def test_a_task_may_be_as_long_as_allowed(api: Api, length: int, status: int) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:

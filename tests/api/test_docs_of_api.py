@@ -69,6 +69,7 @@ def test_the_documented_session_is_what_happens(api: Api) -> None:
     api.play(scenario)
 
 
+@pytest.mark.promise("L28", "L29")
 @pytest.mark.parametrize(
     ("bound", "value"),
     [

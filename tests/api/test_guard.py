@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tests.api.conftest import Api
 
 
+@pytest.mark.promise("S21")
 @pytest.mark.parametrize("path", ["/runs", "/runs/x", "/nothing", "/health/", "//health"])
 @pytest.mark.parametrize(
     "given", [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic a-token-of-some-length", "a-token-of-some-length"]
@@ -35,6 +36,7 @@ def test_the_scheme_may_be_written_in_any_case(api: Api) -> None:
     api.play(scenario)
 
 
+@pytest.mark.promise("S22")
 @pytest.mark.parametrize(
     ("host", "status"),
     [
@@ -61,6 +63,7 @@ def test_a_body_of_another_type_is_refused(api: Api, kind: str | None) -> None:
     assert api.river.ran == []
 
 
+@pytest.mark.promise("L25")
 def test_a_body_must_have_a_length_and_a_small_one(api: Api) -> None:
     json = {"Content-Type": "application/json"}
 

@@ -142,6 +142,7 @@ def test_nothing_is_started_for_an_address_that_may_not_be_listened_on(tmp_path:
     assert river.asked == []
 
 
+@pytest.mark.promise("S20")
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "box.local", ""])
 def test_an_open_address_needs_a_token_of_the_users_own(host: str) -> None:
     with pytest.raises(ConfigError, match="no token was chosen") as caught:

@@ -247,6 +247,7 @@ async def test_what_cannot_pass_is_not_tried_again(first: Answer) -> None:
     assert len(server.requests) == 1
 
 
+@pytest.mark.promise("L10")
 async def test_the_attempts_are_counted_and_the_last_error_told() -> None:
     time, server = Time(), Server(refusal(500, "first"), refusal(500, "second"), refusal(502, "third"))
     with pytest.raises(StatusError, match="answered 502: third"):
@@ -365,6 +366,7 @@ def transport_errors(root: type[httpx.HTTPError] = httpx.HTTPError) -> list[type
     return leaves or [root]
 
 
+@pytest.mark.promise("L8", "L9")
 @pytest.mark.parametrize("error", [kind for kind in transport_errors() if kind is not httpx.HTTPStatusError])
 @pytest.mark.parametrize("base_url", ["http://127.0.0.1:9/v1", "https://llm.example/v1"])
 async def test_every_transport_error_says_what_where_and_what_to_do(
@@ -392,6 +394,7 @@ async def test_an_error_page_of_any_length_is_told_in_a_line() -> None:
         await client(Server(page)).chat(QUESTION, "m")
 
 
+@pytest.mark.promise("L14")
 async def test_an_answer_that_does_not_end_is_refused_at_the_limit() -> None:
     with pytest.raises(ReplyError, match="longer than 1,000 bytes"):
         await read(httpx.Response(200, content=b"x" * 1001), limit=1000)

@@ -57,6 +57,7 @@ def backoff(policy: RetryPolicy, *, clock: Clock | None = None, dice: float = 1.
     return Backoff(policy, clock=clock or Clock(), random=lambda: dice)
 
 
+@pytest.mark.promise("L11")
 def test_pauses_double_up_to_the_cap() -> None:
     waits = backoff(RetryPolicy(attempts=7, first_pause_s=1, longest_pause_s=4))
     assert [waits.pause() for _ in range(7)] == [1, 2, 4, 4, 4, 4, None]
@@ -71,6 +72,7 @@ def test_a_server_that_asks_for_longer_is_obeyed() -> None:
     assert backoff(RetryPolicy()).pause(retry_after=20) == 20
 
 
+@pytest.mark.promise("L12")
 def test_a_pause_beyond_the_time_budget_is_not_made() -> None:
     assert backoff(RetryPolicy(seconds=60)).pause(retry_after=61) is None
 
@@ -82,6 +84,7 @@ def test_a_request_that_took_the_budget_is_not_repeated() -> None:
     assert waits.pause() is None
 
 
+@pytest.mark.promise("L13")
 def test_loading_waits_longer_and_spends_no_attempts() -> None:
     clock = Clock()
     waits = backoff(RetryPolicy(attempts=2, seconds=5, loading_seconds=100, first_pause_s=0.25), clock=clock)

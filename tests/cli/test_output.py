@@ -3,13 +3,11 @@ from __future__ import annotations
 import io
 import json
 from contextlib import redirect_stderr, redirect_stdout
-from typing import TYPE_CHECKING
+
+import pytest
 
 from concierge.chat.port import Delta
 from concierge.cli import output
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_an_answer_shown_while_it_is_written_is_not_printed_again(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,6 +56,7 @@ class Stream(io.TextIOWrapper):
 HOSTILE = "\x1b]52;c;cm0gLXJm\x07\x1b[2Jhi\n\tthere\x9b\x7f"
 
 
+@pytest.mark.promise("S18")
 def test_a_terminal_is_shown_control_sequences_and_obeys_none() -> None:
     with redirect_stdout(Stream(terminal=True)) as out, redirect_stderr(Stream(terminal=True)) as err:
         output.result(HOSTILE)

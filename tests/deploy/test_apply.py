@@ -107,6 +107,7 @@ def test_an_engine_that_cannot_be_had_gives_way_to_the_next_and_it_is_said(bench
     assert f"{build_name(first)} cannot be had: {failed.reason}" in bench.said
 
 
+@pytest.mark.promise("L41")
 def test_after_the_last_rung_the_last_cause_is_the_error(bench: Bench) -> None:
     builds = [bench.build(f"engine{number}", there=False) for number in range(RUNGS + 1)]
     with pytest.raises(FetchError, match=f"engine{RUNGS - 1}"):

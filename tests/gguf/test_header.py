@@ -123,6 +123,7 @@ def test_a_long_vocabulary_costs_few_reads_and_no_read_of_the_tensors() -> None:
     assert max(offset + size for offset, size in source.reads) < len(content)
 
 
+@pytest.mark.promise("L40")
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -109,6 +109,7 @@ def test_the_same_words_in_another_folder_are_another_project(project: Project, 
     assert project.asks(text).digest != Project(other).asks(text).digest
 
 
+@pytest.mark.promise("S4")
 @pytest.mark.parametrize(
     ("text", "file"),
     [
@@ -178,6 +179,7 @@ def test_the_refusal_of_a_large_lock_leaves_nothing_out() -> None:
     assert str(trust.refusal(of(old))).count("runs the engine") == len(lock.build) > 10
 
 
+@pytest.mark.promise("S7")
 def test_a_project_may_not_allow_itself(project: Project) -> None:
     from concierge.errors import ConfigError
 

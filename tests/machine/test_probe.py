@@ -117,6 +117,7 @@ def test_parts_of_another_system_fail_softly(tmp_path: Path) -> None:
     assert read(bundle).findings
 
 
+@pytest.mark.promise("L30", "L33")
 def test_part_that_hangs_or_fails_does_not_take_the_others_with_it() -> None:
     release, ended = threading.Event(), threading.Event()
 
@@ -137,6 +138,7 @@ def test_part_that_hangs_or_fails_does_not_take_the_others_with_it() -> None:
     assert "probe-incomplete" in {finding.id for finding in read(bundle).findings}
 
 
+@pytest.mark.promise("L31")
 def test_child_that_dies_keeps_what_it_said_before() -> None:
     runner = Runner({"ask nvidia": Output(exit=None, stdout='{"nvml": {"driver": "580.1"}}\n{"cuda": {"in')})
     bundle = ask(Host(run=runner, environ={}), "nvidia", "-", "-", "-", seconds=1)
@@ -144,6 +146,7 @@ def test_child_that_dies_keeps_what_it_said_before() -> None:
     assert "timeout" in bundle.failures["nvidia"]
 
 
+@pytest.mark.promise("L32")
 def test_command_is_stopped_by_its_timeout_and_keeps_its_output() -> None:
     program = "import sys, time; print('first', flush=True); time.sleep(30)"
     output = run([sys.executable, "-I", "-S", "-c", program], 1)

@@ -33,6 +33,7 @@ def test_the_token_is_shown_to_the_hub_and_not_to_where_the_bytes_are() -> None:
     assert shown(FILE, {"HF_TOKEN": " hf_secret\n"}) == [("huggingface.co", "Bearer hf_secret"), ("cdn.invalid", None)]
 
 
+@pytest.mark.promise("S16")
 @pytest.mark.parametrize(
     "url",
     [

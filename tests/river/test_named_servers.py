@@ -137,6 +137,7 @@ def test_nothing_but_run_touches_a_server_whose_list_cuts_answers(place: Place) 
         assert set(server.asked) == {"GET /openapi.json"}
 
 
+@pytest.mark.promise("S23")
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="listens as another user")
 def test_what_another_user_serves_at_the_usual_address_is_left_alone(place: Place) -> None:
     program = (

@@ -30,6 +30,7 @@ def hostile(place: Place) -> Path:
     return trace
 
 
+@pytest.mark.promise("S1")
 @pytest.mark.parametrize("words", [("run", "hi"), ("up",), ("plan",), ("lock",), ("serve", "--port", "0")])
 def test_no_command_runs_what_a_project_asks_for_unasked(place: Place, hostile: Path, words: tuple[str, ...]) -> None:
     code, out, err = place(*words)
@@ -39,6 +40,7 @@ def test_no_command_runs_what_a_project_asks_for_unasked(place: Place, hostile: 
     assert not hostile.exists()
 
 
+@pytest.mark.promise("S8")
 @pytest.mark.parametrize("words", [("status",), ("down",), ("runs", "list"), ("config", "show"), ("trust", "--list")])
 def test_commands_that_act_on_nothing_of_the_project_go_on(place: Place, hostile: Path, words: tuple[str, ...]) -> None:
     nothing_is_ready = words == ("status",)
@@ -52,6 +54,7 @@ def test_doctor_says_that_the_project_is_not_trusted(place: Place, hostile: Path
     assert f"touch {hostile}" in out
 
 
+@pytest.mark.promise("S2")
 def test_trust_allows_it_once_and_revoke_takes_it_back(place: Place, hostile: Path) -> None:
     code, out, err = place("trust")
     assert code == 0
@@ -64,6 +67,7 @@ def test_trust_allows_it_once_and_revoke_takes_it_back(place: Place, hostile: Pa
     assert place("up")[0] == 2
 
 
+@pytest.mark.promise("S3")
 def test_a_changed_command_is_asked_for_again(place: Place, hostile: Path) -> None:
     place("trust")
     file = place.root / "concierge.toml"
@@ -74,6 +78,7 @@ def test_a_changed_command_is_asked_for_again(place: Place, hostile: Path) -> No
     assert not hostile.exists()
 
 
+@pytest.mark.promise("S6")
 @pytest.mark.parametrize("how", ["flag", "variable"])
 def test_a_script_allows_it_in_one_word(place: Place, hostile: Path, how: str) -> None:
     if how == "variable":
@@ -83,6 +88,7 @@ def test_a_script_allows_it_in_one_word(place: Place, hostile: Path, how: str) -
     assert "Allowed" in err
 
 
+@pytest.mark.promise("S5")
 def test_a_foreign_lock_is_refused_even_where_its_server_was_once_allowed(place: Place) -> None:
     lock = resolve(Llm(model="smollm2-135m"), load())
     model = lock.model[0]

@@ -157,6 +157,7 @@ def test_an_engine_that_answers_our_key_with_another_status_is_refused(status: i
         assert refusal(server, record()) == f"it answers our key with {status}"
 
 
+@pytest.mark.promise("S17")
 @pytest.mark.parametrize("status", [200, 404, 500])
 def test_an_engine_that_does_not_refuse_a_wrong_key_is_refused(status: int) -> None:
     with engine(stranger=(status, PROPS)) as server:

@@ -162,6 +162,7 @@ def test_a_file_that_is_not_there_is_named_with_what_the_system_says(tmp_path: P
     assert caught.value.hint
 
 
+@pytest.mark.promise("S12")
 def test_other_bytes_than_the_pinned_ones_are_never_kept(tmp_path: Path, origin: Path) -> None:
     origin.write_bytes(DATA[:-1] + b"!")
     with pytest.raises(VerifyError, match="sha256") as caught:
@@ -295,6 +296,7 @@ def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(tmp_path: Path) 
     assert len(asked) == 3
 
 
+@pytest.mark.promise("L20")
 def test_a_server_that_never_finishes_is_given_up(tmp_path: Path) -> None:
     https, asked = flaky(*[httpx.Response(503)] * 9)
     with pytest.raises(FetchError, match="did not arrive") as caught:
@@ -310,6 +312,7 @@ def test_a_connection_that_breaks_without_a_word_is_named_by_its_kind(tmp_path: 
         https(HttpsSource(url=URL), pin(HttpsSource(url=URL)), tmp_path, Marks())
 
 
+@pytest.mark.promise("L22")
 def test_each_wait_before_another_try_is_twice_as_long(tmp_path: Path) -> None:
     waits: list[float] = []
     transport = httpx.MockTransport(lambda _: httpx.Response(503))
@@ -334,6 +337,7 @@ def test_a_line_that_breaks_ever_again_and_gets_on_is_not_given_up(tmp_path: Pat
     assert (len(asked), set(waits)) == (len(rest), {1})
 
 
+@pytest.mark.promise("L21")
 def test_a_server_that_hands_out_single_bytes_is_given_up_in_the_end(tmp_path: Path) -> None:
     size = len(DATA)
     drops = [
@@ -359,6 +363,7 @@ def test_every_bound_of_a_download_is_written_down_as_it_is(bound: str, value: s
     assert f"| {bound} | {value} |" in page
 
 
+@pytest.mark.promise("L23")
 @pytest.mark.parametrize(("asked", "waited"), [("20", 20), ("0", 1), ("86400", LONGEST_PAUSE_S), ("soon", 1)])
 def test_a_server_that_asks_for_time_is_given_it_within_reason(tmp_path: Path, asked: str, waited: float) -> None:
     https, _ = flaky(httpx.Response(429, headers={"Retry-After": asked}), httpx.Response(200, content=DATA))
@@ -701,6 +706,7 @@ def test_a_file_that_grows_is_cut_at_its_size(tmp_path: Path) -> None:
         fetcher(tmp_path / "store", path=local.copy).fetch([pin(PathSource(path=str(origin)))])
 
 
+@pytest.mark.promise("L39")
 def test_two_entries_with_one_artefact_never_write_the_same_part(tmp_path: Path) -> None:
     one = pin(HttpsSource(url=URL))
     with Store(tmp_path).part(one, print) as first:

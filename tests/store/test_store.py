@@ -54,6 +54,7 @@ def put(store: Store, data: bytes) -> Path:
         return store.place(tree, [one])
 
 
+@pytest.mark.promise("S13")
 def test_an_entry_is_named_by_its_hash_and_is_read_only(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     entry = put(store, b"bytes")

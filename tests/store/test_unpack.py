@@ -204,6 +204,7 @@ def test_an_empty_folder_is_there_afterwards(tmp_path: Path, kind: Literal["zip"
     assert (tmp_path / "out/models").is_dir()
 
 
+@pytest.mark.promise("S14")
 def test_links_that_lead_outside_only_together_are_refused(tmp_path: Path) -> None:
     archive = tar(
         tmp_path / "a.tar.gz",
