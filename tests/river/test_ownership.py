@@ -200,7 +200,7 @@ def test_containers_that_share_a_home_leave_one_another_alone(rig: Rig, through:
     assert rig(folder, "status")[0] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_mixed_commands_cut_no_answer_but_those_that_down_was_asked_to_cut(rig: Rig) -> None:
     folders = [rig.project("one", context=8192), rig.project("other", context=1024), rig.project("third", context=512)]
     rig.pace(load_s=0.3, answer_s=3)
@@ -239,7 +239,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
 """What is killed is the last one; the others make the place for it."""
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_a_kill_at_any_moment_loses_no_server_and_leaves_no_draft(tmp_path: Path) -> None:
     points = [(name, index) for index in range(POINTS // len(COMMANDS)) for name in COMMANDS]
     with ThreadPoolExecutor(WORKERS) as pool:
