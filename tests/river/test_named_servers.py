@@ -165,7 +165,7 @@ def test_whose_server_it_is(place: Place) -> None:
 
 def test_with_no_model_named_what_runs_is_what_answers(place: Place) -> None:
     assert place("up", "--model", "smollm2-135m")[0] == 0
-    code, out, err = place("run", "What is the capital of France?")
+    code, out, err = place("run", "What is the capital of France? Answer in one sentence.")
     assert (code, "Paris" in out) == (0, True)
     assert "smollm2-135m answers at" in err
     assert "concierge's own" in err
@@ -174,6 +174,8 @@ def test_with_no_model_named_what_runs_is_what_answers(place: Place) -> None:
 
 def test_our_own_server_may_be_named(place: Place) -> None:
     url = json.loads(place("up", "--model", "smollm2-135m", "--json")[1])["base_url"]
-    code, out, err = place("run", "--base-url", url, "--model", "smollm2-135m", "What is the capital of France?")
+    code, out, err = place(
+        "run", "--base-url", url, "--model", "smollm2-135m", "What is the capital of France? Answer in one sentence."
+    )
     assert (code, "Paris" in out) == (0, True)
     assert "concierge's own" in err
