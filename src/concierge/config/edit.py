@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def with_key(text: str, key: KeyPath, value: Any, *, where: Path) -> str:
-    """Return the text of a TOML file in which ``key`` is ``value``, and nothing else is different.
+    """Return the text of a TOML file in which ``key`` is ``value``, and no other key is different.
 
     Raises:
         ConfigError: The file is no TOML, or writes that key in a way that is not changed line by line.

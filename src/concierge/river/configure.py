@@ -31,7 +31,8 @@ def set_key(parts: Parts, name: str, words: str, *, user: bool) -> Path:
         text = file.read_text(encoding="utf-8") if file.is_file() else ""
         changed = edit.with_key(text, key, value, where=file)
         file.parent.mkdir(parents=True, exist_ok=True)
-        files.replace(file, changed.encode(), mode=0o600)
+        # A link stays one, and a file keeps its mode.
+        files.replace(file.resolve(), changed.encode(), mode=file.stat().st_mode & 0o777 if file.exists() else 0o600)
     if allowed:
         # Whoever sets it here allows it, as with everything that the project asked for before.
         found = sources.settings({}, environ=parts.environ, folder=parts.folder)
