@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,25 @@ def test_a_refusal_is_the_stores_when_nobody_says_otherwise() -> None:
         raise OSError("without a number")
     assert "without a number" in caught.value.what
     assert "CONCIERGE_HOME" in (caught.value.hint or "")
+
+
+def test_who_waited_for_a_lock_whose_file_its_holder_removed_takes_the_lock_of_the_next(tmp_path: Path) -> None:
+    file, waits, has, done = tmp_path / "lock", threading.Event(), threading.Event(), threading.Event()
+
+    def second() -> None:
+        with mutex.held_file(file, wait_s=5, waiting=waits.set) as had:
+            if had:
+                has.set()
+                done.wait(5)
+
+    other = threading.Thread(target=second)
+    with mutex.held_file(file) as first:
+        assert first
+        other.start()
+        assert waits.wait(5)
+        file.unlink()
+    assert has.wait(5)
+    with mutex.held_file(file, wait_s=0) as third:
+        assert not third
+    done.set()
+    other.join(5)

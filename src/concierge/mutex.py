@@ -128,9 +128,24 @@ def lock(handle: int, *, wait_s: float = 1.0, waiting: Callable[[], None] = lamb
 
 @contextmanager
 def held_file(path: Path, *, wait_s: float = 1.0, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
-    """Hold the lock of a file, which is made if need be; yield whether it was had, as ``lock`` does."""
-    with path.open("ab") as file:
-        yield lock(file.fileno(), wait_s=wait_s, waiting=waiting)
+    """Hold the lock of a file, which is made if need be; yield whether it was had, as ``lock`` does.
+
+    Its holder, and nobody else, may remove the file: who waited for a removed one takes the lock of the next.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        with path.open("ab") as file:
+            had = lock(file.fileno(), wait_s=max(deadline - time.monotonic(), 0.0), waiting=waiting)
+            if not had or _is_at(path, file.fileno()):
+                yield had
+                return
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def is_held(path: Path) -> bool:

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -680,11 +681,17 @@ def test_a_server_without_ranges_throws_nothing_away(tmp_path: Path) -> None:
 
 
 def test_the_space_for_what_has_arrived_is_not_asked_for_again(tmp_path: Path) -> None:
-    huge = Artefact(name="m", size=10**18, sha256="0" * 64, trust="seen", sources=(HttpsSource(url=URL),))
+    free = shutil.disk_usage(tmp_path).free
+    huge = Artefact(name="m", size=free + 10**12, sha256="0" * 64, trust="seen", sources=(HttpsSource(url=URL),))
+    with pytest.raises(StoreError, match=r"needs .* free"):
+        fetcher(tmp_path, https=flaky()[0]).fetch([huge])
     part = arrived(tmp_path, huge, b"")
     with (part / "m").open("wb") as file:
-        os.truncate(file.fileno(), 10**12)
-    assert Store(tmp_path).arrived([huge]) == 10**12
+        os.truncate(file.fileno(), huge.size - 10**6)
+    https, asked = flaky(httpx.Response(404))
+    with pytest.raises(FetchError, match="answers 404"):
+        fetcher(tmp_path, https=https).fetch([huge])
+    assert asked[0].headers["Range"] == f"bytes={huge.size - 10**6}-"
 
 
 @pytest.mark.parametrize("kind", ["pipe", "endless", "folder"])

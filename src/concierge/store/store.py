@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from concierge import mutex
 from concierge.catalog.types import digest
 from concierge.errors import StoreError
-from concierge.files import LOCKED_S, remove, storing
+from concierge.files import remove, storing
 from concierge.units import human
 
 if TYPE_CHECKING:
@@ -73,13 +73,10 @@ class Store:
         waiting = f"Waiting for another concierge that fetches {artefacts[0].name}."
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):
-                stack.enter_context(mutex.held_file(file, wait_s=TURN_S, waiting=lambda: say(waiting)))
-            try:
-                yield
-            finally:
-                # Whoever waits for this file looks whether the entry is there; who comes later makes one of their own.
-                with contextlib.suppress(OSError):
-                    file.unlink()
+                if stack.enter_context(mutex.held_file(file, wait_s=TURN_S, waiting=lambda: say(waiting))):
+                    # Whoever waited looks whether the entry is there, and who comes later makes a file of their own.
+                    stack.callback(_unlink, file)
+            yield
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
@@ -163,10 +160,13 @@ class Store:
 
 
 def _remove_free(folders: Sequence[Path]) -> None:
+    """Remove the folders that nobody works in: whoever does holds the lock beside them."""
     for folder in folders:
-        if not _held(_lock_of(folder)):
-            remove(folder)
-            _unlink(_lock_of(folder))
+        lock = _lock_of(folder)
+        with contextlib.suppress(OSError), mutex.held_file(lock, wait_s=0.0) as free:
+            if free:
+                remove(folder)
+                _unlink(lock)
 
 
 def need_space(folder: Path, size: int, what: str) -> None:
@@ -205,20 +205,6 @@ _LOCK = ".lock"
 
 def _lock_of(folder: Path) -> Path:
     return folder.with_name(folder.name + _LOCK)
-
-
-def _held(lock: Path) -> bool:
-    """Tell whether somebody holds a lock; one that cannot be asked counts as held."""
-    try:
-        if mutex.is_held(lock):
-            return True
-        # Its maker may be between making it and locking it.
-        time.sleep(LOCKED_S)
-        return mutex.is_held(lock)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
 
 
 def _unlink(file: Path) -> None:
