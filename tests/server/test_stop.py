@@ -190,6 +190,15 @@ def test_a_server_that_is_too_busy_to_say_so_is_busy(place: Place, launched: sub
     assert place.said
 
 
+def test_a_server_that_takes_the_connection_and_says_nothing_is_busy(
+    place: Place, launched: subprocess.Popen[bytes]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        recorded(place, identity_of(launched), base_url=f"http://127.0.0.1:{mute.getsockname()[1]}/v1")
+        assert place.down(drain_s=1.5) is not None
+    assert place.said == ["Waiting up to 1.5 s for the answer in progress."]
+
+
 def test_an_idle_server_is_not_waited_for(place: Place, launched: subprocess.Popen[bytes]) -> None:
     with peer(lambda *_: IDLE) as server:
         recorded(place, identity_of(launched), base_url=server.base_url)

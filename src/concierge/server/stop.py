@@ -140,7 +140,7 @@ def answering(record: Record) -> bool:
 def _busy(server: Endpoint) -> bool:
     answer = near.ask(server, "/slots", timeout=1.0)
     # A server that is too busy to say so is busy; one that does not listen is not.
-    return answer == "silent" if isinstance(answer, str) else _processing(answer)
+    return answer in ("busy", "silent") if isinstance(answer, str) else _processing(answer)
 
 
 def _processing(answer: near.Answer) -> bool:
