@@ -60,13 +60,13 @@ def named(parts: Parts, lease: Lease | None = None, *, gentle: bool = False) -> 
     """
     from concierge.server import launches
     from concierge.server.ensure import theirs
+    from concierge.server.supervisor import join
 
     llm = parts.config.llm
     ours = launches.at(parts.home, str(llm.address)) if llm.address.loopback else None
     if ours is not None and ours.record.endpoint is not None and ours.serves:
-        if llm.model in ("auto", ours.record.model):
-            if lease is not None:
-                lease.take(ours.record, ours.leader)
+        mine = llm.model in ("auto", ours.record.model)
+        if mine and (lease is None or join(ours, parts.home, environ=parts.environ, say=parts.say, lease=lease)):
             return replace(ours.record.endpoint, context=ours.record.context)
     elif llm.model == "auto" and not (llm.address.loopback and llm.local_llm_ensure_available):
         raise ConfigError(
