@@ -52,6 +52,23 @@ def test_a_key_is_set_and_every_other_line_stays(key: str, value: Any) -> None:
     assert [line for line in after.splitlines() if line in kept] == kept
 
 
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ('model = "a"  # for now', "  # for now"),
+        ('model = "a # b" # c', " # c"),
+        ("model = 'a#b'", ""),
+        ('model = "a"#tight', "#tight"),
+    ],
+)
+def test_a_comment_behind_the_value_stays(line: str, kept: str) -> None:
+    assert edited(f"[llm]\n{line}\n", "llm.model", "new") == f'[llm]\nmodel = "new"{kept}\n'
+
+
+def test_lines_end_as_they_did() -> None:
+    assert edited(FILE.replace("\n", "\r\n"), "llm.context", 1).count("\r\n") == FILE.count("\n")
+
+
 def test_an_empty_file_gets_a_table() -> None:
     assert edited("", "llm.model", "m") == '[llm]\nmodel = "m"\n'
     assert edited("", "locked", True) == "locked = true\n"

@@ -43,3 +43,20 @@ def test_wrong_keys_and_values_are_told_as_in_a_file_and_change_nothing(place: P
     (place.root / "concierge.toml").write_text("")
     code, _, err = place("config", "set", "trust", "true")
     assert (code, "may not allow itself" in err) == (2, True)
+
+
+def test_a_file_keeps_its_mode_its_link_and_its_line_ends(place: Place) -> None:
+    real = place.root / "elsewhere.toml"
+    real.write_bytes(b"[llm]\r\ncontext = 4096 # tokens\r\n")
+    real.chmod(0o644)
+    link = place.root / "concierge.toml"
+    link.symlink_to(real)
+    assert place("config", "set", "llm.context", "8192")[0] == 0
+    assert link.is_symlink()
+    assert real.read_bytes() == b"[llm]\r\ncontext = 8192 # tokens\r\n"
+    assert real.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_new_file_is_its_owners_alone(place: Place) -> None:
+    place("config", "set", "llm.model", "m")
+    assert (place.home / ".config" / "concierge" / "concierge.toml").stat().st_mode & 0o077 == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from concierge.errors import ConfigError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def with_key(text: str, key: KeyPath, value: Any, *, where: Path) -> str:
-    """Return the text of a TOML file in which ``key`` is ``value``, and no other key is different.
+    """Return the text of a TOML file in which ``key`` is ``value``, and nothing else is different.
 
     Raises:
         ConfigError: The file is no TOML, or writes that key in a way that is not changed line by line.
@@ -27,12 +28,13 @@ def with_key(text: str, key: KeyPath, value: Any, *, where: Path) -> str:
     line = f"{key[-1]} = {_literal(value)}"
     at = next((n for n in range(start, end) if re.match(rf"\s*{re.escape(key[-1])}\s*=", lines[n])), None)
     if at is not None:
-        lines[at] = line
+        lines[at] = line + _comment(lines[at])
     elif start == len(lines) and key[:-1]:
         lines += [*([""] if lines else []), f"[{'.'.join(key[:-1])}]", line]
     else:
         lines.insert(start, line)
-    after = "\n".join(lines) + "\n"
+    end_of_line = "\r\n" if "\r\n" in text else "\n"
+    after = end_of_line.join((*lines, ""))
     if _read(after, where) != _set(before, key, value):
         raise ConfigError(
             f"{where} writes `{'.'.join(key)}` over several lines, or as part of another.",
@@ -40,6 +42,15 @@ def with_key(text: str, key: KeyPath, value: Any, *, where: Path) -> str:
             hint="Change it there by hand.",
         )
     return after
+
+
+def _comment(line: str) -> str:
+    """Return the comment behind a value, with the blanks before it: from the first ``#`` that is not in a text."""
+    for match in re.finditer(r"\s*#", line):
+        with suppress(tomllib.TOMLDecodeError):
+            tomllib.loads(line[: match.start()])
+            return line[match.start() :]
+    return ""
 
 
 def _section(lines: list[str], section: KeyPath) -> tuple[int, int]:

@@ -28,7 +28,7 @@ def set_key(parts: Parts, name: str, words: str, *, user: bool) -> Path:
         raise ConfigError(f"`{name}`: {sources.PERSONAL[key]}.", where=name, hint="Set it with --user.")
     allowed = parts.gate.open()
     with files.storing(file, ConfigError, hint="Make it writable."):
-        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        text = file.read_bytes().decode() if file.is_file() else ""
         changed = edit.with_key(text, key, value, where=file)
         file.parent.mkdir(parents=True, exist_ok=True)
         # A link stays one, and a file keeps its mode.
