@@ -108,3 +108,16 @@ def test_a_project_that_says_nothing_of_an_address_changes_nothing(person: Perso
     person.own.write_text("base_url = 'http://192.0.2.9/v1'\napi_key = 'mine'")
     person.project("model = 'm'")
     assert (person.sent(), person.said) == ("mine", [])
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_variable_that_should_hold_the_key_and_is_not_set_is_said(person: Person, value: str | None) -> None:
+    del person.environ["SECRET"]
+    if value is not None:
+        person.environ["SECRET"] = value
+    person.own.write_text("[llm]\napi_key_env = 'SECRET'")
+    assert person.sent() is None
+    assert person.said == ["`api_key_env` names SECRET, which is not set: no key is sent."]
+    person.said.clear()
+    person.environ["SECRET"] = "set"
+    assert (person.sent(), person.said) == ("set", [])

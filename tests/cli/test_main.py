@@ -17,6 +17,8 @@ from tests.server.peer import peer
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.server.peer import Said
+
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
@@ -223,20 +225,31 @@ def test_status_pays_for_no_library_that_it_does_not_need(environ: dict[str, str
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes are looked at on POSIX")
 @pytest.mark.parametrize(
-    ("piped", "sent"),
-    [("line one\n", "explain\n\nline one\n"), ("", "explain"), ("  \n", "explain"), (None, "explain")],
+    ("piped", "sent", "said"),
+    [
+        ("line one\n", "explain\n\nline one\n", "9 characters from standard input belong to the task."),
+        ("", "explain", ""),
+        ("  \n", "explain", ""),
+        (None, "explain", "Nothing came from standard input within 1 s: it is left aside."),
+    ],
     ids=["text", "nothing", "blanks", "a pipe in which nothing ever comes"],
 )
-def test_what_is_piped_in_beside_a_task_belongs_to_it(
-    environ: dict[str, str], tmp_path: Path, piped: str | None, sent: str
+def test_what_is_piped_in_beside_a_task_belongs_to_it_or_is_said_to_be_left_aside(
+    environ: dict[str, str], tmp_path: Path, piped: str | None, sent: str, said: str
 ) -> None:
     with peer(lambda line, _: (200, {"data": [{"id": "m"}]}) if "GET" in line else (400, {"error": "seen"})) as server:
         words = [sys.executable, "-m", "concierge", "run", "--base-url", server.base_url, "explain"]
-        with subprocess.Popen(words, env=environ, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        with subprocess.Popen(
+            words, env=environ, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as run:
             if piped is None:
                 assert run.wait(timeout=30) == 1
+                assert run.stderr is not None
+                told = run.stderr.read()
             else:
-                run.communicate(piped.encode(), timeout=30)
+                told = run.communicate(piped, timeout=30)[1]
+        assert said in told
+        assert ("standard input" in told) is bool(said)
         assert server.bodies[0]["messages"][-1]["content"] == sent
 
 
@@ -247,3 +260,19 @@ def test_more_than_a_task_may_be_is_not_taken_from_a_pipe(environ: dict[str, str
         done = subprocess.run(words, env=environ, cwd=tmp_path, stdin=large, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert "200,000 characters" in done.stderr
+
+
+def test_tools_that_a_server_refuses_are_said_and_neither_sent_nor_taught_again(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    refused: Said = (400, {"error": {"message": "this model does not support tools"}})
+    piece = {"choices": [{"index": 0, "delta": {"content": "Paris."}, "finish_reason": "stop"}]}
+    answer: Said = (200, f"data: {json.dumps(piece)}\n\ndata: [DONE]\n\n".encode())
+    with peer(lambda line, _: (200, {"data": [{"id": "m"}]}) if "GET" in line else [refused, answer]) as server:
+        done = concierge("run", "--base-url", server.base_url, "hi", environ=environ, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "Paris.\n")
+    assert "The server takes no tools for this model" in done.stderr
+    first, second = server.bodies
+    assert "tools" in first
+    assert "tools" not in second
+    assert [said["role"] for said in second["messages"]] == ["user"]

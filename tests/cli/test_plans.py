@@ -283,6 +283,8 @@ def test_the_first_up_of_a_project_writes_its_lock_before_anything_else(environ:
     # No memory of any machine holds this context, so that nothing is fetched.
     done = concierge("up", "--context", "200000", environ=environ, folder=folder)
     assert done.returncode == 3
+    assert "this command asks for something else (llm.context: locked for 8192, configured 200000)" in done.stderr
+    assert "`concierge lock` renews it" not in done.stderr
     assert concierge("lock", "--check", environ=environ, folder=folder).returncode == 0
     other = folder / "other"
     other.mkdir()

@@ -29,6 +29,7 @@ def test_the_answer_is_alone_on_stdout_and_the_run_is_on_disk(place: Place) -> N
     code, out, err = place("run", *MODEL, QUESTION)
     assert (code, out) == (0, "The capital of France is Paris.\n")
     assert str(Path(".concierge", "runs")) in err
+    assert "smollm2-135m has no tools: it answers, and touches no file." in err
     (run,) = (place.root / ".concierge" / "runs").iterdir()
     assert json.loads((run / "result.json").read_text())["status"] == "done"
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]

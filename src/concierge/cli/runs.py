@@ -57,8 +57,7 @@ def _piped() -> str:
 
     A program that starts this one may leave it a pipe in which nothing ever comes, so that is not waited for.
     """
-    piped = sys.stdin is not None and not sys.stdin.isatty() and _has_something(sys.stdin)
-    told = sys.stdin.read(PIPED + 1) if piped else ""
+    told = sys.stdin.read(PIPED + 1) if sys.stdin is not None and _comes(sys.stdin) else ""
     if len(told) > PIPED:
         raise UsageError(
             f"More than {PIPED:,} characters are piped in beside the task.",
@@ -71,17 +70,23 @@ def _piped() -> str:
     return f"\n\n{told}"
 
 
-def _has_something(stream: TextIO) -> bool:
-    if sys.platform == "win32":
-        return False
+def _comes(stream: TextIO) -> bool:
+    """Tell whether a file, or a pipe in which something comes in time, is handed in; one that is left aside is said."""
     import select
     import stat
 
     try:
         kind = os.fstat(stream.fileno()).st_mode
-        return stat.S_ISREG(kind) or (stat.S_ISFIFO(kind) and bool(select.select([stream], [], [], PIPED_S)[0]))
     except (OSError, ValueError):
         return False
+    if not stat.S_ISFIFO(kind) or sys.platform == "win32":  # where a pipe cannot be asked whether something is in it
+        return stat.S_ISREG(kind)
+    if select.select([stream], [], [], PIPED_S)[0]:
+        return True
+    output.narrate(
+        f"Nothing came from standard input within {PIPED_S:g} s: it is left aside. As TASK, `-` waits for it."
+    )
+    return False
 
 
 def _run(river: River, text: str, live: output.Live) -> RunResult:
