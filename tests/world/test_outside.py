@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from concierge.deploy.generation import ServerSpec
 
 pytestmark = [pytest.mark.field, pytest.mark.skipif(sys.platform != "linux", reason="surroundings of Linux")]
 
@@ -182,3 +185,49 @@ def test_few_file_handles_are_a_sentence(world: World, handles: int) -> None:
         assert "has a bug" not in told
         if code not in (0, 5) and "Fatal Python error" not in told and "ImportError" not in told:
             assert "open files" in told, told
+
+
+MOUNTS = {
+    "a home that is read-only": ("mount -t tmpfs -o ro tmpfs {home}", "Read-only file system"),
+    "a home without programs": ("mount -t tmpfs -o noexec tmpfs {home}", "noexec"),
+    "a home without space": ("mount -t tmpfs -o size=64k tmpfs {home}", "free"),
+    "a /proc that hides others": ("mount -t proc -o hidepid=invisible proc /proc", ""),
+    "a /proc of processes only": ("mount -t proc -o subset=pid proc /proc", ""),
+    "no /proc": ("umount -l /proc", "Mount /proc"),
+}
+"""What a namespace of its own mounts, and what the error of ``up`` must name; nothing where it must work."""
+
+NO_ROOM = {"a home that is read-only", "a home without space"}
+
+
+def mounted(world: World, *lines: str) -> tuple[int, str]:
+    """Run lines of shell, each only if the one before succeeded, where what they mount is there for them alone."""
+    command = ["unshare", "--mount", "sh", "-c", " && ".join(lines).format(home=world.home)]
+    done = subprocess.run(command, env=world.environ, cwd=world.folder, capture_output=True, timeout=90, check=False)
+    return done.returncode, (done.stdout + done.stderr).decode(errors="replace")
+
+
+def may_mount() -> bool:
+    words = ["unshare", "--mount", "mount", "-t", "proc", "proc", "/proc"]
+    return (
+        shutil.which("unshare") is not None and subprocess.run(words, capture_output=True, check=False).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not may_mount(), reason="nothing may be mounted here")
+@pytest.mark.parametrize("name", MOUNTS)
+def test_every_command_on_strange_mounts_names_the_cause(world: World, name: str, real_spec: ServerSpec) -> None:
+    mount, cause = MOUNTS[name]
+    concierge = f"{sys.executable} -m concierge"
+    for command in ("status", "plan", "runs list", "config show", "doctor"):
+        code, told = mounted(world, mount, f"{concierge} {' '.join(COMMANDS[command])}")
+        assert "has a bug" not in told
+        assert "Traceback" not in told
+        assert code in CODES, told
+    store, state = real_spec.engine_root.parent, world.state
+    brought = [] if name in NO_ROOM else [f"mkdir -p {state}", f"cp -r {store} {state}/store"]
+    first = [mount, *brought] if "{home}" in mount else [*brought, mount]
+    code, told = mounted(world, *first, f"{concierge} up --model smollm2-135m", f"{concierge} down")
+    assert "has a bug" not in told
+    assert (code != 0) is bool(cause), told
+    assert cause in told

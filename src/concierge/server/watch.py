@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -32,6 +33,13 @@ HARD_CAP_S = 4 * 3600.0
 
 BUSY_SHARE = 0.01
 """CPU seconds per second that count as work: answering our own questions costs a tenth of it."""
+
+_NO_PROGRAMS = (
+    "Put CONCIERGE_HOME on a file system that programs may run from: the one of the store is probably mounted noexec."
+)
+
+_NOT_MAPPED = "failed to map segment from shared object"
+"""How the loader of glibc refuses a library on a file system that is mounted noexec."""
 
 CHATTER = 256
 """Bytes that a server may log for each of our questions without that being progress."""
@@ -74,9 +82,18 @@ def prepared(folder: Folder) -> Iterator[tuple[int, int]]:
 
 
 def check(command: Command, kind: Kind) -> None:
-    """Refuse a command of the user's that is not there or may not be run, before anything is stopped for it."""
+    """Refuse a start that cannot succeed, before anything is stopped for it.
+
+    That is a command of the user's that is not there or may not be run, and a system that shows no process.
+    """
     import shutil
 
+    if sys.platform == "linux" and not Path("/proc/self/stat").exists():
+        raise StartError(
+            "A server could be neither watched nor stopped here: no processes are shown in /proc.",
+            where="/proc",
+            hint="Mount /proc.",
+        )
     program = command.argv[0]
     if kind == "command" and shutil.which(program, path=command.environ.get("PATH", os.defpath)) is None:
         number = errno.EACCES if Path(program).is_file() else errno.ENOENT
@@ -165,10 +182,11 @@ def _size(path: Path) -> int:
 
 
 def not_started(kind: Kind, program: str, error: OSError) -> StartError:
+    forbidden = _NO_PROGRAMS if error.errno == errno.EACCES else None
     return StartError(
         f"Cannot start {program}: {error.strerror or error}.",
         where=program,
-        hint="Correct `local_llm_start_cmd`." if kind == "command" else None,
+        hint="Correct `local_llm_start_cmd`." if kind == "command" else forbidden,
     )
 
 
@@ -218,6 +236,8 @@ def _manner(status: int | None) -> str:
 
 
 def _advice(record: Record, status: int | None) -> str:
+    if record.kind == "engine" and _NOT_MAPPED in _log_tail(record):
+        return _NO_PROGRAMS
     if status == -getattr(signal, "SIGKILL", 9):
         return "The system probably ran out of memory: choose a smaller model or a smaller `context`."
     if status == -getattr(signal, "SIGILL", 4):
