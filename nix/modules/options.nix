@@ -67,7 +67,7 @@ in
   model = mkOption {
     type = types.either types.package types.str;
     default = "smollm2-135m";
-    example = literalExpression ''"qwen3-8b"'';
+    example = literalExpression ''"qwen3.5-9b"'';
     description = ''
       The model to serve: a name in concierge's catalogue, whose file Nix then fetches by its hash; a package
       that is a GGUF file; or, with `remote`, the name that the server uses.

@@ -12,7 +12,7 @@ from concierge.agent import runs
 from concierge.agent.runs import list_runs
 from concierge.agent.task import Limits
 from concierge.chat.fake import FakeChat
-from concierge.config.keys import Config
+from concierge.config.keys import Config, Run
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, StartError, TransportError
 
@@ -119,7 +119,7 @@ def test_a_client_may_tighten_the_limits_and_not_widen_them(api: Api) -> None:
         asked = {"max_steps": 3, "max_tokens": 10**9}
         assert (await client.post("/runs?wait=true", json={"task": "t", "limits": asked})).status_code == 200
 
-    configured = Limits(max_steps=10, max_tokens=5000, max_seconds=60.0)
+    configured = Run(max_steps=10, max_tokens=5000, max_seconds=60.0)
     api.river.config = Config(run=configured, workspace_root=api.root)
     api.play(scenario)
     assert [task.limits for task in api.river.ran] == [Limits(max_steps=3, max_tokens=5000, max_seconds=60.0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from concierge.catalog import loader
-from concierge.catalog.types import Artefact, Build, HttpsSource, Model, PypiSource
+from concierge.catalog.types import Artefact, Build, Evidence, Gguf, HttpsSource, Model, PypiSource
 
 CATALOG = loader.load()
 BUILD_ARTEFACTS = [(build, artefact) for build in CATALOG.builds for artefact in build.artefact]
@@ -17,7 +18,7 @@ MODEL_ARTEFACTS = [(model, artefact) for model in CATALOG.models for artefact in
 ARTEFACTS: list[Artefact] = [artefact for _, artefact in (*BUILD_ARTEFACTS, *MODEL_ARTEFACTS)]
 
 # SPDX identifiers in use; LicenseRef- is SPDX's own way to name a licence that is not on its list.
-LICENCES = {"MIT", "Apache-2.0", "LicenseRef-Llama-3.2"}
+LICENCES = {"MIT", "Apache-2.0", "LicenseRef-LFM-Open-1.0", "LicenseRef-NVIDIA-Open-Model"}
 
 
 def test_model_names_are_unique_and_models_stand_smallest_first() -> None:
@@ -113,10 +114,42 @@ def test_the_gguf_facts_of_a_model_agree_with_each_other(model: Model) -> None:
     assert (facts.active < 1) == (facts.experts > 0)
 
 
-def test_the_ladder_reaches_from_135m_to_30b() -> None:
-    params = [model.params for model in CATALOG.models]
-    assert min(params) < 150_000_000
-    assert max(params) > 30_000_000_000
+def test_the_ladder_reaches_from_135m_to_what_only_256_gb_hold() -> None:
+    sizes = [model.size for model in CATALOG.models]
+    assert min(sizes) < 10**8
+    assert max(sizes) > 2 * 10**11
+
+
+def _decides(one: Model, other: Model) -> tuple[Evidence, Evidence] | None:
+    """Return the scores of two models on the first benchmark that both have."""
+    scores = {evidence.bench: evidence for evidence in other.evidence}
+    return next(((each, scores[each.bench]) for each in one.evidence if each.bench in scores), None)
+
+
+def test_no_rank_contradicts_its_evidence() -> None:
+    for one, other in itertools.permutations(CATALOG.models, 2):
+        found = _decides(one, other)
+        if found is not None and found[0].score > found[1].score:
+            assert one.rank > other.rank, (one.name, other.name, found)
+
+
+def test_a_model_without_evidence_stands_below_all_that_have_some() -> None:
+    proven = [model.rank for model in CATALOG.models if model.evidence]
+    assert all(model.rank < min(proven) for model in CATALOG.models if not model.evidence)
+
+
+def test_of_the_same_weights_more_bits_rank_higher() -> None:
+    for one, other in itertools.combinations(CATALOG.models, 2):
+        if one.name == f"{other.name}-q8" or other.name == f"{one.name}-q8":
+            more, less = sorted((one, other), key=lambda model: -model.size)
+            assert more.rank > less.rank
+            assert more.evidence == less.evidence
+
+
+@pytest.mark.parametrize("model", CATALOG.models, ids=lambda model: model.name)
+def test_what_is_called_estimated_is_a_fact_of_the_model(model: Model) -> None:
+    assert model.gguf is not None
+    assert set(model.gguf.estimated) <= set(Gguf.model_fields) - {"estimated"}
 
 
 def test_every_system_has_a_build_that_needs_no_accelerator_but_its_own() -> None:

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from concierge.catalog.flags import ALL_LAYERS, PARAMETERS, parameters
+from concierge.catalog.flags import ALL_LAYERS, PARAMETERS, parameters, prompt_cache_mib
 from concierge.catalog.types import Catalog, HttpsSource, PypiSource, digest, room
 from concierge.platforms import ACCELERATORS
 from tests.make import Make
@@ -46,5 +46,24 @@ def test_the_size_of_an_entry_is_that_of_all_its_artefacts() -> None:
 @pytest.mark.parametrize("accelerator", ACCELERATORS)
 def test_all_layers_go_to_the_accelerator_or_none(accelerator: str) -> None:
     found = parameters(accelerator)  # type: ignore[arg-type]
-    assert dict(found) == {**dict(PARAMETERS), "gpu_layers": "0" if accelerator == "cpu" else ALL_LAYERS}
+    layers = "0" if accelerator == "cpu" else ALL_LAYERS
+    assert dict(found) == {**dict(PARAMETERS), "cache_ram": "512", "gpu_layers": layers}
     assert list(found) == sorted(found)
+
+
+def test_what_differs_from_the_ordinary_is_given_and_nothing_else() -> None:
+    found = dict(parameters("cuda", kv_type="q8_0", host_layers=7, ubatch=2048, prompt_cache=2048, threads=6, card=1))
+    assert {name: value for name, value in found.items() if name not in dict(parameters("cuda"))} == {
+        "cache_type_k": "q8_0",
+        "cache_type_v": "q8_0",
+        "cpu_moe": "7",
+        "threads": "6",
+        "split_mode": "none",
+        "main_gpu": "1",
+    }
+    assert (found["ubatch"], found["cache_ram"]) == ("2048", "2048")
+
+
+@pytest.mark.parametrize(("gib", "mib"), [(None, 512), (4, 512), (16, 1024), (64, 4096), (512, 8192)])
+def test_old_prompts_take_a_sixteenth_of_main_memory(gib: int | None, mib: int) -> None:
+    assert prompt_cache_mib(gib and gib << 30) == mib

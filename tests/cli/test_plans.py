@@ -203,7 +203,7 @@ def test_a_stale_lock_is_told_with_its_reasons_and_left_as_it_is(environ: dict[s
     assert (checked.returncode, told["current"]) == (1, False)
     assert [(entry["what"], entry["kind"]) for entry in told["differences"]] == [("llm.context", "config")]
     plain = concierge("lock", "--check", environ=environ, folder=folder)
-    assert plain.stdout == "llm.context: locked for 8192, configured 4096\n"
+    assert plain.stdout == "llm.context: locked for auto, configured 4096\n"
     assert concierge("plan", environ=environ, folder=folder).returncode == 0
     assert (folder / "concierge.lock").read_bytes() == before
 
@@ -256,12 +256,12 @@ def test_a_reference_that_moves_is_refused_everywhere(environ: dict[str, str], f
 
 
 def test_a_name_that_nothing_knows_is_told_when_it_is_locked(environ: dict[str, str], folder: Path) -> None:
-    done = concierge("lock", "--model", "qwen3-4c", environ=environ, folder=folder)
+    done = concierge("lock", "--model", "qwen3.5-4c", environ=environ, folder=folder)
     assert "Nothing to pin" in done.stderr
     (folder / "concierge.lock").unlink()
-    planned = concierge("plan", "--model", "qwen3-4c", environ=environ, folder=folder)
+    planned = concierge("plan", "--model", "qwen3.5-4c", environ=environ, folder=folder)
     assert planned.returncode == 3
-    assert "Did you mean `qwen3-4b`?" in planned.stderr
+    assert "Did you mean `qwen3.5-4b`?" in planned.stderr
 
 
 @pytest.mark.parametrize(
@@ -279,16 +279,16 @@ def test_a_file_that_is_no_bundle_is_one_sentence(
 
 
 def test_the_first_up_of_a_project_writes_its_lock_before_anything_else(environ: dict[str, str], folder: Path) -> None:
-    (folder / "concierge.toml").write_text('[llm]\nmodel = "qwen3-30b-a3b"\nengine = "llama-cpp"\n')
+    (folder / "concierge.toml").write_text('[llm]\nmodel = "qwen3.5-397b-a17b"\nengine = "llama-cpp"\n')
     # No memory of any machine holds this context, so that nothing is fetched.
     done = concierge("up", "--context", "200000", environ=environ, folder=folder)
     assert done.returncode == 3
-    assert "this command asks for something else (llm.context: locked for 8192, configured 200000)" in done.stderr
+    assert "this command asks for something else (llm.context: locked for auto, configured 200000)" in done.stderr
     assert "`concierge lock` renews it" not in done.stderr
     assert concierge("lock", "--check", environ=environ, folder=folder).returncode == 0
     other = folder / "other"
     other.mkdir()
-    concierge("up", "--model", "qwen3-30b-a3b", "--context", "200000", environ=environ, folder=other)
+    concierge("up", "--model", "qwen3.5-397b-a17b", "--context", "200000", environ=environ, folder=other)
     assert list(other.iterdir()) == []
 
 

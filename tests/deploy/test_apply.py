@@ -51,7 +51,7 @@ class Bench:
     def model(self, name: str = "tiny.gguf", *, there: bool = True) -> Model:
         return make.model("tiny", 1, 10, artefact=(self.file(name, there=there),))
 
-    def applier(self, builds: Sequence[Build], model: Model, choice: Choice = "best-quality-resident") -> Applier:
+    def applier(self, builds: Sequence[Build], model: Model, choice: Choice = "best-agent") -> Applier:
         def decide(failed: tuple[Failed, ...]) -> Plan:
             self.failures.append(failed)
             names = {one.name for one in failed}

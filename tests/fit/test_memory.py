@@ -63,16 +63,11 @@ def test_the_cache_weighs_what_the_table_says(name: str) -> None:
     ("model", "kib"),
     [
         ("smollm2-135m", 22.5),
-        ("qwen3-0.6b", 112),
-        ("qwen3-1.7b", 112),
-        ("qwen3-4b", 144),
-        ("qwen3-8b", 144),
-        ("qwen3-14b", 160),
-        ("qwen3-30b-a3b", 96),
-        ("llama-3.2-3b", 112),
         ("gpt-oss-20b", 24),  # 12 of 24 layers, 8 heads of 64
         ("qwen3.5-9b", 32),  # 8 of 32 layers, 4 heads of 256
-        ("gemma-4-12b", 16),  # 8 of 48 layers, 1 head of 512
+        ("qwen3.6-35b-a3b", 20),  # 10 of 40 layers, 2 heads of 256
+        ("gemma-4-26b-a4b", 20),  # 5 of 30 layers, 2 heads of 512
+        ("lfm2.5-8b-a1b", 12),  # 6 of 24 layers, 8 heads of 64
     ],
 )
 def test_a_token_of_a_catalogued_model_costs_what_its_configuration_says(model: str, kib: float) -> None:
@@ -125,6 +120,53 @@ def test_the_compute_buffer_follows_the_shape_of_the_model(
         assert printed - 0.05 <= memory.compute_bytes(facts, context=context) / MIB <= printed * 1.35
 
 
+# Compute buffers that public projects printed with long contexts: model, context, cache, MiB on the device.
+LONG = [
+    ("qwen3.8-27b", 32_768, "f16", 154),
+    ("qwen3.8-27b", 200_192, "q8_0", 655),
+    ("qwen3.6-35b-a3b", 135_168, "q8_0", 574),
+    ("gemma-4-26b-a4b", 262_144, "q8_0", 1888),
+]
+
+
+@pytest.mark.parametrize(("name", "context", "kv_type", "printed"), LONG)
+def test_the_buffers_for_a_long_context_and_a_quantised_cache_are_not_taken_as_small(
+    name: str, context: int, kv_type: memory.KvType, printed: int
+) -> None:
+    model = CATALOG.model(name)
+    assert model is not None
+    assert model.gguf is not None
+    told = memory.compute_bytes(model.gguf, context=context, kv_type=kv_type, on_device=True) / MIB
+    assert 0.95 * printed <= told <= 1.6 * printed
+
+
+def test_a_draft_block_costs_states_a_cache_and_a_buffer_of_its_own() -> None:
+    model = CATALOG.model("qwen3.8-27b")
+    assert model is not None
+    assert model.gguf is not None
+    plain, drafting = (
+        memory.estimate(model.gguf, model.size, memory.Serving(32_768, drafts=drafts)).device for drafts in (0, 3)
+    )
+    # 598 MiB of state and 128 MiB of cache are reported for three drafts.
+    assert drafting.state / MIB == pytest.approx(598.5, abs=0.1)
+    assert (drafting.kv - plain.kv) / MIB == 128
+    assert drafting.compute == 2 * plain.compute
+
+
+def test_requests_at_once_have_a_cache_and_a_state_each() -> None:
+    facts = dense(64, 4, pattern="rrrf", recurrent=Recurrent(conv_kernel=4, inner_size=64, state_size=8, group_count=1))
+    one, four = (memory.estimate(facts, GIB, memory.Serving(4096, sequences=many)).device for many in (1, 4))
+    assert (four.kv, four.state) == (4 * one.kv, 4 * one.state)
+
+
+def test_experts_that_stay_behind_are_in_main_memory_and_each_card_has_its_margin() -> None:
+    facts = dense(32, 8)
+    need = memory.estimate(facts, 8 * GIB, memory.Serving(4096, host_experts=5 * GIB, devices=2), margin=GIB)
+    assert need.host.weights == 5 * GIB
+    assert need.device.weights == 3 * GIB
+    assert need.margin == 2 * GIB
+
+
 def test_a_window_costs_its_width_and_one_batch_and_no_more() -> None:
     facts = dense(24, 8, head=64, pattern="wf", window=128)
     growing = 12 * 8 * 128 * 2
@@ -150,7 +192,7 @@ def test_recurrent_layers_cost_a_state_that_does_not_grow() -> None:
     assert per_token(facts) == 64 * 1024
     # 149.625 MiB is what Qwen3.5 27B is reported to hold for each request.
     assert memory.state_bytes(facts) == 156_893_184
-    assert memory.estimate(facts, GIB, context=4096).device.state == 156_893_184
+    assert memory.estimate(facts, GIB, memory.Serving(4096)).device.state == 156_893_184
 
 
 def test_compressed_attention_keeps_one_row_for_keys_and_values() -> None:
@@ -164,7 +206,7 @@ def test_a_block_of_cached_elements_takes_what_ggml_takes(kind: memory.KvType, t
 
 def test_the_layers_are_on_the_device_or_in_main_memory_and_the_input_table_always_is() -> None:
     facts = dense(32, 8, input_bytes=MIB)
-    none, whole = (memory.estimate(facts, 4 * GIB, context=4096, on_device=there) for there in (False, True))
+    none, whole = (memory.estimate(facts, 4 * GIB, memory.Serving(4096), on_device=there) for there in (False, True))
     assert none.device_total == 0
     assert none.host.weights == 4 * GIB
     assert none.host.kv == whole.device.kv
@@ -186,7 +228,7 @@ def test_a_small_device_keeps_half_the_margin() -> None:
 )
 def test_more_context_never_needs_less(facts: Gguf, context: int, on_device: bool) -> None:
     def needed(tokens: int) -> int:
-        need = memory.estimate(facts, GIB, context=tokens, on_device=on_device)
+        need = memory.estimate(facts, GIB, memory.Serving(tokens), on_device=on_device)
         return need.device_total + need.host_total
 
     assert needed(context) <= needed(context + 256)

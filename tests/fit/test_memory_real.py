@@ -116,11 +116,11 @@ def test_the_engine_allocates_what_the_formula_says(
     header = read_header(FileReader(model), name=model.name)
     weights = (model.stat().st_size - header.data_offset) / MIB
     assert weights == pytest.approx(buffers["model"], abs=ROUNDED)
-    compute = memory.compute_bytes(facts, context=context) / MIB
+    compute = memory.compute_bytes(facts, context=context, kv_type=kind) / MIB
     assert compute == pytest.approx(buffers["compute"], abs=COMPUTE_TOLERANCE)
 
 
 def test_the_estimate_is_never_below_what_the_engine_takes(engine: Path, model: Path, facts: Gguf) -> None:
     buffers = printed(engine, model, 2048, "f16")
-    needed = memory.estimate(facts, model.stat().st_size, context=2048, on_device=False, margin=0)
+    needed = memory.estimate(facts, model.stat().st_size, memory.Serving(2048), on_device=False, margin=0)
     assert needed.host_total / MIB >= sum(buffers.values())

@@ -163,7 +163,7 @@ def test_the_text_has_one_field_a_line_and_no_time() -> None:
     text = lockfile.dump(resolve.resolve(Llm(model="smollm2-135m"), CATALOG))
     assert text.startswith("# Written by `concierge lock`.")
     assert 'sha256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"\n' in text
-    assert "context = 8192\n" in text
+    assert 'context = "auto"\n' in text
     assert "{" not in text
     assert "2026-11" not in text
 
@@ -253,9 +253,9 @@ def test_a_lock_that_was_just_written_is_current(tmp_path: Path) -> None:
 def test_a_changed_configuration_is_named_with_both_values_and_refused_when_locked() -> None:
     locked = resolve.resolve(Llm(context=4096), CATALOG)
     assert resolve.check(locked, Llm(), CATALOG) == [
-        resolve.Difference("llm.context", "4096", "8192", "locked for 4096, configured 8192", "config")
+        resolve.Difference("llm.context", "4096", "auto", "locked for 4096, configured auto", "config")
     ]
-    with pytest.raises(ConfigError, match="locked for 4096, configured 8192"):
+    with pytest.raises(ConfigError, match="locked for 4096, configured auto"):
         resolve.confine(locked, Llm())
     assert resolve.confine(locked, Llm(context=4096)) == locked.catalog
 

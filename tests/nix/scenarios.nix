@@ -30,7 +30,7 @@ let
     };
     remote.services.concierge = {
       engine = "remote";
-      model = "qwen3-8b";
+      model = "qwen3.5-9b";
       settings.llm.base_url = "http://gpu.example:8000/v1";
     };
     elsewhere.services.concierge.stateDir = "/srv/concierge";

@@ -55,7 +55,7 @@ def test_a_card_that_does_not_tell_its_driver_has_the_machines(make: Make, versi
     verdict = examine(machine, make.build("cuda", needs=Needs(driver="575")))
     assert isinstance(verdict, tuple) == met
     if isinstance(verdict, tuple):
-        assert [candidate.unsure for candidate in verdict] == [(), ()]
+        assert [(len(candidate.devices), candidate.unsure) for candidate in verdict] == [(1, ()), (1, ()), (2, ())]
 
 
 @pytest.mark.parametrize(("version", "ok"), [("580", True), ("580.65.06", True), ("579.99", False), ("610.1", True)])
@@ -98,7 +98,22 @@ def test_only_the_cards_that_meet_the_build_are_candidates(make: Make) -> None:
     new = make.gpu(8, id="0000:02:00.0", compute_capability="8.9")
     newer = make.gpu(4, id="0000:03:00.0", compute_capability="12.0")
     build = make.build("cuda", needs=Needs(compute=("7.5",)))
-    assert examine(make.machine(old, new, newer), build) == (Candidate(build, new), Candidate(build, newer))
+    assert examine(make.machine(old, new, newer), build) == (
+        Candidate(build, new),
+        Candidate(build, newer),
+        Candidate(build, new, (), (newer,)),
+    )
+
+
+def test_cards_are_taken_together_and_a_graphics_unit_is_not_among_them(make: Make) -> None:
+    card, other = make.gpu(24), make.gpu(24, id="0000:02:00.0")
+    unit = make.gpu(kind="integrated", id="0000:00:02.0")
+    found = examine(make.machine(card, unit, other), make.build("vulkan"))
+    assert isinstance(found, tuple)
+    assert [each.devices for each in found if each.beside] == [(card, other)]
+    wheel = examine(make.machine(card, other), make.build("vulkan", launcher="xllamacpp"))
+    assert isinstance(wheel, tuple)
+    assert not any(each.beside for each in wheel)
 
 
 def test_a_build_without_rocm_s_libraries_needs_them_on_the_machine(make: Make) -> None:

@@ -19,7 +19,7 @@ from concierge.lock import file as lockfile
 from concierge.lock import resolve
 from concierge.machine.bundle import load
 from concierge.machine.read.machine import read
-from concierge.plan import doctor, listing, render, weigh
+from concierge.plan import doctor, listing, placement, render
 from concierge.plan.decide import plan
 from concierge.plan.words import Plan
 
@@ -126,10 +126,10 @@ def test_the_lock_gives_a_recorded_machine_what_the_catalogue_gives_it(folder: P
 
 
 @pytest.mark.parametrize("name", ["01-strix-halo-carve-out", "02-strix-halo-container", "07-gb10-smi-not-available"])
-def test_a_large_shared_memory_of_known_speed_carries_a_large_mixture(name: str) -> None:
+def test_a_large_shared_memory_of_known_speed_carries_the_best_agent_with_all_of_its_context(name: str) -> None:
     found = plan(read(load(CORPUS / name)), Llm(), CATALOG)
     assert found.estimate is not None
-    assert (found.estimate.source, found.model_name) == ("table", "qwen3-30b-a3b")
+    assert (found.estimate.source, found.model_name, found.context) == ("table", "qwen3.8-27b", 262_144)
 
 
 def test_no_device_of_a_known_chip_is_judged_by_its_kind() -> None:
@@ -137,4 +137,4 @@ def test_no_device_of_a_known_chip_is_judged_by_its_kind() -> None:
     for folder in FOLDERS:
         for device in read(load(folder)).devices:
             if device.pci_id in chips or device.gfx_target in chips:
-                assert weigh._bandwidth(device).source == "table", (folder.name, device.name)
+                assert placement.on_device(device).source == "table", (folder.name, device.name)

@@ -61,7 +61,8 @@ def test_a_fresh_machine_gets_an_engine_a_model_and_a_server(make: Make, catalog
     assert found.disk_bytes == 3 * 760_000_000 + 500 * MIB
     assert found.would_change
     assert found.device == "NVIDIA GeForce RTX 4090"
-    assert found.parameters == parameters("cuda")
+    assert found.parameters == parameters("cuda", prompt_cache=2048)
+    assert found.context == 32_768
 
 
 def test_every_candidate_that_was_not_taken_has_its_reason(make: Make, catalog: Catalog) -> None:
@@ -70,7 +71,7 @@ def test_every_candidate_that_was_not_taken_has_its_reason(make: Make, catalog: 
         ("engine", "llama-cpp b1 cuda (cuda)"): ("glibc", "needs glibc 2.39 or newer; this machine has 2.35"),
         ("engine", "llama-cpp b1 rocm (rocm)"): ("accelerator", "no device here is one for rocm"),
         ("engine", "llama-cpp b1 cpu (cpu)"): ("ranked-lower", "vulkan comes first"),
-        ("model", "tiny"): ("ranked-lower", "fits too; small does better work"),
+        ("model", "tiny"): ("ranked-lower", "small ranks 20, this one 10"),
     }
     assert found.accelerator == "vulkan"
 
@@ -101,7 +102,7 @@ def test_what_differs_from_the_current_generation_is_a_change_that_names_both(ma
     again = plan(machine, Llm(), catalog, Running(current=now, serving=True, stored=stored))
     assert changes(again) == [("~", "engine"), ("=", "model"), ("~", "server")]
     assert again.changes[0].detail.startswith("llama-cpp b0 cuda (old) → llama-cpp b1 cuda (cuda), from example.org")
-    assert again.changes[2].detail == "restarts: context 4096 → 8192"
+    assert again.changes[2].detail == "restarts: context 4096 → 32768"
     assert again.fetch_bytes == 760_000_000
 
 

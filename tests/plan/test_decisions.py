@@ -18,7 +18,7 @@ from concierge.catalog import loader
 from concierge.config.keys import Llm
 from concierge.errors import NothingSuitableError
 from concierge.fit import speed
-from concierge.machine.types import Device, DeviceMemory, Driver, Machine, Os, Usable
+from concierge.machine.types import Cpu, Device, DeviceMemory, Driver, Machine, Os, Usable
 from concierge.plan.decide import plan
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ RAM = 16
 """Main memory of the machines whose device has its own."""
 
 HEAD = """\
-# What `model = "auto"` picks at 8192 tokens of context, for each class of machine; `?` is memory that is not told.
+# What `model = "auto"` picks, with how much context and which cache, for each class of machine; `?` is memory that is
+# not told.
 # Written by tests/plan/test_decisions.py from the shipped catalogue; read it before you commit a change of it.
 """
 
@@ -123,7 +124,11 @@ def decision(machine: Machine) -> str:
         found = plan(machine, Llm(), CATALOG)
     except NothingSuitableError:
         return "nothing suits"
-    return f"{found.accelerator:<7} {found.model_name:<15} {found.choice}"
+    given = dict(found.parameters)
+    cache = given.get("cache_type_k", "f16")
+    behind = f", experts of {given['cpu_moe']} layers in main memory" if "cpu_moe" in given else ""
+    context = f"{(found.context or 0) // 1024}k {cache}"
+    return f"{found.accelerator:<7} {found.model_name:<18} {context:<10} {found.choice}{behind}"
 
 
 def table(make: Make) -> str:
@@ -134,13 +139,13 @@ def test_each_class_of_machine_gets_the_pinned_model_for_the_pinned_reason(make:
     assert table(make) == PINNED.read_text(encoding="utf-8"), "see the head of this test for how to write it again"
 
 
-def merit(machine: Machine) -> int:
+def merit(machine: Machine) -> float:
     try:
         found = plan(machine, Llm(), CATALOG)
     except NothingSuitableError:
         return 0
     assert found.model is not None
-    return found.model.rank
+    return found.model.score
 
 
 @settings(max_examples=80, deadline=None)
@@ -158,7 +163,50 @@ def test_more_main_memory_beside_a_card_never_picks_a_worse_model(
     assert merit(make.machine(gpu, ram=ram + more)) >= merit(make.machine(gpu, ram=ram))
 
 
-NAMED = sorted((figure, " ".join(words)) for words, figure in speed._table()["nvidia"].items())
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(CLASSES),
+    st.floats(2, 64),
+    st.sampled_from([4.0, 8.0, 12.0, 24.0, 80.0]),
+    st.sampled_from(["NVIDIA GeForce GTX 1060", "NVIDIA GeForce RTX 3060", "NVIDIA GeForce RTX 4090"]),
+)
+def test_one_card_more_never_picks_a_worse_model(make: Make, kind: Class, gib: float, card: float, name: str) -> None:
+    machine = kind.at(make, gib)
+    if machine.system != "x86_64-linux":
+        return
+    more = make.gpu(card, id="0000:41:00.0", name=name)
+    assert merit(replace(machine, devices=(*machine.devices, more))) >= merit(machine)
+
+
+# Processors of one maker and of one number of cores, each with more memory channels or faster memory than the last.
+CHANNELS = ("Core(TM) i5-7400", "Core(TM) i7-11700", "Core(TM) i5-13400", "Xeon Gold 6338", "Xeon Platinum 8592+")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(2, 512), st.integers(0, len(CHANNELS) - 1), st.integers(0, len(CHANNELS) - 1), st.integers(2, 64))
+def test_more_memory_channels_never_pick_a_worse_model(
+    make: Make, gib: float, one: int, other: int, cores: int
+) -> None:
+    few, many = (
+        make.machine(ram=gib, cpu=Cpu(model=f"Intel(R) {CHANNELS[index]} CPU", cores=cores, threads=cores))
+        for index in sorted((one, other))
+    )
+    assert merit(many) >= merit(few)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(2, 512), st.integers(1, 128), st.integers(0, 64))
+def test_more_cores_never_pick_a_worse_model(make: Make, gib: float, cores: int, more: int) -> None:
+    few, many = (make.machine(ram=gib, cpu=Cpu(cores=count, threads=count)) for count in (cores, cores + more))
+    assert merit(many) >= merit(few)
+
+
+# Within one family: data centre cards make less of their memory than others do, and old ones read prompts slower.
+NAMED = sorted(
+    (figure, " ".join(words))
+    for words, figure in speed._table()["nvidia"].items()
+    if speed._family(" ".join(words), "nvidia") is speed._FAMILIES["nvidia"]
+)
 
 
 @settings(max_examples=50, deadline=None)

@@ -235,7 +235,7 @@ def test_its_own_estimate_of_memory_is_ours_but_for_the_logits_of_a_whole_batch(
     header = read_header(FileReader(spec.model_path), name=spec.model)
     facts = facts_of(header, name=spec.model)
     ours = memory.estimate(
-        facts, spec.model_path.stat().st_size - header.data_offset, context=context, on_device=False
+        facts, spec.model_path.stat().st_size - header.data_offset, memory.Serving(context), on_device=False
     ).host
     assert theirs[:2] == (ours.weights // MIB, ours.kv // MIB)
     assert ours.compute // MIB <= theirs[2] <= (ours.compute + 512 * facts.vocab * 4) // MIB

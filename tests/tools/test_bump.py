@@ -128,7 +128,7 @@ def test_a_newer_llama_cpp_moves_all_its_builds_and_nothing_else(folder: Path) -
 
 
 def test_what_holds_of_the_shipped_catalogue_holds_of_the_new_one(folder: Path) -> None:
-    bumped(folder, lambda catalog: newer_release(catalog, LLAMA, "b99999") | newer_model(catalog, "qwen3-4b"))
+    bumped(folder, lambda catalog: newer_release(catalog, LLAMA, "b99999") | newer_model(catalog, "qwen3.5-4b"))
     catalog = load(folder)
     choices = [(b.engine, b.version, b.accelerator, b.system, b.artefact[0].name) for b in catalog.builds]
     assert len(set(choices)) == len(choices)
@@ -156,11 +156,11 @@ def test_layout_comments_and_every_other_key_stay(folder: Path) -> None:
 
 
 def test_a_model_moves_to_the_commit_that_changed_its_file(folder: Path) -> None:
-    code, out, _ = bumped(folder, lambda catalog: newer_model(catalog, "qwen3-8b"))
-    before, after = load(SHIPPED).model("qwen3-8b"), load(folder).model("qwen3-8b")
+    code, out, _ = bumped(folder, lambda catalog: newer_model(catalog, "qwen3.5-9b"))
+    before, after = load(SHIPPED).model("qwen3.5-9b"), load(folder).model("qwen3.5-9b")
     assert before is not None
     assert after is not None
-    assert (code, out) == (0, f"~ qwen3-8b: {before.revision} -> {NEWER}\n")
+    assert (code, out) == (0, f"~ qwen3.5-9b: {before.revision} -> {NEWER}\n")
     assert (after.revision, after.size, after.artefact[0].sha256) == (NEWER, before.size + 1, "9" * 64)
     assert NEWER in str(after.artefact[0].sources[0])
     # revision, size, hash and URL; trust too where it was not the publisher's own.

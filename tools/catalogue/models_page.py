@@ -6,21 +6,22 @@ import sys
 from typing import TYPE_CHECKING
 
 from concierge.catalog.loader import load
-from concierge.fit.memory import estimate
+from concierge.fit.memory import Serving, estimate
 from concierge.units import gib
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Catalog, Model
 
-CONTEXTS = (8192, 32768)
+CONTEXTS = (8192, 65536)
 
 _HEAD = """\
 # Models
 
 This page is generated from the catalogue; `python -m tools.catalogue.models_page > docs/models.md` writes it.
 
-Concierge pins each file by commit, size and sha256. `model = "auto"` takes the one with the highest rank that fits
-this machine with its context and is predicted to be usable; `concierge models` says what fits here and why.
+Concierge pins each file by commit, size and sha256. `model = "auto"` takes the one with the highest rank that fits this
+machine with its context, the wait for it counted ([choosing.md](choosing.md)); `concierge models` says what fits here
+and why.
 
 - **Memory** is what must be free to serve one request at a time with that much context: weights, cache, buffers and a
   margin of 1 GiB, with an f16 cache. [fit.md](fit.md) explains the formula and how well it holds. A dash means that
@@ -31,17 +32,28 @@ this machine with its context and is predicted to be usable; `concierge models` 
 
 """
 
+_EVIDENCE = """\
+## Evidence
+
+What each rank stands on. The first benchmark decides: "AA composite V18" is the mean of 20 evaluations by Artificial
+Analysis, nine of them of agents, as a public aggregate states it. A rank is its score in hundredths, and 20 more for
+the same weights at 8 bits. A figure of our own tasks takes its place where there is one. A model without any evidence
+stands below all that have some. A test refuses an order that its evidence contradicts.
+
+"""
+
 _COLUMNS = (
     "Model",
     "Weights",
     "Quantisation",
     "Download",
     "Memory at 8k",
-    "Memory at 32k",
+    "Memory at 64k",
     "Trained for",
     "Tools",
     "Thinks",
     "Licence",
+    "Released",
     "Rank",
     "Hash",
 )
@@ -52,7 +64,12 @@ def render(catalog: Catalog) -> str:
     rows = [_COLUMNS, tuple("---" for _ in _COLUMNS), *(_row(model) for model in catalog.models)]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     files = "".join(_file(model) for model in catalog.models)
-    return f"{_HEAD}{table}\n## Files\n\n{files}"
+    return f"{_HEAD}{table}\n{_EVIDENCE}{''.join(map(_scores, catalog.models))}\n## Files\n\n{files}"
+
+
+def _scores(model: Model) -> str:
+    told = "; ".join(f"{each.bench} {each.score:g} ({each.date}, {each.source})" for each in model.evidence)
+    return f"- `{model.name}`: {told or 'none'}\n"
 
 
 def _row(model: Model) -> tuple[str, ...]:
@@ -68,6 +85,7 @@ def _row(model: Model) -> tuple[str, ...]:
         "yes" if model.chat.tools else "no",
         {"never": "no", "optional": "when asked", "always": "always"}[model.chat.thinking],
         model.licence,
+        model.released or "-",
         str(model.rank),
         ", ".join(sorted({artefact.trust for artefact in model.artefact})),
     )
@@ -76,7 +94,7 @@ def _row(model: Model) -> tuple[str, ...]:
 def _memory(model: Model, context: int) -> str:
     if model.gguf is None or context > model.context_train:
         return "-"
-    need = estimate(model.gguf, model.size, context=context)
+    need = estimate(model.gguf, model.size, Serving(context))
     return gib(need.device_total + need.host_total, digits=2)
 
 

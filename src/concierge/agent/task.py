@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from concierge.config.keys import Run
+if TYPE_CHECKING:
+    from concierge.config.keys import Run
 
-Limits = Run
-"""What a run may spend: exactly what the configuration's ``run`` section says."""
+CONTEXTS, LEAST_TOKENS = 8, 100_000
+"""A run whose tokens nobody bounds may use so many contexts full, and so many tokens at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may spend.
+
+    Attributes:
+        max_steps: Answers that the model may give.
+        max_tokens: Tokens, read and written together.
+        max_seconds: Wall time.
+    """
+
+    max_steps: int = 20
+    max_tokens: int = LEAST_TOKENS
+    max_seconds: float = 1800.0
+
+
+def limits(run: Run, context: int | None) -> Limits:
+    """Return what the configuration allows a run whose model has that many tokens of context, None when unknown."""
+    tokens = max(CONTEXTS * (context or 0), LEAST_TOKENS) if run.max_tokens == "auto" else run.max_tokens
+    return Limits(run.max_steps, tokens, run.max_seconds)
 
 
 @dataclass(frozen=True, slots=True)

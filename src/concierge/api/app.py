@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from concierge import __version__
+from concierge.agent.task import limits as allowed
 from concierge.api import problems
 from concierge.api.guard import Guard
 from concierge.api.jobs import Jobs, in_thread
@@ -138,7 +139,7 @@ def create_app(river: River, *, token: str, hosts: Collection[str] = (), most_ru
 async def _run(river: River, asked: NewRun, subscriber: Subscriber) -> RunResult:
     with contextlib.ExitStack() as stack:
         endpoint = await in_thread(lambda: stack.enter_context(river.using(asked.model)))
-        limits = asked.limits.within(river.config.run)
+        limits = asked.limits.within(allowed(river.config.run, endpoint.context))
         return await river.run(asked.task, endpoint=endpoint, limits=limits, on_event=subscriber)
 
 

@@ -178,6 +178,7 @@ class Gguf(Frozen):
         active: Share of the weights' bytes that is read for one token; 1 for a dense model.
         input_bytes: Bytes of an input embedding table that is not also the output: one row of it is read per token,
             and it stays in main memory when layers are offloaded.
+        estimated: Names of the facts that were computed, or taken from elsewhere than this very file.
     """
 
     architecture: str
@@ -199,6 +200,7 @@ class Gguf(Frozen):
     experts_used: Annotated[int, Field(ge=0)] = 0
     active: Annotated[float, Field(gt=0, le=1)] = 1.0
     input_bytes: Annotated[int, Field(ge=0)] = 0
+    estimated: tuple[str, ...] = ()
 
 
 class Chat(Frozen):
@@ -214,12 +216,30 @@ class Chat(Frozen):
     thinking: Thinking = "never"
 
 
+class Evidence(Frozen):
+    """A score that a model's rank stands on; the first of several decides where two models share a benchmark.
+
+    Attributes:
+        bench: The benchmark with its version, or ``concierge tasks`` for our own task set.
+        score: What was reached, in percent.
+        date: When it was published, ``YYYY-MM`` or with a day.
+        source: Who published it.
+    """
+
+    bench: str
+    score: Annotated[float, Field(ge=0, le=100)]
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d\d(-\d\d)?$")]
+    source: str
+
+
 class Model(Frozen):
     """One model at one quantisation.
 
     Attributes:
         params: Weights in total, as the publisher counts them; ``params_active`` are those that one token passes.
-        rank: Place in a ladder ordered by hand, by how well the model does an agent's work; higher is better.
+        rank: Place in the ladder, by how well the model does an agent's work; higher is better.
+        evidence: What the rank stands on.
+        released: When the publisher let it out, ``YYYY-MM`` or with a day; None when unknown.
         also: What other servers call these very weights at this quantisation, such as Ollama's tag.
         repo: The publisher's repository; ``revision`` is a commit of it, never a branch.
         gated: The publisher wants an account and an accepted licence before it hands the file out.
@@ -236,6 +256,8 @@ class Model(Frozen):
     params_active: Annotated[int, Field(gt=0)] | None = None
     quant: str
     rank: Annotated[int, Field(gt=0)]
+    released: Annotated[str, Field(pattern=r"^\d{4}-\d\d(-\d\d)?$")] | None = None
+    evidence: tuple[Evidence, ...] = ()
     licence: str
     gated: bool = False
     also: tuple[str, ...] | None = None
@@ -246,6 +268,11 @@ class Model(Frozen):
     chat: Chat
     gguf: Gguf | None = None
     artefact: tuple[Artefact, ...] = Field(min_length=1)
+
+    @property
+    def score(self) -> float:
+        """What the agent is worth, in percent, however many bits its weights have."""
+        return self.evidence[0].score if self.evidence else self.rank / 100
 
     @property
     def size(self) -> int:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from concierge.endpoint import Address, Endpoint
 
+Context = int | Literal["auto"]
+"""Tokens that one request may use, or as many as fit."""
+
 KeyPath = tuple[str, ...]
 """A key as its words from the top: ``("llm", "model")``."""
 
@@ -33,7 +36,11 @@ class Llm:
         "auto",
         "`auto`, a catalogue name, `hf:repo/file@revision`, a path, or the name a server uses.",
     )
-    context: int = key(kinds.whole(least=256), 8192, "Tokens that one request may use.")
+    context: Context = key(
+        kinds.auto_or(kinds.whole(least=256)),
+        "auto",
+        "Tokens that one request may use; `auto`: as many as fit, up to what the model was trained for.",
+    )
     accelerator: Literal["auto", "cuda", "rocm", "vulkan", "metal", "cpu"] = key(
         kinds.choice("auto", "cuda", "rocm", "vulkan", "metal", "cpu"),
         "auto",
@@ -98,7 +105,11 @@ class Run:
     """What one run may spend."""
 
     max_steps: int = key(kinds.whole(least=1), 20, "Answers that the model may give before the run stops.")
-    max_tokens: int = key(kinds.whole(least=1), 100_000, "Tokens, read and written together, that a run may use.")
+    max_tokens: int | Literal["auto"] = key(
+        kinds.auto_or(kinds.whole(least=1)),
+        "auto",
+        "Tokens, read and written together, that a run may use; `auto`: eight times the context, 100,000 at least.",
+    )
     max_seconds: float = key(kinds.number(above=0), 1800.0, "Wall time that a run may take.")
 
 

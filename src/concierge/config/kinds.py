@@ -92,6 +92,19 @@ def whole(*, least: int, most: int | None = None) -> Kind:
     return Kind("whole number", read)
 
 
+def auto_or(kind: Kind) -> Kind:
+    """``auto``, which leaves it to concierge, or what ``kind`` holds."""
+
+    def read(value: Any) -> Any:
+        if value == "auto":
+            return value
+        if isinstance(value, str):
+            raise ValueError(f"is neither auto nor a {kind.name}")  # noqa: TRY004  # as everywhere here
+        return kind.read(value)
+
+    return Kind(f"`auto` or {kind.name}", read)
+
+
 def number(*, above: float | None = None, least: float = -math.inf, most: float | None = None) -> Kind:
     """A number within bounds."""
 

@@ -92,7 +92,12 @@ def settings(
     """Collect every setting that somebody made, checked, with the place that won; a key that is withheld is said."""
     for key in overrides.keys() - known_keys().keys():
         raise _unknown_key(key, "the settings")
-    flags = {key: Setting(value, "command line") for key, value in overrides.items() if value is not None}
+    keys = known_keys()
+    flags = {
+        key: Setting(_parse(value, keys[key]) if isinstance(value, str) else value, "command line")
+        for key, value in overrides.items()
+        if value is not None
+    }
     layers = [_of_ollama(environ), *_files(environ, folder), Layer(_from_environment(environ)), Layer(flags)]
     found = _checked({key: setting for layer in layers for key, setting in layer.settings.items()})
     for key in (("llm", "api_key"), ("llm", "api_key_env")):

@@ -69,6 +69,7 @@ class Applier:
         build, model = plan.build, plan.model
         assert build is not None
         assert model is not None
+        assert plan.context is not None
         try:
             spec = bring(build, model, context=plan.context, parameters=plan.parameters, fetcher=self.fetcher)
         except FetchError as error:

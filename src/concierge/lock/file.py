@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -27,7 +27,7 @@ class Asked(Frozen):
 
     engine: str
     model: str
-    context: Annotated[int, Field(gt=0)]
+    context: Annotated[int, Field(gt=0)] | Literal["auto"]
     accelerator: str
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from concierge.catalog.flags import parameters
 from concierge.catalog.types import digest, origin, room, sent
 from concierge.plan.words import Change, build_name
 
@@ -14,8 +13,10 @@ if TYPE_CHECKING:
     from concierge.catalog.types import Artefact, Build, Model
     from concierge.plan.words import Deployed, Running
 
+    Parameters = Sequence[tuple[str, str]]
 
-def lines(build: Build, model: Model, context: int, running: Running) -> list[Change]:
+
+def lines(build: Build, model: Model, context: int, parameters: Parameters, running: Running) -> list[Change]:
     """Return what would be created, changed and kept. Nothing is removed: the last generation stays for a rollback."""
     was = running.current
     old = (None, None) if was is None else (was.build, was.model)
@@ -24,7 +25,7 @@ def lines(build: Build, model: Model, context: int, running: Running) -> list[Ch
     return [
         _entry("engine", build_name(build), build.artefact, running, old[0] if engine_is_new else None),
         _entry("model", f"{model.name} {model.quant}", model.artefact, running, old[1] if model_is_new else None),
-        _server(build, context, running, changed=engine_is_new or model_is_new),
+        _server(context, parameters, running, changed=engine_is_new or model_is_new),
     ]
 
 
@@ -51,21 +52,21 @@ def _entry(
     return Change("+" if old is None else "~", what, f"{detail}, from {origin(artefacts[0].sources[0])}", size)
 
 
-def _server(build: Build, context: int, running: Running, *, changed: bool) -> Change:
+def _server(context: int, parameters: Parameters, running: Running, *, changed: bool) -> Change:
     was = running.current
     if was is None or not running.serving:
-        flags = ", ".join(f"{name} {value}" for name, value in parameters(build.accelerator))
+        flags = ", ".join(f"{name} {value}" for name, value in parameters)
         return Change("+", "server", f"starts with {context} tokens of context, {flags}")
-    differences = list(_differences(was, build, context))
+    differences = list(_differences(was, context, parameters))
     if differences or changed:
         return Change("~", "server", f"restarts: {', '.join(differences) or 'for what is new above'}")
     return Change("=", "server", f"runs with {context} tokens of context")
 
 
-def _differences(was: Deployed, build: Build, context: int) -> Iterator[str]:
+def _differences(was: Deployed, context: int, parameters: Parameters) -> Iterator[str]:
     if was.context != context:
         yield f"context {was.context} → {context}"
-    old, new = dict(was.parameters), dict(parameters(build.accelerator))
+    old, new = dict(was.parameters), dict(parameters)
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             yield f"{name} {old.get(name, 'unset')} → {new.get(name, 'unset')}"

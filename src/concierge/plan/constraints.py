@@ -26,11 +26,18 @@ class Candidate:
     Attributes:
         device: The device that it would use; None on the CPU.
         unsure: Constraints that could not be checked, since the machine does not say.
+        beside: Further cards that the model's layers are divided among.
     """
 
     build: Build
     device: Device | None = None
     unsure: tuple[str, ...] = ()
+    beside: tuple[Device, ...] = ()
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """All devices that it would use; none on the CPU."""
+        return () if self.device is None else (self.device, *self.beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,16 @@ def _on_devices(machine: Machine, build: Build, unsure: tuple[str, ...]) -> tupl
             able.append(Candidate(build, device, unsure + _doubts(checks)))
         else:
             against.append(failed)
-    return tuple(able) if able else _rejected(build, against[0])
+    return (*able, *_together(build, able)) if able else _rejected(build, against[0])
+
+
+def _together(build: Build, able: Iterable[Candidate]) -> Iterator[Candidate]:
+    """Yield the build on all cards at once, where there are several: a graphics unit without own memory is none."""
+    cards = [each for each in able if each.device is not None and each.device.kind == "discrete"]
+    if len(cards) > 1 and build.launcher == "llama-server":
+        unsure = tuple(dict.fromkeys(doubt for card in cards for doubt in card.unsure))
+        devices = [device for card in cards for device in card.devices]
+        yield Candidate(build, devices[0], unsure, tuple(devices[1:]))
 
 
 def _doubts(checks: Iterable[_Check]) -> tuple[str, ...]:

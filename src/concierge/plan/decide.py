@@ -7,12 +7,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from concierge.catalog import reference
-from concierge.catalog.flags import parameters
+from concierge.catalog import flags, reference
 from concierge.errors import ConfigError, NothingSuitableError
 from concierge.plan import changes, rank, refusal
 from concierge.plan.constraints import examine
-from concierge.plan.weigh import estimate
+from concierge.plan.placement import ASSUMED, settle
 from concierge.plan.words import NOTHING, Change, Choice, Estimate, Plan, Rejected, Running, build_name
 from concierge.units import human
 
@@ -21,14 +20,17 @@ if TYPE_CHECKING:
 
     from concierge.catalog.types import Build, Catalog, Model
     from concierge.config.keys import Llm
-    from concierge.machine.types import Machine
+    from concierge.machine.types import Device, Machine
     from concierge.plan.constraints import Candidate
-    from concierge.plan.rank import Pick
+    from concierge.plan.placement import Setting
+    from concierge.plan.rank import Judged, Pick
+
+FARM = 4
+"""Equal cards from which on several requests at once are what they are for."""
 
 _MODEL_REASONS: dict[Choice, str] = {
-    "best-quality-resident": "{name} does the best work of all that fit",
-    "speed-gated-quality": "{name} does the best work of all that fit and are fast enough",
-    "fastest-resident": "{name} is the fastest that fits; none is as fast as one would want",
+    "best-agent": "{name} does the best work of all that fit",
+    "weighed-with-speed": "{name} does the best work when the wait for it is counted",
     "asked": "{name}, as llm.model asks",
 }
 
@@ -74,7 +76,8 @@ def _connect_only(llm: Llm) -> str | None:
 
 def _remote(llm: Llm, choice: Choice, reason: str, lines: Sequence[Change]) -> Plan:
     engine = "vllm" if llm.engine == "vllm" else "remote"
-    return Plan(engine, None, None, None, llm.model, llm.context, choice, (reason,), tuple(lines))
+    context = None if llm.context == "auto" else llm.context
+    return Plan(engine, None, None, None, llm.model, context, choice, (reason,), tuple(lines))
 
 
 def _here(machine: Machine, llm: Llm, catalog: Catalog, running: Running) -> Plan:
@@ -82,12 +85,12 @@ def _here(machine: Machine, llm: Llm, catalog: Catalog, running: Running) -> Pla
     candidates, rejected = _candidates(machine, llm, catalog, running)
     if not candidates:
         raise refusal.no_engine(machine, rejected)
-    weigh = partial(estimate, machine, context=llm.context)
+    served = partial(settle, machine, llm.context)
     able = [model for model in models if running.failure(model.name) is None]
     pick = rank.choose if llm.model == "auto" else rank.place
-    found = pick(candidates, able, weigh, llm.context)
+    found = pick(candidates, able, served, llm.context)
     if found is None:
-        raise refusal.no_model(llm, candidates, models, weigh, running)
+        raise refusal.no_model(llm, candidates, models, served, running)
     rejected += _other_builds(found, candidates, running)
     rejected += _other_models(found, models, running)
     return _ours(machine, llm, running, found, tuple(rejected))
@@ -167,51 +170,137 @@ def _other_models(found: Pick, models: Sequence[Model], running: Running) -> lis
     return judged + failed
 
 
-def _ours(machine: Machine, llm: Llm, running: Running, found: Pick, rejected: tuple[Rejected, ...]) -> Plan:
-    build, model = found.candidate.build, found.judged.model
-    lines = changes.lines(build, model, llm.context, running)
-    device = found.candidate.device
+def _ours(
+    machine: Machine,
+    llm: Llm,
+    running: Running,
+    found: Pick,
+    rejected: tuple[Rejected, ...],
+) -> Plan:
+    candidate, model, setting = found.candidate, found.judged.model, found.judged.setting
+    assert setting is not None
+    build, device = candidate.build, candidate.device
+    given = _parameters(machine, candidate, setting)
+    lines = changes.lines(build, model, setting.context, given, running)
+    idle = tuple(_idle(machine, candidate))
     return Plan(
         engine=build.engine,
         accelerator=build.accelerator,
         build=build,
         model=model,
         model_name=model.name,
-        context=llm.context,
+        context=setting.context,
         choice=found.choice,
-        reasons=tuple(_reasons(machine, llm, found)),
+        reasons=tuple(_reasons(machine, llm, found, idle)),
         changes=tuple(lines),
-        parameters=parameters(build.accelerator),
+        parameters=given,
         rejected=rejected,
         estimate=found.judged.estimate,
         device=None if device is None else device.name,
+        devices=tuple(each.name for each in candidate.devices),
+        idle=tuple(each.name for each in idle),
         fetch_bytes=sum(line.bytes for line in lines),
         disk_bytes=changes.needed(build, model, running),
     )
 
 
-def _reasons(machine: Machine, llm: Llm, found: Pick) -> Iterator[str]:
+def _parameters(machine: Machine, candidate: Candidate, setting: Setting) -> tuple[tuple[str, str], ...]:
+    cpu = machine.cpu
+    computes = candidate.device is None or setting.host_layers
+    threads = min(cpu.cores or 0, cpu.threads or 0) if computes else None
+    return flags.parameters(
+        candidate.build.accelerator,
+        kv_type=setting.kv_type,
+        host_layers=setting.host_layers,
+        ubatch=setting.ubatch,
+        prompt_cache=flags.prompt_cache_mib(machine.memory.ceiling.bytes),
+        threads=threads or None,
+        card=_card(machine, candidate),
+    )
+
+
+def _card(machine: Machine, candidate: Candidate) -> int | None:
+    """Return the place of the only card that is used among those that the engine would use; None where it is alone.
+
+    CUDA and ROCm are told to count by the bus. Vulkan counts as its drivers please, so all of its cards are left to it.
+    """
+    accelerator, device = candidate.build.accelerator, candidate.device
+    pinned = accelerator in ("cuda", "rocm") and candidate.build.launcher == "llama-server"
+    if not pinned or device is None or candidate.beside:
+        return None
+    seen = sorted(each.id for each in machine.devices if each.can(accelerator))
+    return seen.index(device.id) if len(seen) > 1 and device.id in seen else None
+
+
+def _idle(machine: Machine, candidate: Candidate) -> Iterator[Device]:
+    """Yield the devices that could compute and do not."""
+    used = {device.id for device in candidate.devices}
+    for device in machine.devices:
+        if device.id not in used and any(usable.ok for usable in device.accelerators.values()):
+            yield device
+
+
+def _reasons(machine: Machine, llm: Llm, found: Pick, idle: Sequence[Device]) -> Iterator[str]:
     candidate, judged = found.candidate, found.judged
-    accelerator, name = candidate.build.accelerator, judged.model.name
-    on = "the CPU" if candidate.device is None else candidate.device.name
+    yield _where(machine, llm, candidate)
+    yield from (f"not sure: {doubt}" for doubt in candidate.unsure)
+    yield _MODEL_REASONS[found.choice].format(name=judged.model.name)
+    yield from _memory(llm, judged)
+    yield rank.pace(judged.estimate)
+    if judged.model.licence.startswith("LicenseRef-"):
+        yield f"its licence, {judged.model.licence}, has terms of its own: {judged.model.repo} states them"
+    if found.choice == "asked" and judged.estimate.fast is not None and judged.estimate.fast < rank.WRITTEN:
+        yield "that is slower than slow reading: a smaller model would serve better"
+    if idle:
+        names = ", ".join(f"{count} of {name}" if count > 1 else name for name, count in _counted(idle))
+        yield f"{names} stays idle: {_unneeded(candidate)}"
+    if max((count for _, count in _counted([*candidate.devices, *idle])), default=0) >= FARM:
+        yield "for many requests at once over so many cards vLLM is the engine: start it and set llm.base_url"
+
+
+def _where(machine: Machine, llm: Llm, candidate: Candidate) -> str:
+    accelerator = candidate.build.accelerator
+    on = " and ".join(dict.fromkeys(device.name for device in candidate.devices)) or "the CPU"
+    if candidate.beside:
+        on = f"{len(candidate.devices)} cards together ({on})"
     if llm.accelerator != "auto":
-        yield f"{accelerator} on {on}, as llm.accelerator asks"
-    elif accelerator == "cpu":
-        yield (
+        return f"{accelerator} on {on}, as llm.accelerator asks"
+    if accelerator == "cpu":
+        return (
             "the CPU, as no accelerator here carries more" if machine.devices else "the CPU: nothing else here computes"
         )
-    else:
-        yield f"{accelerator} on {on}: {machine.usable(accelerator).reason}"
-    yield from (f"not sure: {doubt}" for doubt in candidate.unsure)
-    yield _MODEL_REASONS[found.choice].format(name=name)
-    if judged.estimate.memory is not None:
-        yield f"{name} needs {human(judged.estimate.memory)} at {llm.context} tokens; {_budget(judged.estimate)}"
-    yield rank.pace(judged.estimate)
-    if found.choice == "asked" and judged.estimate.fast is not None and judged.estimate.fast < rank.LEAST:
-        yield "that is slower than slow reading: a smaller model would serve better"
+    return f"{accelerator} on {on}: {machine.usable(accelerator).reason}"
+
+
+def _memory(llm: Llm, judged: Judged) -> Iterator[str]:
+    """Say what the model needs, and why it has this context, this cache and these experts."""
+    estimate, setting, model = judged.estimate, judged.setting, judged.model
+    if estimate.memory is None or setting is None:
+        return
+    yield f"{model.name} needs {human(estimate.memory)} at {setting.context} tokens; {_budget(estimate)}"
+    if llm.context == "auto":
+        trained = setting.context == model.context_train
+        why = "all that it was trained for" if trained else f"as many as fit, of {model.context_train}"
+        yield f"{setting.context} tokens of context: {why}"
+    if setting.kv_type != "f16":
+        yield f"a {setting.kv_type} cache: half the memory of f16, before a shorter context"
+    if setting.host_layers:
+        assert model.gguf is not None
+        yield f"the experts of {setting.host_layers} of {model.gguf.layers} layers stay in main memory: the rest fits"
+
+
+def _unneeded(candidate: Candidate) -> str:
+    if candidate.device is None:
+        return "the CPU carries a better model"
+    return "no better model would fit on all of them" if candidate.device.kind == "discrete" else "it is not needed"
+
+
+def _counted(devices: Sequence[Device]) -> list[tuple[str, int]]:
+    names = [device.name for device in devices]
+    return [(name, names.count(name)) for name in dict.fromkeys(names)]
 
 
 def _budget(estimate: Estimate) -> str:
     if estimate.budget is None:
-        return f"what there is is not known, {human(rank.ASSUMED)} are assumed"
+        return f"what there is is not known, {human(ASSUMED)} are assumed"
     return f"there are {human(estimate.budget)}"

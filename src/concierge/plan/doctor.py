@@ -10,7 +10,8 @@ from concierge.errors import NothingSuitableError
 from concierge.machine.budget import budget
 from concierge.machine.read.findings import FOREIGN_FIX
 from concierge.machine.types import Finding
-from concierge.plan.rank import ASSUMED, LEAST, pace
+from concierge.plan.placement import ASSUMED
+from concierge.plan.rank import WRITTEN, pace
 from concierge.plan.words import NOTHING, Plan, Running
 from concierge.units import human
 
@@ -128,6 +129,6 @@ def _memory(machine: Machine, plan: Plan, running: Running) -> Iterator[Finding]
     if not running.serving and now is not None and found.memory is not None and now < found.memory:
         cause = f"{plan.model_name} needs {human(found.memory)} and {human(now)} are free at this moment"
         yield Finding("memory-busy", "warning", cause, fix="Close what holds the memory before `concierge up`.")
-    if found.fast is not None and found.fast < LEAST:
+    if found.fast is not None and found.fast < WRITTEN:
         fix = "Set llm.model to a smaller one; `concierge models` lists speeds."
         yield Finding("slow", "warning", f"{plan.model_name}: {pace(found)}", fix=fix)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from concierge.plan import rank
 from concierge.plan.changes import fetched
 from concierge.plan.constraints import examine
-from concierge.plan.weigh import estimate
+from concierge.plan.placement import settle
 from concierge.plan.words import Estimate, Rejected, build_name
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Build, Catalog, Model
-    from concierge.config.keys import Llm
+    from concierge.config.keys import Context, Llm
     from concierge.machine.types import Machine
     from concierge.plan.constraints import Candidate
-    from concierge.plan.rank import Weigh
+    from concierge.plan.rank import Settle
     from concierge.platforms import Accelerator
 
 
@@ -82,15 +82,15 @@ def _candidates(machine: Machine, catalog: Catalog) -> list[Candidate]:
 def models(machine: Machine, catalog: Catalog, llm: Llm) -> list[ModelRow]:
     """Return every model with what it would do here at ``llm.context``, best work first."""
     groups = rank.by_device(_candidates(machine, catalog))
-    weigh = partial(estimate, machine, context=llm.context)
+    served = partial(settle, machine, llm.context)
     ladder = sorted(catalog.models, key=lambda model: (-model.rank, model.size, model.name))
-    return [_model(model, groups, weigh, llm.context) for model in ladder]
+    return [_model(model, groups, served, llm.context) for model in ladder]
 
 
-def _model(model: Model, groups: list[list[Candidate]], weigh: Weigh, context: int) -> ModelRow:
+def _model(model: Model, groups: list[list[Candidate]], served: Settle, context: Context) -> ModelRow:
     """Return the row of the first device that carries ``model``; else it says what is wrong with the first of all."""
-    judged = [(group[0].build.accelerator, rank.judge(group, model, weigh, context)) for group in groups]
-    nowhere = rank.Judged(model, Estimate(None, None), "accelerator", "no engine runs here")
+    judged = [(group[0].build.accelerator, rank.judge(group, model, served, context)) for group in groups]
+    nowhere = rank.Judged(model, None, Estimate(None, None), "accelerator", "no engine runs here")
     unfit = judged[0][1] if judged else nowhere
     accelerator, found = next((each for each in judged if each[1].cause is None), (None, unfit))
     return ModelRow(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from concierge.catalog.types import digest
+from concierge.plan.placement import ASSUMED, Served
 from concierge.plan.words import Choice, Estimate, Rejected, build_name
 from concierge.platforms import ACCELERATORS
 from concierge.units import GIB, human
@@ -14,50 +15,58 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from concierge.catalog.types import Model
+    from concierge.config.keys import Context
     from concierge.plan.constraints import Candidate
+    from concierge.plan.placement import Setting
     from concierge.plan.words import Cause
 
-    Weigh = Callable[[Model, Candidate], Estimate]
+    Settle = Callable[[Model, Candidate], Served]
 
-GOOD = 20.0
-"""Tokens a second below which an agent's work is felt as waiting: the floor for a model that nobody asked for."""
+WRITTEN = 5.0
+"""Tokens a second at which waiting halves the worth of what is written: slower than slow reading."""
 
-LEAST = 6.0
-"""Tokens a second below which it is no use at all: slower than slow reading."""
+READ = 20.0
+"""Tokens of a prompt a second at which waiting for the first word halves it: 8,000 tokens in seven minutes."""
 
 SMALL = GIB
 """Weights that any memory still in use reads about ten times a second: usable though the speed is unknown."""
 
-ASSUMED = 2 * GIB
-"""What a device or a machine that does not tell its memory is taken to offer."""
-
-RIVAL = 2 * GIB
-"""Beside a usable accelerator the CPU may carry the better model only up to this size: reading a long prompt takes
-it many times longer, and no figure of tokens written per second shows that."""
-
-_CAPPED = "too large for the CPU beside an accelerator: it would read a long prompt many times slower"
-
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A model on one device: what it would do there, and what speaks against it."""
+    """A model on one device: how it would be served there, and what speaks against it."""
 
     model: Model
+    setting: Setting | None
     estimate: Estimate
     cause: Cause | None = None
     reason: str = ""
 
     @property
-    def speed(self) -> float:
-        """The likely tokens per second; 0 when unknown."""
-        return self.estimate.likely or 0.0
+    def merit(self) -> float:
+        """What the agent is worth here: its rank, less what waiting for it costs.
+
+        ``rank / (1 + (5 / written)^8) / (1 + (20 / read)^2)``: next to nothing is lost above 7 tokens written and 70
+        read a second, and there is no cliff. Of two machines the faster never has the better agent lose against the
+        worse: the larger model loses the less, the faster the machine.
+        """
+        if self.estimate.likely is None:
+            return float(self.model.rank) if self.model.size <= SMALL else 0.0
+        return self.model.rank * self.pace * self.reading
 
     @property
-    def good(self) -> bool:
-        """Fast enough in all likelihood, and of some use even if the estimate is too high."""
-        if self.estimate.slow is None:
-            return self.model.size <= SMALL
-        return self.speed >= GOOD and self.estimate.slow >= LEAST
+    def pace(self) -> float:
+        """The share of its worth that is left when waiting for what it writes is counted."""
+        return _left(self.estimate.likely, WRITTEN, 8)
+
+    @property
+    def reading(self) -> float:
+        """The share that is left when waiting for it to read a prompt is counted."""
+        return 1.0 if self.estimate.prompt is None else _left(self.estimate.prompt, READ, 2)
+
+
+def _left(speed: float | None, half: float, power: int) -> float:
+    return 1 / (1 + (half / speed) ** power) if speed else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +78,23 @@ class Pick:
     choice: Choice
     others: tuple[Judged, ...] = ()
 
-    @property
-    def merit(self) -> tuple[bool, int]:
-        """How good it is, for comparing devices: fast enough first, then the model's rank."""
-        return (self.choice != "fastest-resident", self.judged.model.rank)
-
 
 def order(candidates: Iterable[Candidate], stored: frozenset[str]) -> list[Candidate]:
     """Return the candidates best first.
 
     A vendor's own stack before Vulkan, Vulkan before the CPU; a card before a device that borrows the CPU's memory;
-    then those whose constraints are all known to be met; then Nix's builds where Nix started us, proven ones,
-    installed ones, fewer bytes to fetch.
+    one card before several; then those whose constraints are all known to be met; then Nix's builds where Nix started
+    us, proven ones, installed ones, fewer bytes to fetch.
     """
     return sorted(candidates, key=lambda candidate: _key(candidate, stored))
 
 
-def _key(candidate: Candidate, stored: frozenset[str]) -> tuple[int, bool, bool, bool, bool, bool, int, str]:
+def _key(candidate: Candidate, stored: frozenset[str]) -> tuple[int, bool, bool, bool, bool, bool, bool, int, str]:
     build, device = candidate.build, candidate.device
     return (
         ACCELERATORS.index(build.accelerator),
         device is not None and device.kind == "integrated",
+        bool(candidate.beside),
         bool(candidate.unsure),
         build.artefact[0].sources[0].kind != "nix",
         not build.proven,
@@ -99,76 +104,63 @@ def _key(candidate: Candidate, stored: frozenset[str]) -> tuple[int, bool, bool,
     )
 
 
-def choose(candidates: Sequence[Candidate], models: Sequence[Model], weigh: Weigh, context: int) -> Pick | None:
-    """Return the best pair for ``model = "auto"``; ``candidates`` are in order."""
+def choose(candidates: Sequence[Candidate], models: Sequence[Model], settle: Settle, context: Context) -> Pick | None:
+    """Return the best pair for ``model = "auto"``; ``candidates`` are in order.
+
+    Each device, and each set of cards, has its own best model; of these the one with the highest score is taken, on the
+    first device that carries it. So a device more never takes a better model away.
+    """
     ladder = sorted(models, key=lambda model: (-model.rank, model.size, model.name))
-    accelerated = any(candidate.build.accelerator != "cpu" for candidate in candidates)
     best: Pick | None = None
     for group in by_device(candidates):
-        cap = RIVAL if accelerated and group[0].build.accelerator == "cpu" else None
-        # The groups are in order, so a later one must carry a better model, not an equal one.
-        better = [model for model in ladder if _allowed(model, cap) and _could_beat(model, best)]
-        pick = _best(group, better, weigh, context)
-        if pick is not None and (best is None or pick.merit > best.merit):
-            best, winners, limit = pick, group, cap
-    if best is None:
-        return None
-    rest = (model for model in ladder if model is not best.judged.model)
-    others = (
-        _outdone(judge(winners, model, weigh, context), best.judged)
-        if _allowed(model, limit)
-        else Judged(model, Estimate(None, None), "cpu-size", _CAPPED)
-        for model in rest
-    )
-    return replace(best, others=tuple(others))
+        pick = _best(group, ladder, settle, context)
+        if pick is not None and (best is None or pick.judged.model.score > best.judged.model.score):
+            best = pick
+    return best
 
 
-def _allowed(model: Model, cap: int | None) -> bool:
-    return cap is None or model.size <= cap
-
-
-def _could_beat(model: Model, best: Pick | None) -> bool:
-    return best is None or best.choice == "fastest-resident" or model.rank > best.judged.model.rank
-
-
-def place(candidates: Sequence[Candidate], models: Sequence[Model], weigh: Weigh, context: int) -> Pick | None:
+def place(candidates: Sequence[Candidate], models: Sequence[Model], settle: Settle, context: Context) -> Pick | None:
     """Return where the first of ``models``, which was asked for, goes: the best device that carries it."""
     for model in models[:1]:
         for group in by_device(candidates):
-            judged = judge(group, model, weigh, context, asked=True)
+            judged = judge(group, model, settle, context, asked=True)
             if judged.cause is None:
                 return _picked(group, judged, "asked")
     return None
 
 
-def judge(group: Sequence[Candidate], model: Model, weigh: Weigh, context: int, *, asked: bool = False) -> Judged:
+def judge(group: Sequence[Candidate], model: Model, settle: Settle, context: Context, *, asked: bool = False) -> Judged:
     """Return what speaks against ``model`` on the device of ``group``, whose builds are in order, speed aside.
 
     When it is ``asked`` for by name, not every fact about it need be known.
     """
-    if context > model.context_train:
+    if context != "auto" and context > model.context_train:
         reason = f"was trained for {model.context_train} tokens, fewer than the {context} of llm.context"
-        return Judged(model, Estimate(None, None), "context", reason)
-    if _carrier(group, model) is None:
+        return Judged(model, None, Estimate(None, None), "context", reason)
+    carrier = _carrier(group, model)
+    if carrier is None:
         reason = f"needs llama.cpp build {model.minimum_build} or newer, which no build for this device has"
-        return Judged(model, Estimate(None, None), "engine-build", reason)
-    estimate = weigh(model, group[0])
+        return Judged(model, None, Estimate(None, None), "engine-build", reason)
+    served = settle(model, carrier)
+    setting, estimate = served.setting, served.estimate
     if estimate.memory is None:
         reason = "its memory need is not known, so it is taken only when it is asked for by name"
-        return Judged(model, estimate) if asked else Judged(model, estimate, "unknown", reason)
-    budget = ASSUMED if estimate.budget is None else estimate.budget
-    if estimate.memory <= budget:
-        return Judged(model, estimate)
-    there = f"at most {human(ASSUMED)} are assumed" if estimate.budget is None else f"there are {human(budget)}"
-    return Judged(model, estimate, "memory", f"needs {human(estimate.memory)} with its context; {there}")
+        return Judged(model, setting, estimate) if asked else Judged(model, None, estimate, "unknown", reason)
+    if served.fits:
+        return Judged(model, setting, estimate)
+    there = (
+        f"at most {human(ASSUMED)} are assumed" if estimate.budget is None else f"there are {human(estimate.budget)}"
+    )
+    least = f"needs {human(estimate.memory)} with {setting.context} tokens of context"
+    return Judged(model, None, estimate, "memory", f"{least}; {there}")
 
 
 def by_device(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Return the candidates in groups, one for each accelerator and device, in order."""
-    groups: dict[tuple[str, str | None], list[Candidate]] = {}
+    """Return the candidates in groups, one for each accelerator and set of devices, in order."""
+    groups: dict[tuple[str, ...], list[Candidate]] = {}
     for candidate in candidates:
-        device = None if candidate.device is None else candidate.device.id
-        groups.setdefault((candidate.build.accelerator, device), []).append(candidate)
+        devices = (device.id for device in candidate.devices)
+        groups.setdefault((candidate.build.accelerator, *devices), []).append(candidate)
     return list(groups.values())
 
 
@@ -178,18 +170,23 @@ def _carrier(group: Sequence[Candidate], model: Model) -> Candidate | None:
     return next((candidate for candidate in group if need is None or (candidate.build.llama_cpp or 0) >= need), None)
 
 
-def _best(group: Sequence[Candidate], ladder: Sequence[Model], weigh: Weigh, context: int) -> Pick | None:
+def _best(group: Sequence[Candidate], ladder: Sequence[Model], settle: Settle, context: Context) -> Pick | None:
     """Return the best of ``ladder``, which is in order, on the device of ``group``."""
-    resident: list[Judged] = []
+    judged: list[Judged] = []
+    best: Judged | None = None
     for model in ladder:
-        judged = judge(group, model, weigh, context)
-        if judged.cause is None and judged.good:
-            return _picked(group, judged, "speed-gated-quality" if resident else "best-quality-resident")
-        if judged.cause is None:
-            resident.append(judged)
-    usable = [judged for judged in resident if judged.speed >= LEAST]
-    fastest = max(usable, key=lambda judged: judged.speed, default=None)
-    return None if fastest is None else _picked(group, fastest, "fastest-resident")
+        if best is not None and best.merit >= model.rank:
+            break  # No merit is greater than the rank, and the ranks only fall from here.
+        judged.append(judge(group, model, settle, context))
+        if judged[-1].cause is None and judged[-1].merit > (best.merit if best else 0.0):
+            best = judged[-1]
+    if best is None:
+        return None
+    above = any(each.cause is None and each.model.rank > best.model.rank for each in judged)
+    pick = _picked(group, best, "weighed-with-speed" if above else "best-agent")
+    lower = (Judged(model, None, Estimate(None, None)) for model in ladder[len(judged) :])
+    others = tuple(_outdone(each, best) for each in (*judged, *lower) if each is not best)
+    return replace(pick, others=others)
 
 
 def _picked(group: Sequence[Candidate], judged: Judged, choice: Choice) -> Pick:
@@ -199,13 +196,15 @@ def _picked(group: Sequence[Candidate], judged: Judged, choice: Choice) -> Pick:
 
 
 def _outdone(entry: Judged, winner: Judged) -> Judged:
-    """Give a model that could run here the reason why another was taken."""
+    """Give a model that was not taken the figure that it lost by."""
     if entry.cause is not None:
         return entry
-    if not entry.good:
-        return Judged(entry.model, entry.estimate, "speed", f"{pace(entry.estimate)}; {GOOD:.0f} are wanted")
-    reason = f"fits too; {winner.model.name} does better work"
-    return Judged(entry.model, entry.estimate, "ranked-lower", reason)
+    ours, theirs = entry.model.rank, winner.model.rank
+    if ours <= theirs:
+        lower = f"{winner.model.name} ranks {theirs}, this one {ours}"
+        alike = f"{winner.model.name} ranks alike and needs less"
+        return replace(entry, cause="ranked-lower", reason=alike if ours == theirs else lower)
+    return replace(entry, cause="speed", reason=f"too slow for what it does better: {pace(entry.estimate)}")
 
 
 def pace(estimate: Estimate) -> str:
@@ -213,7 +212,8 @@ def pace(estimate: Estimate) -> str:
     if estimate.slow is None or estimate.likely is None or estimate.fast is None:
         return "the speed here is not known"
     between = f"{estimate.slow:.0f} to {estimate.fast:.0f}"
-    return f"about {estimate.likely:.0f} tokens/s predicted ({between}, by {estimate.source})"
+    read = "" if estimate.prompt is None else f", about {estimate.prompt:.0f} read"
+    return f"about {estimate.likely:.0f} tokens/s predicted ({between}, by {estimate.source}){read}"
 
 
 def passed_over(chosen: Candidate, other: Candidate, stored: frozenset[str]) -> Rejected:
@@ -221,6 +221,7 @@ def passed_over(chosen: Candidate, other: Candidate, stored: frozenset[str]) -> 
     words = (
         f"{chosen.build.accelerator} comes first",
         "only for a device that borrows the CPU's memory",
+        "one card is enough",
         f"not sure to run: {'; '.join(other.unsure)}",
         "concierge was started by Nix, which brings the chosen one",
         "not yet proven, and the chosen one is",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from concierge.config.keys import Llm
     from concierge.machine.types import Machine
     from concierge.plan.constraints import Candidate
-    from concierge.plan.rank import Judged, Weigh
+    from concierge.plan.rank import Judged, Settle
     from concierge.plan.words import Rejected, Running
 
 
@@ -33,7 +33,7 @@ def no_engine(machine: Machine, rejected: Sequence[Rejected]) -> NothingSuitable
 
 
 def no_model(
-    llm: Llm, candidates: Sequence[Candidate], models: Sequence[Model], weigh: Weigh, running: Running
+    llm: Llm, candidates: Sequence[Candidate], models: Sequence[Model], settle: Settle, running: Running
 ) -> NothingSuitableError:
     """Return the error for a machine that an engine runs on, and no model that it may use."""
     able = [model for model in models if running.failure(model.name) is None]
@@ -43,7 +43,7 @@ def no_model(
         return NothingSuitableError(f"No model is left to try: {what}.", hint="`concierge models` lists the catalogue.")
     model = min(able, key=lambda model: model.size)
     groups = rank.by_device(candidates)
-    judged = [rank.judge(group, model, weigh, llm.context, asked=True) for group in groups]
+    judged = [rank.judge(group, model, settle, llm.context, asked=True) for group in groups]
     against = "; ".join(
         f"on {group[0].build.accelerator} it {entry.reason or f'is too slow: {rank.pace(entry.estimate)}'}"
         for group, entry in zip(groups, judged, strict=True)

@@ -77,6 +77,8 @@ def as_dict(plan: Plan) -> dict[str, Any]:
         "build": None if build is None else build_name(build),
         "accelerator": plan.accelerator,
         "device": plan.device,
+        "devices": list(plan.devices),
+        "idle": list(plan.idle),
         "model": plan.model_name,
         "context": plan.context,
         "choice": plan.choice,

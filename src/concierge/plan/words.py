@@ -15,15 +15,13 @@ Action = Literal["+", "~", "-", "="]
 
 Cause = Literal[
     "accelerator", "device", "driver", "library", "loader", "glibc", "compute", "gfx", "vulkan", "os", "launcher",
-    "engine-build", "failed", "memory", "speed", "context", "cpu-size", "unknown", "asked", "ranked-lower",
+    "engine-build", "failed", "memory", "speed", "context", "unknown", "asked", "ranked-lower",
 ]  # fmt: skip
 """Why a candidate was not taken, as a word that stays the same."""
 
-Choice = Literal[
-    "best-quality-resident", "speed-gated-quality", "fastest-resident", "asked", "adopted", "configured"
-]  # fmt: skip
-"""Which rule picked the model: the best that fits; the best that is also fast; the fastest, as none is fast;
-the one that was asked for; what a server already serves; what a configured server or command will serve."""
+Choice = Literal["best-agent", "weighed-with-speed", "asked", "adopted", "configured"]
+"""Which rule picked the model: the best that fits; the best when waiting for it is counted, as a better one would be
+slow; the one that was asked for; what a server already serves; what a configured server or command will serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,8 @@ class Estimate:
         memory: Bytes that the model with its context needs; None without the facts to compute it.
         budget: Bytes that there are; None when unknown.
         slow: Fewest tokens per second to expect, ``likely`` the best guess, ``fast`` the most; None when unknown.
-        source: Where the speed comes from: ``table``, ``class`` or ``unknown``.
+        source: Where the speed comes from: ``measured``, ``table``, ``class`` or ``unknown``.
+        prompt: Tokens of a prompt per second to expect; None when unknown.
     """
 
     memory: int | None
@@ -125,6 +124,7 @@ class Estimate:
     likely: float | None = None
     fast: float | None = None
     source: str = "unknown"
+    prompt: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,9 @@ class Plan:
         engine: ``remote`` when somebody else's server is used.
         build: None when nothing of ours is to be started; ``model`` likewise.
         model_name: The name that the server answers to.
+        device: The main device; ``devices`` all that are used, by name, and ``idle`` those that could be and are not.
         endpoint: The server that is adopted.
+        context: Tokens that one request may use; None where another's server decides it.
         choice: The rule that picked the model.
         reasons: Why this, in sentences.
         rejected: Every candidate that was not taken.
@@ -148,7 +150,7 @@ class Plan:
     build: Build | None
     model: Model | None
     model_name: str
-    context: int
+    context: int | None
     choice: Choice
     reasons: tuple[str, ...]
     changes: tuple[Change, ...]
@@ -156,6 +158,8 @@ class Plan:
     rejected: tuple[Rejected, ...] = ()
     estimate: Estimate | None = None
     device: str | None = None
+    devices: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
     endpoint: Endpoint | None = None
     fetch_bytes: int = 0
     disk_bytes: int = 0

@@ -215,6 +215,7 @@ class River:
         import asyncio
 
         from concierge.agent.task import Task
+        from concierge.agent.task import limits as allowed
         from concierge.river.converse import converse
 
         there = endpoint or self._endpoint
@@ -223,7 +224,7 @@ class River:
         asked = Task(
             task,
             there.model,
-            limits=limits or self.config.run,
+            limits=limits or allowed(self.config.run, there.context),
             offer_tools=there.tools,
             temperature=self.config.llm.temperature,
         )

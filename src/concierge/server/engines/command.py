@@ -37,6 +37,9 @@ FLAGS = {
     "batch": "--batch-size",
     "ubatch": "--ubatch-size",
     "cache_ram": "--cache-ram",
+    "cpu_moe": "--n-cpu-moe",
+    "split_mode": "--split-mode",
+    "main_gpu": "--main-gpu",
 }
 WANTED = (
     ("--offline",),
@@ -107,7 +110,8 @@ def _interpreter(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Comm
 def _program(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
     """Return the command of a program, which is asked for its flags first."""
     program = spec.engine_root / (spec.executable or "llama-server")
-    environ = {**environ, "XDG_CONFIG_HOME": NO_CONFIGURATION}
+    # The plan counts cards by their place on the bus.
+    environ = {**environ, "XDG_CONFIG_HOME": NO_CONFIGURATION, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     flags = _flags(program, environ, _nowhere(spec))
     argv = [
         *(str(program), "--host", "127.0.0.1", "--port", "0"),
