@@ -34,7 +34,7 @@ def test_what_a_project_asked_for_before_is_not_allowed_by_setting_something_els
 def test_wrong_keys_and_values_are_told_as_in_a_file_and_change_nothing(place: Place) -> None:
     for words, told in (
         (("llm.modle", "m"), "Did you mean `llm.model`?"),
-        (("llm.context", "many"), "is not a whole number"),
+        (("llm.context", "many"), "is not `auto` or a whole number"),
         (("llm.engine", "steam"), "is not one of"),
     ):
         code, _, err = place("config", "set", *words)

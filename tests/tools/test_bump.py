@@ -115,9 +115,11 @@ def test_a_newer_llama_cpp_moves_all_its_builds_and_nothing_else(folder: Path) -
     before = load(folder)
     code, out, err = bumped(folder, lambda catalog: newer_release(catalog, LLAMA, "b99999"))
     after = load(folder)
-    assert (code, out) == (0, f"~ {LLAMA}: b11429 -> b99999\n")
+    assert (code, out) == (0, f"~ {LLAMA}: b11457 -> b99999\n")
     ours = [build for build in after.builds if build.launcher == "llama-server"]
-    assert {(build.version, build.llama_cpp, build.commit) for build in ours} == {("b99999", 99999, COMMIT)}
+    assert {(build.version, build.llama_cpp) for build in ours} == {("b99999", 99999)}
+    # Where no commit was known, none is written.
+    assert {build.commit for build in ours} == {COMMIT, None}
     assert {tag for tag, _ in pinned(after, LLAMA)} == {"b99999"}
     moved = [artefact for artefact, source in https(after) if LLAMA in source.url]
     assert {artefact.trust for artefact in moved} == {"publisher"}
@@ -141,7 +143,7 @@ def test_what_holds_of_the_shipped_catalogue_holds_of_the_new_one(folder: Path) 
 def test_a_newer_ollama_keeps_the_number_of_the_llama_cpp_inside(folder: Path) -> None:
     code, out, _ = bumped(folder, lambda catalog: newer_release(catalog, OLLAMA, "v9.0.1"))
     ours = [build for build in load(folder).builds if build.engine == "ollama"]
-    assert (code, out) == (0, f"~ {OLLAMA}: v0.34.4 -> v9.0.1\n")
+    assert (code, out) == (0, f"~ {OLLAMA}: v0.35.0 -> v9.0.1\n")
     assert {(build.version, build.llama_cpp) for build in ours} == {("9.0.1", 10488)}
 
 
@@ -172,14 +174,15 @@ def test_the_lock_of_the_new_catalogue_differs_only_where_the_bump_was(folder: P
     written = resolve.resolve(Llm(), load(SHIPPED))
     differences = resolve.check(written, Llm(), load(folder))
     assert differences
-    assert all("b99999" in str(each) or "b11429" in str(each) or "b11194" in str(each) for each in differences)
+    assert all("b99999" in str(each) or "b11429" in str(each) or "b11457" in str(each) for each in differences)
 
 
 def test_comments_that_name_the_old_version_are_listed_for_a_person(folder: Path) -> None:
     _, _, err = bumped(folder, lambda catalog: newer_release(catalog, LLAMA, "b99999"))
     text = (folder / bump.ENGINES).read_text(encoding="utf-8").splitlines()
     numbers = [int(line.split(":")[1]) for line in err.splitlines()]
-    assert [text[n - 1] for n in numbers] == [line for line in text if line.startswith("#") and "b11429" in line]
+    old = [line for line in text if line.startswith("#") and ("b11429" in line or "b11457" in line)]
+    assert [text[n - 1] for n in numbers] == old != []
 
 
 def test_a_release_without_hashes_is_told_and_not_written(folder: Path) -> None:
@@ -190,7 +193,7 @@ def test_a_release_without_hashes_is_told_and_not_written(folder: Path) -> None:
         return answers | newer_release(catalog, OLLAMA, "v9.0.1")
 
     code, out, err = bumped(folder, silent)
-    assert (code, out) == (1, f"~ {OLLAMA}: v0.34.4 -> v9.0.1\n")
+    assert (code, out) == (1, f"~ {OLLAMA}: v0.35.0 -> v9.0.1\n")
     assert "b99999 is not written: the publisher names no sha256" in err
 
 

@@ -22,6 +22,7 @@ from tools.catalogue.verify import LLAMA_CPP, propose
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from concierge.catalog.types import Catalog
     from tools.catalogue.verify import Proposal
 
     Moved = Callable[[str], tuple[str, Published | None] | None]
@@ -63,7 +64,8 @@ def bump(folder: Path, publishers: Publishers, *, out: TextIO, err: TextIO) -> i
             continue
         texts[name] = changed
         out.write(f"~ {proposal.entry}: {proposal.pinned} -> {proposal.newest}\n")
-        err.writelines(f"{name}:{line}: this comment names {proposal.pinned}\n" for line in _stale(changed, proposal))
+        old = {proposal.pinned.removeprefix("v"), *_versions(catalog, proposal.entry)}
+        err.writelines(f"{name}:{line}: this comment names an old version\n" for line in _stale(changed, old))
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     return worst
@@ -169,9 +171,19 @@ def _check(texts: dict[str, str]) -> None:
         raise Unwritable("models stand smallest first, and its place would be another one: move the entry by hand")
 
 
-def _stale(text: str, proposal: Proposal) -> list[int]:
-    old = proposal.pinned.removeprefix("v")
-    return [n for n, line in enumerate(text.splitlines(), 1) if line.lstrip().startswith("#") and old in line]
+def _versions(catalog: Catalog, repo: str) -> set[str]:
+    """Return the versions of the builds that come from a repository: not all need be at one."""
+    return {
+        build.version
+        for build in catalog.builds
+        for source in build.artefact[0].sources
+        if source.kind == "https" and f"/{repo}/" in source.url
+    }
+
+
+def _stale(text: str, old: set[str]) -> list[int]:
+    comments = ((n, line) for n, line in enumerate(text.splitlines(), 1) if line.lstrip().startswith("#"))
+    return [n for n, line in comments if any(version in line for version in old)]
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -54,6 +54,16 @@ class Publishers:
         answer = self._get(f"https://api.github.com/repos/{repo}/releases?per_page=50") or []
         return [(release["tag_name"], _assets(release)) for release in answer]
 
+    def dates(self, repo: str) -> list[tuple[str, str]]:
+        """Return the newest releases with the time at which each was published (ISO 8601, UTC), newest first."""
+        answer = self._get(f"https://api.github.com/repos/{repo}/releases?per_page=50") or []
+        return [(release["tag_name"], release["published_at"]) for release in answer]
+
+    def date(self, repo: str, tag: str) -> str | None:
+        """Return when a release was published, or None when there is no such release."""
+        answer = self._get(f"https://api.github.com/repos/{repo}/releases/tags/{tag}")
+        return None if answer is None else str(answer["published_at"])
+
     def commit(self, repo: str, tag: str) -> str | None:
         """Return the commit of a tag, or None when there is no such tag."""
         answer = self._get(f"https://api.github.com/repos/{repo}/commits/{tag}")

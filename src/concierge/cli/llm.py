@@ -42,6 +42,29 @@ def status(chosen: dict[str, Any], *, as_json: options.AsJson = False) -> int:
     return 0 if seen.usable else ServerError.exit_code
 
 
+@options.settings("model", "engine", "accelerator", "context", "locked", "trust")
+def tune(
+    chosen: dict[str, Any],
+    *,
+    seconds: Annotated[float, typer.Option(min=1, help="After so many, nothing else is tried.")] = 300.0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure this machine with the real engine, and keep the settings that serve best."""
+    river = options.river(chosen)
+    found = river.tune(seconds=seconds)
+    if as_json:
+        output.data(**asdict(found))
+        return
+    if not found.whole:
+        output.narrate(f"Not everything was tried within {seconds:g} s.")
+    before, after = found.before, found.after
+    for name, was, now in (("written", before.written, after.written), ("read", before.read, after.read)):
+        output.result(f"{name:<8} {now:.1f} tokens/s, {was:.1f} as planned")
+    planned = dict(before.parameters)
+    changed = [f"{name} {value}" for name, value in after.parameters if planned.get(name) != value]
+    output.result(f"kept     {', '.join(changed) or 'what was planned'}")
+
+
 def down(
     *,
     drain: Annotated[float | None, typer.Option(min=0, help="Seconds that an answer in progress may take.")] = None,

@@ -32,6 +32,7 @@ app = typer.Typer(
 app.command("run")(runs.run)
 app.command("up")(llm.up)
 app.command("status")(llm.status)
+app.command("tune")(llm.tune)
 app.command("down")(llm.down)
 app.command("plan")(plans.plan)
 app.command("lock")(plans.lock)

@@ -72,6 +72,11 @@ class Llm:
     read_timeout_s: float = key(
         kinds.number(above=0), 600.0, "Seconds without a byte after which a request has failed."
     )
+    measure: bool = key(
+        kinds.FLAG,
+        True,
+        "Let `up` measure, once for each new server, how fast it writes and reads: 20 seconds at most.",
+    )
     flake: str | None = key(
         kinds.TEXT,
         None,

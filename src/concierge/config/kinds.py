@@ -99,7 +99,7 @@ def auto_or(kind: Kind) -> Kind:
         if value == "auto":
             return value
         if isinstance(value, str):
-            raise ValueError(f"is neither auto nor a {kind.name}")  # noqa: TRY004  # as everywhere here
+            raise ValueError(f"is not `auto` or a {kind.name}")  # noqa: TRY004  # as everywhere here
         return kind.read(value)
 
     return Kind(f"`auto` or {kind.name}", read)

@@ -53,6 +53,7 @@ _FAMILIES: Mapping[str, Family] = {
     "intel": Family(0.80, 120, 1.5, 28),
     "other": Family(0.55, 100, 1.5, 20),
     "host": Family(0.54, 400, 1.0, 0),
+    "measured": Family(0.80, 200, 1.0, 0),
 }
 _HBM = re.compile(r"\b(v100|p100|a30|a100|h100|h200|h800|gh200|b100|b200|gb200)\b")
 _WITHOUT_TENSORS = re.compile(r"\b(p40|p4|gtx|titan x[p]?|quadro p\d+)\b")
@@ -166,16 +167,20 @@ def device(name: str, *, vendor: str, kind: str, chips: Sequence[str] = (), memo
 
 
 @functools.lru_cache(maxsize=64)
-def host(model: str, *, cores: int | None, level: str | None) -> Throughput:
+def host(model: str, *, cores: int | None, level: str | None, reads_gb_s: float | None = None) -> Throughput:
     """Return what a processor delivers from main memory.
 
     Args:
         model: The processor's name as the system prints it.
         cores: Physical cores that may be used.
         level: Its instructions, such as ``x86-64-v3`` or ``armv8.2``.
+        reads_gb_s: What it was measured to read.
     """
     each = next((figure for start, figure in _CORE_GFLOPS.items() if (level or "").startswith(start)), _USUAL_GFLOPS)
     flops = each * 1e9 * (cores or _USUAL_CORES)
+    if reads_gb_s:
+        found = _around((reads_gb_s,) * 3, _FAMILIES["measured"], "measured")
+        return Throughput(found.low, found.likely, found.high, "measured", found.layer_s, found.mixture, flops)
     figure = _channels(model, cores)
     found = (
         _around(_KINDS["host"], _FAMILIES["host"], "class")

@@ -150,6 +150,7 @@ class Cpu:
         threads: Logical processors that this process may use.
         level: ``x86-64-v1`` to ``x86-64-v4``, ``armv8.0`` to ``armv9.0``; None when unknown.
         features: The feature words, in the system's own spelling, sorted.
+        reads_gb_s: GB/s (1e9 bytes) of main memory that all cores together read, as it was measured; None where not.
     """
 
     vendor: str = ""
@@ -158,6 +159,7 @@ class Cpu:
     threads: int | None = None
     level: str | None = None
     features: tuple[str, ...] = ()
+    reads_gb_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from concierge.catalog import flags, reference
+from concierge.catalog.types import digest
 from concierge.errors import ConfigError, NothingSuitableError
-from concierge.plan import changes, rank, refusal
+from concierge.plan import changes, rank, refusal, tuning
 from concierge.plan.constraints import examine
 from concierge.plan.placement import ASSUMED, settle
 from concierge.plan.words import NOTHING, Change, Choice, Estimate, Plan, Rejected, Running, build_name
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from concierge.config.keys import Llm
     from concierge.machine.types import Device, Machine
     from concierge.plan.constraints import Candidate
-    from concierge.plan.placement import Setting
-    from concierge.plan.rank import Judged, Pick
+    from concierge.plan.placement import Served, Setting
+    from concierge.plan.rank import Judged, Pick, Settle
+    from concierge.plan.words import Rate
 
 FARM = 4
 """Equal cards from which on several requests at once are what they are for."""
@@ -85,7 +87,7 @@ def _here(machine: Machine, llm: Llm, catalog: Catalog, running: Running) -> Pla
     candidates, rejected = _candidates(machine, llm, catalog, running)
     if not candidates:
         raise refusal.no_engine(machine, rejected)
-    served = partial(settle, machine, llm.context)
+    served = _as_measured(partial(settle, machine, llm.context), running)
     able = [model for model in models if running.failure(model.name) is None]
     pick = rank.choose if llm.model == "auto" else rank.place
     found = pick(candidates, able, served, llm.context)
@@ -180,7 +182,10 @@ def _ours(
     candidate, model, setting = found.candidate, found.judged.model, found.judged.setting
     assert setting is not None
     build, device = candidate.build, candidate.device
-    given = _parameters(machine, candidate, setting)
+    rate = running.rate(digest(build.artefact), digest(model.artefact))
+    given = tuning.applied(_parameters(machine, candidate, setting), rate)
+    if rate is not None and rate.parameters == given:
+        found = replace(found, judged=replace(found.judged, estimate=_measured(found.judged.estimate, rate)))
     lines = changes.lines(build, model, setting.context, given, running)
     idle = tuple(_idle(machine, candidate))
     return Plan(
@@ -202,6 +207,25 @@ def _ours(
         fetch_bytes=sum(line.bytes for line in lines),
         disk_bytes=changes.needed(build, model, running),
     )
+
+
+def _as_measured(served: Settle, running: Running) -> Settle:
+    """Return the same scale, on which what was tuned counts as it was measured."""
+    if not any(rate.tuned for rate in running.rates):
+        return served
+
+    def settled(model: Model, candidate: Candidate) -> Served:
+        found = served(model, candidate)
+        rate = running.rate(digest(candidate.build.artefact), digest(model.artefact))
+        tuned = rate is not None and rate.tuned
+        return replace(found, estimate=_measured(found.estimate, rate)) if tuned and rate else found
+
+    return settled
+
+
+def _measured(estimate: Estimate, rate: Rate) -> Estimate:
+    slow, fast = rate.written * 0.9, rate.written * 1.1
+    return replace(estimate, slow=slow, likely=rate.written, fast=fast, source="measured", prompt=rate.read)
 
 
 def _parameters(machine: Machine, candidate: Candidate, setting: Setting) -> tuple[tuple[str, str], ...]:

@@ -264,7 +264,8 @@ class _Place:
 
 def host(machine: Machine) -> Throughput:
     """Return what the CPU delivers."""
-    return speed.host(machine.cpu.model, cores=machine.cpu.cores or machine.cpu.threads, level=machine.cpu.level)
+    cpu = machine.cpu
+    return speed.host(cpu.model, cores=cpu.cores or cpu.threads, level=cpu.level, reads_gb_s=cpu.reads_gb_s)
 
 
 def on_device(device: Device) -> Throughput:

@@ -53,6 +53,25 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """What a server of ours was measured to do on this machine.
+
+    Attributes:
+        engine_sha256: Digest of the engine's artefacts; ``model_sha256`` likewise.
+        parameters: What it was served with, as (name, value) pairs, sorted.
+        written: Tokens a second that it wrote, and of a prompt that it ``read``.
+        tuned: ``concierge tune`` found these parameters to be the best of those it tried.
+    """
+
+    engine_sha256: str
+    model_sha256: str
+    parameters: tuple[tuple[str, str], ...]
+    written: float
+    read: float
+    tuned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """What is already here.
 
@@ -62,6 +81,7 @@ class Running:
         serving: Our server of the current generation is healthy.
         stored: Digests of the store's entries.
         failed: What was tried and failed, so that the next rung is taken.
+        rates: What servers of ours were measured to do here.
         disk_free: Bytes free where the store is; None when unknown.
     """
 
@@ -70,7 +90,13 @@ class Running:
     serving: bool = False
     stored: frozenset[str] = frozenset()
     failed: tuple[Failed, ...] = ()
+    rates: tuple[Rate, ...] = ()
     disk_free: int | None = None
+
+    def rate(self, engine_sha256: str, model_sha256: str) -> Rate | None:
+        """Return what that engine was measured to do with that model, tuned before as it came."""
+        able = (rate for rate in self.rates if (rate.engine_sha256, rate.model_sha256) == (engine_sha256, model_sha256))
+        return max(able, key=lambda rate: rate.tuned, default=None)
 
     def failure(self, name: str) -> str | None:
         """Return what is said against ``name`` when it failed here, or None."""

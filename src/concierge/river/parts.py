@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from concierge.config.sources import Setting
     from concierge.deploy.apply import Applier
     from concierge.deploy.generation import Generation, Generations
+    from concierge.deploy.rates import Measured
     from concierge.endpoint import Endpoint
     from concierge.lock.foreign import Describe
     from concierge.machine.types import Machine
@@ -80,9 +81,19 @@ class Parts:
             from concierge.machine.read.machine import read
 
             return read(bundle.load(self.bundle))
+        from dataclasses import replace
+
         from concierge.machine.capture.probe import probe
 
-        return probe()
+        found = probe()
+        return replace(found, cpu=replace(found.cpu, reads_gb_s=self.measured.reads_gb_s))
+
+    @cached_property
+    def measured(self) -> Measured:
+        """What was measured on this computer."""
+        from concierge.deploy import rates
+
+        return rates.load(self.home)
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -135,7 +146,8 @@ class Parts:
         read = [lock] if lock.is_file() else [shipped / "engines.toml", shipped / "models.toml"]
         # What was chosen beside the lock does not answer what is asked for with nothing but the lock.
         mark = b"locked" if self.config.locked else b""
-        return b"\0".join((*(file.read_bytes() for file in read), (self.flake or "").encode(), mark))
+        tuned = [part for part in (self.measured.tuned,) if part]
+        return b"\0".join((*(file.read_bytes() for file in read), (self.flake or "").encode(), mark, *tuned))
 
     def known(self) -> Generation | None:
         """Return the generation that already answers what is asked for.
@@ -175,6 +187,7 @@ class Parts:
             serving=current is not None and self._serving(),
             stored=frozenset(digest(entry) for entry in entries if store.has(entry)),
             failed=failed,
+            rates=self.measured.rates,
             disk_free=free_space(self.home.store),
         )
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from concierge.plan.listing import EngineRow, ModelRow
     from concierge.plan.words import Plan
     from concierge.river.trust import Gate
+    from concierge.river.tune import Tuned
     from concierge.server.leases import Lease
     from concierge.server.status import ServerStatus
     from concierge.server.stop import Stopped
@@ -158,6 +159,19 @@ class River:
                 yield endpoint
             finally:
                 self._leases.discard(lease)
+
+    def tune(self, *, seconds: float = 300.0) -> Tuned:
+        """Measure this machine with the real engine, and keep the parameters that serve best for the plans to come.
+
+        Args:
+            seconds: After so many, nothing else is tried.
+
+        Raises:
+            ConciergeError: As ``up``; and ``ServerError`` where a server of ours is in use.
+        """
+        from concierge.river.tune import tune
+
+        return tune(self._parts, seconds=seconds)
 
     def close(self) -> None:
         """Give up every start that other threads of this program wait for, and wait until each is gone."""

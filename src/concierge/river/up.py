@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from concierge.catalog import reference
-from concierge.errors import ConciergeError, ConfigError
+from concierge.errors import ConciergeError, ConfigError, StoreError
 
 if TYPE_CHECKING:
     from concierge.deploy.generation import Generation, ServerSpec
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from concierge.plan.words import Running
     from concierge.river.parts import Parts
     from concierge.server.leases import Lease
+
+
+MEASURE_S = 20.0
+"""How long the first measurement of a server may take."""
 
 
 def serve(parts: Parts, lease: Lease, *, declared: bool = True) -> Endpoint:
@@ -48,7 +53,31 @@ def serve(parts: Parts, lease: Lease, *, declared: bool = True) -> Endpoint:
         lease=lease,
         room=lambda: _room(parts),
     )
-    return replace(endpoint, tools=_tools(parts, endpoint.model, (*made, known))) if endpoint.owned else endpoint
+    if not endpoint.owned:
+        return endpoint
+    served = made[-1] if made else known
+    if declared and lease.started and served is not None and parts.config.llm.measure:
+        _measure(parts, endpoint, served.spec)
+    return replace(endpoint, tools=_tools(parts, endpoint.model, (served,)))
+
+
+def _measure(parts: Parts, endpoint: Endpoint, spec: ServerSpec) -> None:
+    """Measure a server that was never measured, and write it down: the next plan shows it beside what was predicted."""
+    from concierge.deploy import rates
+    from concierge.plan.words import Rate
+    from concierge.server import measure
+
+    engine, model = spec.engine_sha256, spec.model_sha256
+    if any((rate.engine_sha256, rate.model_sha256) == (engine, model) for rate in parts.measured.rates):
+        return
+    found = measure.rates(endpoint, read=64, write=16, timeout=MEASURE_S)
+    if found is None:
+        return
+    written, read = found
+    parts.say(f"It writes {written:.0f} tokens a second and reads {read:.0f}.")
+    rate = Rate(engine, model, spec.parameters, round(written, 2), round(read, 1))
+    with suppress(StoreError):  # a home that cannot be written to has said so before
+        rates.save(parts.home, parts.measured.having(rate))
 
 
 def named(parts: Parts, lease: Lease | None = None, *, gentle: bool = False) -> Endpoint:

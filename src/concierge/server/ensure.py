@@ -52,7 +52,7 @@ def ensure(
     if not llm.local_llm_start_cmd:
         if (found := adoptable(named, whose, say)) is not None:
             return found
-        desired = replace(_engine(prepare(), llm, environ), room=room)
+        desired = replace(engine(prepare(), llm, environ), room=room)
         return obtain(desired, home, environ=environ, say=say, lease=lease)
     sight = _look(named, home, patience_s=llm.local_llm_start_timeout_s)
     ours = _launch_of(named, home)
@@ -137,7 +137,9 @@ def _launch_of(named: Endpoint, home: Home) -> Launch | None:
     return launch if launch is not None and launch.record.kind == "command" else None
 
 
-def _engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredServer:
+def engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredServer:
+    """Return the server of our own engine that ``spec`` describes."""
+
     def command(key: str) -> Command:
         # Starting is rare and finding a running server is not: what only a start needs is imported by a start.
         from concierge.server.engines.command import engine_command

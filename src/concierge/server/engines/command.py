@@ -38,6 +38,7 @@ FLAGS = {
     "ubatch": "--ubatch-size",
     "cache_ram": "--cache-ram",
     "cpu_moe": "--n-cpu-moe",
+    "flash_attn": "--flash-attn",
     "split_mode": "--split-mode",
     "main_gpu": "--main-gpu",
 }
@@ -49,6 +50,10 @@ WANTED = (
     ("--fit", "off"),
 )
 """Given where this build has them. Flags come and go between builds, and an unknown one ends the server."""
+
+SPARED = frozenset(("cache_ram", "threads", "flash_attn"))
+"""Left out where a build has no flag for it: one without the first keeps no old prompts, so that there is nothing to
+bound, and the others change nothing but the speed."""
 
 HELP_S = 60.0
 """A program that is read from a slow disk for the first time answers late."""
@@ -118,9 +123,8 @@ def _program(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
         *("--model", str(spec.model_path), "--alias", spec.model),
     ]
     known = {name: flag for name, flag in FLAGS.items() if flag in flags}
-    if "cache_ram" not in known:
-        # A build without this flag keeps no old prompts either: there is nothing to bound.
-        spec = replace(spec, parameters=tuple(pair for pair in spec.parameters if pair[0] != "cache_ram"))
+    left_out = SPARED - known.keys()
+    spec = replace(spec, parameters=tuple(pair for pair in spec.parameters if pair[0] not in left_out))
     given = {"--parallel": "1", **_translated(spec, known)}
     # The server divides its context among the requests that it takes at once.
     argv += ["--ctx-size", str(spec.context * int(given["--parallel"]))]

@@ -22,6 +22,7 @@ NUMBERS = {
     "batch": "n_batch",
     "ubatch": "n_ubatch",
     "cache_ram": "cache_ram_mib",
+    "flash_attn": "flash_attn_type",
 }
 """Further parameters that are whole numbers, and where xllamacpp keeps them."""
 
