@@ -62,11 +62,12 @@ before the CPU. More memory, a card, cores or faster memory never give a worse a
 ## Measured instead of predicted
 
 `concierge tune` starts the chosen engine and model with one parameter after the other changed (threads where the CPU
-computes, tokens computed at once, flash attention), measures each, and keeps the best in `$CONCIERGE_HOME/measured.json`,
-where every later plan finds it: its source is then `measured`. What decides is the time of an agent's step, 2,000 tokens
-read and 200 written; less than 3 % is no gain. It also reads main memory for two seconds, which takes the place of the
-table for all models on the CPU. `up` measures each new server once, with 64 tokens read and 16 written: that is shown, and
-decides nothing. `llm.measure = false` leaves it out. Nothing drafts yet, and no model's next-token block is used.
+computes, tokens computed at once, flash attention), measures each, and keeps the best in
+`$CONCIERGE_HOME/measured.json`, where every later plan finds it: its source is then `measured`. What decides is the
+time of an agent's step, 2,000 tokens read and 200 written; less than 3 % is no gain. It also reads main memory for two
+seconds, which takes the place of the table for all models on the CPU. `up` measures each new server once, with 64
+tokens read and 16 written: that is shown, and decides nothing. `llm.measure = false` leaves it out. Nothing drafts yet,
+and no model's next-token block is used.
 
 ## Several cards
 
