@@ -57,6 +57,22 @@ def test_a_quantised_cache_is_not_tried_without_flash_attention(make: Make, cata
     assert dict(tuning.knobs(quantised, machine))["flash_attn"] == ("1",)
 
 
+def test_drafts_are_tried_where_the_model_has_a_block_for_them_and_there_is_room(make: Make) -> None:
+    def knobs(*, tight: bool = False, **facts: object) -> dict[str, tuple[str, ...]]:
+        plain = make.model("m", 10, 6000 * MIB)
+        assert plain.gguf is not None
+        model = plain.model_copy(update={"gguf": plain.gguf.model_copy(update=facts)})
+        card = make.machine(make.gpu(24))
+        found = plan(card, Llm(context=8192), Catalog(builds=(make.build("cuda"),), models=(model,)))
+        assert found.estimate is not None
+        full = replace(found, estimate=replace(found.estimate, budget=found.estimate.memory))
+        return dict(tuning.knobs(full if tight else found, card))
+
+    assert knobs(drafting=1)["drafts"] == ("2", "3")
+    assert "drafts" not in knobs()
+    assert "drafts" not in knobs(tight=True, drafting=1)
+
+
 def test_a_step_of_an_agent_decides_and_noise_does_not() -> None:
     best = Rate("e", "m", (), written=10, read=100)
     assert tuning.seconds(best) == pytest.approx(40)

@@ -190,3 +190,18 @@ def test_what_the_plan_says_of_the_prompt_cache_comes_before_our_own_bound(fake:
     words = engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"}).argv
     assert words.count("--cache-ram") == 1
     assert dict(itertools.pairwise(words))["--cache-ram"] == "7"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a script stands for the program")
+def test_a_model_drafts_with_its_own_block_only_where_the_build_can(fake: Fake) -> None:
+    spec = fake()
+    drafting = replace(spec, parameters=(("drafts", "3"),))
+    program = spec.engine_root / "llama-server"
+    program.write_text("#!/bin/sh\necho '--spec-type --spec-draft-n-max'\n")
+    program.chmod(0o755)
+    words = engine_command(drafting, key=KEY, environ={"PATH": "/usr/bin:/bin"}).argv
+    assert dict(itertools.pairwise(words))["--spec-draft-n-max"] == "3"
+    assert dict(itertools.pairwise(words))["--spec-type"] == "draft-mtp"
+    program.write_text("#!/bin/sh\necho '--parallel'\n")
+    with pytest.raises(StartError, match="does not know the parameter `drafts`"):
+        engine_command(drafting, key=KEY, environ={"PATH": "/usr/bin:/bin"})

@@ -178,6 +178,7 @@ class Gguf(Frozen):
         active: Share of the weights' bytes that is read for one token; 1 for a dense model.
         input_bytes: Bytes of an input embedding table that is not also the output: one row of it is read per token,
             and it stays in main memory when layers are offloaded.
+        drafting: Blocks behind the layers that propose the tokens to come (next-token prediction); 0 in most files.
         estimated: Names of the facts that were computed, or taken from elsewhere than this very file.
     """
 
@@ -200,6 +201,7 @@ class Gguf(Frozen):
     experts_used: Annotated[int, Field(ge=0)] = 0
     active: Annotated[float, Field(gt=0, le=1)] = 1.0
     input_bytes: Annotated[int, Field(ge=0)] = 0
+    drafting: Annotated[int, Field(ge=0)] = 0
     estimated: tuple[str, ...] = ()
 
 

@@ -98,11 +98,13 @@ def models(chosen: dict[str, Any], *, machine: options.Machine = None, as_json: 
     if as_json:
         output.data(models=[asdict(row) for row in rows])
         return
-    table = [("", "MODEL", "DOWNLOAD", "MEMORY", "TOKENS/S", "LICENCE", "")]
+    table = [("", "MODEL", "EVIDENCE", "DOWNLOAD", "MEMORY", "TOKENS/S", "LICENCE", "")]
     for row in rows:
         speed = "unknown" if row.slow is None or row.fast is None else f"{row.slow:.0f}-{row.fast:.0f}"
         memory = "unknown" if row.memory is None else human(row.memory)
-        table.append((_mark(fits=row.fits), row.name, human(row.size), memory, speed, row.licence, row.reason))
+        evidence = row.evidence[0] if row.evidence else "none"
+        size = human(row.size)
+        table.append((_mark(fits=row.fits), row.name, evidence, size, memory, speed, row.licence, row.reason))
     _print(table)
 
 

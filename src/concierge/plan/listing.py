@@ -29,6 +29,7 @@ class ModelRow:
         fits: Whether it fits with its context; ``reason`` says how it would do, or why not.
         memory: Bytes it needs with its context, None when unknown.
         size: Bytes to fetch.
+        evidence: What its rank stands on, as `bench score (date)`, the deciding one first.
         slow: Fewest tokens per second that are likely, ``fast`` the most; None when unknown.
     """
 
@@ -39,6 +40,8 @@ class ModelRow:
     reason: str
     memory: int | None
     size: int
+    rank: int
+    evidence: tuple[str, ...]
     slow: float | None
     fast: float | None
     speed_source: str
@@ -101,6 +104,8 @@ def _model(model: Model, groups: list[list[Candidate]], served: Settle, context:
         reason=found.reason or rank.pace(found.estimate),
         memory=found.estimate.memory,
         size=sum(map(fetched, model.artefact)),
+        rank=model.rank,
+        evidence=tuple(f"{each.bench} {each.score:g} ({each.date})" for each in model.evidence),
         slow=found.estimate.slow,
         fast=found.estimate.fast,
         speed_source=found.estimate.source,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from concierge.fit.memory import Serving, estimate
 from concierge.units import GIB
 
 if TYPE_CHECKING:
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
     Parameters = tuple[tuple[str, str], ...]
 
-TUNED = frozenset(("threads", "ubatch", "flash_attn"))
+DRAFTS = ("2", "3")
+"""Tokens that a model's own next-token-prediction block may propose at once."""
+
+TUNED = frozenset(("threads", "ubatch", "flash_attn", "drafts"))
 """Parameters that change how fast a server is, and nothing else that a plan decides."""
 
 MOST_THREADS = 60
@@ -48,8 +52,24 @@ def knobs(plan: Plan, machine: Machine) -> Iterator[tuple[str, tuple[str, ...]]]
         yield "threads", _others(given, "threads", (cores // 2, cores, cpu.threads or 0, min(cores, MOST_THREADS)))
     large = (1024, 2048) if _spare(plan.estimate) >= ROOM else ()
     yield "ubatch", _others(given, "ubatch", (128, 256, 512, *large))
+    if _drafts(plan):
+        yield "drafts", DRAFTS
     # A quantised cache of values needs it.
     yield "flash_attn", _others(given, "flash_attn", (1,) if "cache_type_v" in given else (1, 0))
+
+
+def _drafts(plan: Plan) -> bool:
+    """Tell whether the model can draft, this launcher can be told to, and there is room for what that takes."""
+    if plan.model is None or plan.model.gguf is None or plan.build is None or plan.context is None:
+        return False
+    facts, kv_type = plan.model.gguf, dict(plan.parameters).get("cache_type_k", "f16")
+    if not facts.drafting or plan.build.launcher != "llama-server":
+        return False
+    plain, drafting = (
+        estimate(facts, plan.model.size, Serving(plan.context, "q8_0" if kv_type == "q8_0" else "f16", drafts=drafts))
+        for drafts in (0, int(DRAFTS[-1]))
+    )
+    return drafting.device_total - plain.device_total <= _spare(plan.estimate)
 
 
 def _spare(estimate: Estimate | None) -> int:

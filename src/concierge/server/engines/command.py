@@ -51,6 +51,9 @@ WANTED = (
 )
 """Given where this build has them. Flags come and go between builds, and an unknown one ends the server."""
 
+DRAFTS = "--spec-type"
+"""Where a build has it, a model's own next-token-prediction block may draft."""
+
 SPARED = frozenset(("cache_ram", "threads", "flash_attn"))
 """Left out where a build has no flag for it: one without the first keeps no old prompts, so that there is nothing to
 bound, and the others change nothing but the speed."""
@@ -123,6 +126,8 @@ def _program(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
         *("--model", str(spec.model_path), "--alias", spec.model),
     ]
     known = {name: flag for name, flag in FLAGS.items() if flag in flags}
+    if DRAFTS in flags:
+        known["drafts"] = "--spec-draft-n-max"
     left_out = SPARED - known.keys()
     spec = replace(spec, parameters=tuple(pair for pair in spec.parameters if pair[0] not in left_out))
     given = {"--parallel": "1", **_translated(spec, known)}
@@ -135,6 +140,8 @@ def _program(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
     argv += [flag for flag in ("--no-ui", "--no-webui") if flag in flags][:1]
     for flag, value in given.items():
         argv += [flag, value]
+    if known.get("drafts") in given:
+        argv += [DRAFTS, "draft-mtp"]
     return Command(tuple(argv), {**environ, "LLAMA_API_KEY": key}, cwd=_nowhere(spec))
 
 
