@@ -87,6 +87,7 @@ class Endpoint:
         owned: True when concierge started the server and may stop it.
         context: Tokens that the server really gives to one request, where known.
         tools: False for a model that is known to have no tools.
+        protocol: How the model acts best: ``native``, ``shell`` or ``json``; None where that is not known.
         address: Read from ``base_url`` where it is not given.
 
     Raises:
@@ -100,6 +101,7 @@ class Endpoint:
     owned: bool = False
     context: int | None = None
     tools: bool = True
+    protocol: str | None = None
     address: Address = field(default=cast("Address", None), repr=False, kw_only=True)
 
     def __post_init__(self) -> None:

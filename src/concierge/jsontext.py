@@ -11,7 +11,7 @@ from typing import Any
 DEEPEST = 100
 """Nobody nests further on purpose, and what is nested further may not survive being copied or written again."""
 
-_DECODER = json.JSONDecoder()
+_DECODER, _LENIENT = json.JSONDecoder(), json.JSONDecoder(strict=False)
 
 
 def parse(text: str | bytes) -> Any:
@@ -25,10 +25,10 @@ def parse(text: str | bytes) -> Any:
     return _shallow(value, text)
 
 
-def first(text: str) -> tuple[Any, int]:
-    """Return the value that a text begins with, and where it ends."""
+def first(text: str, *, lenient: bool = False) -> tuple[Any, int]:
+    """Return the value that a text begins with, and where it ends; ``lenient`` takes line breaks inside of strings."""
     try:
-        value, end = _DECODER.raw_decode(text)
+        value, end = (_LENIENT if lenient else _DECODER).raw_decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return _shallow(value, text), end

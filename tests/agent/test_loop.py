@@ -5,14 +5,16 @@ import contextlib
 import itertools
 import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from concierge.agent import conversation, runs
+from concierge.agent import conversation, loop, runs
 from concierge.agent.events import Asked, CutOff, Event, Replied, RunResult, Started, ToolReturned, ToolsRefused
 from concierge.agent.journal import Journal
 from concierge.agent.loop import Runner
+from concierge.agent.protocols.native import prompt
 from concierge.agent.runs import read_run
 from concierge.agent.session import run_task
 from concierge.agent.task import Limits, Task
@@ -20,9 +22,6 @@ from concierge.chat.fake import FakeChat
 from concierge.chat.port import Delta, Reply, ToolCall, Usage
 from concierge.config.keys import Llm
 from concierge.errors import StatusError, TransportError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Play = Callable[..., RunResult]
 GOOD = '{"path": "a.txt", "content": "1"}'
@@ -134,9 +133,18 @@ def test_bad_calls_that_are_mended_in_between_do_not_add_up(play: Play) -> None:
 
 
 @pytest.mark.promise("L5")
-def test_the_same_call_with_the_same_result_four_times_stops_the_run(play: Play) -> None:
-    result = play(FakeChat([calls('{"path": "no.txt"}', tool="read")] * 4 + ["never"]))
+def test_a_model_that_only_repeats_its_call_is_asked_to_end_and_then_stopped(play: Play, seen: list[Event]) -> None:
+    result = play(FakeChat([calls('{"path": "no.txt"}', tool="read")] * 4 + ["never"]), subscribers=[seen.append])
     assert (result.status, result.reason) == ("stopped", "loop")
+    texts = [event.text for event in seen if isinstance(event, ToolReturned)]
+    assert texts[0].startswith("Error: There is no no.txt")
+    assert texts[1:] == [loop.REPEATED, loop.FINISH]
+
+
+def test_what_a_model_says_after_repeating_itself_is_the_answer(play: Play) -> None:
+    again = calls(GOOD)
+    assert play(FakeChat([again, again, "It is written."])).text == "It is written."
+    assert play(FakeChat([again, again, again, calls(GOOD, text="It is done.")])).text == "It is done."
 
 
 @pytest.mark.promise("L6")
@@ -290,7 +298,8 @@ def test_the_journal_says_what_was_sent_and_what_it_cost(play: Play, seen: list[
     started, asked, replied, done = seen
     assert isinstance(started, Started)
     assert {"concierge", "python", "engine"} == set(started.versions)
-    assert [tool["function"]["name"] for tool in started.tools] == ["read", "write", "list"]
+    assert [tool["function"]["name"] for tool in started.tools] == ["read", "write", "edit", "list", "search"]
+    assert (started.protocol, Path(started.folder).name) == ("native", "workspace")
     assert started.limits == {"max_steps": 20, "max_tokens": 100_000, "max_seconds": 1800.0}
     assert isinstance(asked, Asked)
     assert (asked.step, asked.messages, asked.max_tokens) == (1, 2, None)
@@ -320,8 +329,9 @@ def test_text_that_utf8_cannot_hold_neither_crashes_nor_breaks_the_journal(play:
     json.dumps(chat.asked[-1].messages, ensure_ascii=False).encode()
 
 
-def test_the_system_prompt_is_short() -> None:
-    assert len(conversation.system_prompt()) / 3.5 < 400
+@pytest.mark.parametrize("name", ["tools", "shell", "json"])
+def test_the_system_prompts_are_short(name: str) -> None:
+    assert len(prompt(name)) / 3.5 < 400
 
 
 def writes_and_then(cause: BaseException | None) -> Callable[[Any], Awaitable[str]]:

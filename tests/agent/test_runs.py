@@ -101,8 +101,16 @@ def test_a_text_that_is_no_id_finds_nothing(play: Play, tmp_path: Path, run_id: 
 def test_an_unknown_id_names_the_nearest_one(play: Play, tmp_path: Path) -> None:
     result = play(FakeChat(["One."]))
     with pytest.raises(UnknownRunError) as caught:
-        read_run(tmp_path, result.id[:-2])
+        read_run(tmp_path, result.id[:-2] + "zz")
     assert caught.value.hint == f"Did you mean {result.id}?"
+
+
+def test_a_beginning_that_no_other_has_and_the_word_last_name_a_run(play: Play, tmp_path: Path) -> None:
+    first, second = play(FakeChat(["One."])), play(FakeChat(["Two."]))
+    assert read_run(tmp_path, "last").summary.id == second.id
+    assert read_run(tmp_path, first.id[:-2]).summary.id == first.id
+    with pytest.raises(UnknownRunError):
+        read_run(tmp_path, first.id[:4])
 
 
 def test_ids_sort_by_time_and_never_collide(tmp_path: Path) -> None:

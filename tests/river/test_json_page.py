@@ -37,9 +37,11 @@ SESSION = (
     "tune --seconds 1",
     "up",
     "status",
-    "run hello",
+    "run hello --in .",
     "runs list",
     "runs show ID",
+    "runs diff ID",
+    "runs undo ID",
     "down",
 )
 """Every command that takes ``--json``, in an order in which each works."""
@@ -60,7 +62,7 @@ def test_every_command_prints_one_object_with_the_keys_of_the_page(place: Place)
     for words in SESSION:
         document = told(place, words.replace("ID", run_id))
         run_id = document.get("id", run_id)
-        printed[re.sub(r" (hello|m\.json|ID|api\.port 0|--seconds 1)", "", words)] = set(document)
+        printed[re.sub(r" (hello --in \.|hello|m\.json|ID|api\.port 0|--seconds 1)", "", words)] = set(document)
     assert printed == ROWS
 
 

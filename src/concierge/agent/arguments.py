@@ -48,7 +48,7 @@ def _decode(text: str, example: str) -> object:
     if not stripped:
         return None
     try:
-        value, end = jsontext.first(stripped)
+        value, end = jsontext.first(stripped, lenient=True)
     except ValueError:
         raise BadCallError(
             f"The arguments are not complete JSON: {_excerpt(stripped)}. Send one JSON object such as {example}."

@@ -101,6 +101,19 @@ class Watch:
         self._bad = 0
         self._same = 0
         self._last: tuple[str, str, str] | None = None
+        self._call: tuple[str, str] | None = None
+        self._repeats = 0
+
+    def again(self, tool: str, arguments: str) -> int:
+        """Return how many times this very call was made just before, and note it."""
+        self._repeats = self._repeats + 1 if (tool, arguments) == self._call else 0
+        self._call = (tool, arguments)
+        return self._repeats
+
+    def check_ended(self, answer: str) -> None:
+        """Accept an answer, or stop the run: a model that only repeats its call has none."""
+        if self._repeats and not answer.strip():
+            raise self._looping(self._call[0] if self._call else "", self._repeats + 1)
 
     def saw(self, tool: str, arguments: str, result: str, *, bad: bool) -> None:
         """Take note of one call and its result, or stop the run that made one too many."""
@@ -117,13 +130,17 @@ class Watch:
         self._same = self._same + 1 if call == self._last else 1
         self._last = call
         if self._same >= SAME_CALLS:
-            raise GuardStopped(
-                f"The model called `{tool}` {self._same} times in a row with the same result.",
-                reason="loop",
-                limit=SAME_CALLS,
-                value=self._same,
-                hint="Word the task differently, or use a larger model.",
-            )
+            raise self._looping(tool, self._same)
+
+    @staticmethod
+    def _looping(tool: str, times: int) -> GuardStopped:
+        return GuardStopped(
+            f"The model called `{tool}` {times} times in a row with the same result.",
+            reason="loop",
+            limit=SAME_CALLS,
+            value=times,
+            hint="Word the task differently, or use a larger model.",
+        )
 
 
 def estimated_tokens(sent: Sequence[Message]) -> int:

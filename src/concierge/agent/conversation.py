@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from concierge import jsontext
-from concierge.agent.events import Event, Replied, Started, ToolReturned, ToolsRefused
+from concierge.agent.events import Event, Misread, Replied, Started, ToolReturned, ToolsRefused
+from concierge.agent.protocols.choose import named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
+    from concierge.agent.protocols.port import Spec, StepProtocol
     from concierge.agent.task import Task
     from concierge.chat.port import Message, ToolCall
 
 
-@cache
-def system_prompt() -> str:
-    """Return the text that tells a model how to use its tools."""
-    return (Path(__file__).parent / "prompts" / "tools.txt").read_text(encoding="utf-8").strip()
-
-
-def opening(task: Task, tools: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Return the first messages of a run.
+def opening(task: Task, tools: Sequence[Spec], protocol: StepProtocol, *, overview: str) -> tuple[Message, ...]:
+    """Return the first messages of a run; with tools, the user's also says what is in the folder.
 
     A model without tools gets the task alone: its chat template has its own system text, and a tiny
     model answers best with that.
     """
-    user = {"role": "user", "content": utf8(task.text)}
-    return ({"role": "system", "content": system_prompt()}, user) if tools else (user,)
+    text = f"{task.text}\n\n{overview}" if tools and overview else task.text
+    user = {"role": "user", "content": utf8(text)}
+    return ({"role": "system", "content": protocol.system(tools)}, user) if tools else (user,)
 
 
 def utf8(text: str) -> str:
@@ -42,47 +36,35 @@ def as_written(call: ToolCall) -> dict[str, str]:
     return {"id": call.id, "name": utf8(call.name), "arguments": utf8(call.arguments)}
 
 
-def messages(event: Event) -> tuple[Message, ...]:
-    """Return what the event adds to the conversation."""
-    match event:
-        case Started():
-            return event.messages
-        case Replied():
-            return (_assistant(event),)
-        case ToolReturned():
-            return ({"role": "tool", "tool_call_id": event.call_id, "content": event.text},)
-        case _:
-            return ()
+class Conversation:
+    """The messages so far, which each event adds to in the way of the run's protocol."""
 
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.messages: list[Message] = []
+        self._protocol = named("native")
+        for event in events:
+            self.follow(event)
 
-def follow(said: list[Message], event: Event) -> None:
-    """Take up what an event means for the conversation: what teaches tools goes where they are refused."""
-    if isinstance(event, ToolsRefused):
-        said[:] = [message for message in said if message["role"] != "system"]
-    said.extend(messages(event))
+    def follow(self, event: Event) -> None:
+        """Take up what an event means for the conversation."""
+        match event:
+            case Started():
+                self._protocol = named(event.protocol)
+                self.messages.extend(event.messages)
+            case ToolsRefused():
+                self._protocol = named(event.protocol)
+                taught = [{"role": "system", "content": event.system}] if event.system else []
+                self.messages[:] = [*taught, *(each for each in self.messages if each["role"] != "system")]
+            case Replied():
+                self.messages.append(self._protocol.said(event))
+            case ToolReturned():
+                self.messages.append(self._protocol.result(event))
+            case Misread():
+                self.messages.append({"role": "user", "content": event.text})
+            case _:
+                pass
 
 
 def conversation(events: Iterable[Event]) -> list[Message]:
     """Return the messages of a run so far, oldest first."""
-    said: list[Message] = []
-    for event in events:
-        follow(said, event)
-    return said
-
-
-def _assistant(event: Replied) -> Message:
-    if not event.tool_calls:
-        return {"role": "assistant", "content": event.text}
-    calls = [
-        {
-            "id": call["id"],
-            "type": "function",
-            # Servers parse the arguments of past calls; what the model got wrong stays in the journal.
-            "function": {
-                "name": call["name"],
-                "arguments": call["arguments"] if jsontext.parse_object(call["arguments"]) is not None else "{}",
-            },
-        }
-        for call in event.tool_calls
-    ]
-    return {"role": "assistant", "content": event.text, "tool_calls": calls}
+    return Conversation(events).messages

@@ -58,13 +58,18 @@ def _result(
     return RunResult(
         status=status,
         reason=reason,
-        text=written[-1].text if written else "",
+        text=_answer(written[-1]) if written else "",
         steps=len(replies),
         usage=asdict(sum((Spent(**event.usage) for event in written), Spent())),
         seconds=round(seconds, 3),
         model=next((event.model for event in events if isinstance(event, Started)), ""),
         error=error,
     )
+
+
+def _answer(event: Replied | CutOff) -> str:
+    told = event.answer if isinstance(event, Replied) else None
+    return event.text if told is None else told
 
 
 def _crash(error: Exception) -> dict[str, Any]:

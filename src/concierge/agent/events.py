@@ -59,6 +59,8 @@ class Started(Event):
         temperature: Sampling temperature; null is the server's default.
         limits: What the run may spend.
         versions: Of concierge, of Python, and of what the caller named.
+        protocol: How the model is taught to act: ``native``, ``shell`` or ``json``; empty where it has no tools.
+        folder: Where the tools work.
         schema: By which the journal is to be read.
     """
 
@@ -71,6 +73,8 @@ class Started(Event):
     temperature: float | None
     limits: Mapping[str, Any]
     versions: Mapping[str, str]
+    protocol: str = "native"
+    folder: str = ""
     schema: int = SCHEMA
 
 
@@ -104,6 +108,8 @@ class Replied(Event):
         usage: Tokens of this answer.
         model: The name that the server answered with.
         seconds: Time from request to complete answer.
+        in_text: The calls were found in the text, where the server should have told them apart.
+        answer: What of the text is the answer, where that is not all of it; null otherwise.
     """
 
     kind = "model_replied"
@@ -116,6 +122,23 @@ class Replied(Event):
     usage: Mapping[str, Any]
     model: str | None
     seconds: float
+    in_text: bool = False
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misread(Event):
+    """An answer tried to act and could not be read, or ended before anything was done: the model is told so.
+
+    Attributes:
+        step: Which answer.
+        text: What the model is told.
+    """
+
+    kind = "reply_misread"
+
+    step: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,17 +164,21 @@ class CutOff(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolsRefused(Event):
-    """The server takes no tools for this model; the run goes on without them.
+    """The server takes no tools for this model; the run goes on with another protocol, or without tools.
 
     Attributes:
         step: The answer that was asked for.
         error: What the server said.
+        protocol: How the model acts from here on; empty where it has no tools.
+        system: The text that teaches it; empty likewise.
     """
 
     kind = "tools_refused"
 
     step: int
     error: Mapping[str, Any]
+    protocol: str = ""
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +258,8 @@ class RunResult(Event):
 
 
 KINDS: dict[str, type[Event]] = {
-    cls.kind: cls for cls in (Started, Asked, Replied, CutOff, ToolsRefused, ToolCalled, ToolReturned, RunResult)
+    cls.kind: cls
+    for cls in (Started, Asked, Replied, Misread, CutOff, ToolsRefused, ToolCalled, ToolReturned, RunResult)
 }
 """Every kind that a journal may hold."""
 

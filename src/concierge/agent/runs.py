@@ -42,6 +42,11 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def kept(self) -> Path:
+        """The files of a user's folder as they were before the run."""
+        return self.path / "kept"
+
+    @property
     def workspace(self) -> Path:
         """The only folder that tools may touch."""
         return self.path / "workspace"
@@ -109,13 +114,20 @@ def unwritable(what: str, where: Path | str, error: OSError) -> RunError:
     return RunError(f"{what}: {error.strerror}.", where=str(where), hint=hint)
 
 
+LAST = "last"
+"""The newest run, by this word."""
+
+
 def find(workspace_root: Path, run_id: str) -> RunFolder:
-    """Return the directory of a run that exists."""
+    """Return the directory of a run that exists, by its id, by a beginning of it that no other has, or ``last``."""
     if RUN_ID.fullmatch(run_id):
         folder = RunFolder(workspace_root / "runs" / run_id)
         if folder.path.is_dir():
             return folder
     known = ids(workspace_root)
+    able = known[-1:] if run_id == LAST else [name for name in known if run_id and name.startswith(run_id)]
+    if len(able) == 1:
+        return RunFolder(workspace_root / "runs" / able[0])
     close = difflib.get_close_matches(run_id, known, n=1, cutoff=0.5)
     hint = f"Did you mean {close[0]}?" if close else "`concierge runs list` shows every run."
     shown = run_id if len(run_id) <= 80 else run_id[:77] + "..."

@@ -42,6 +42,7 @@ class Task:
         model: The name that the server expects.
         limits: What the run may spend before it is stopped.
         offer_tools: False for a model that knows no tools: it gets the task and nothing else.
+        protocol: How the model is taught to act: ``native``, ``shell`` or ``json``.
         temperature: Sampling temperature; the server's default when None.
     """
 
@@ -49,6 +50,7 @@ class Task:
     model: str
     limits: Limits = field(default_factory=Limits)
     offer_tools: bool = True
+    protocol: str = "native"
     temperature: float | None = 0.2
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import inspect
 import json
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from concierge.agent import passages
 from concierge.agent.arguments import BadCallError, parse
-from concierge.agent.workspace import CONFINED, Entry, Workspace
+from concierge.agent.workspace import CONFINED, Entry
 from concierge.errors import ToolError
 
 if TYPE_CHECKING:
     from concierge.agent.events import CallStatus
+    from concierge.agent.place import Place
 
 CALLS_PER_ANSWER = 16
 """A model that asks for more at once has lost its way."""
@@ -30,7 +33,7 @@ class Tool(BaseModel):
     name: ClassVar[str]
     example: ClassVar[str]
 
-    def call(self, workspace: Workspace) -> str:
+    async def call(self, place: Place) -> str:
         """Do it and return the text for the model; a ``ToolError`` says what to send instead."""
         raise NotImplementedError
 
@@ -44,11 +47,8 @@ class Read(Tool):
     path: Annotated[str, Field(description="File, relative to the folder")]
     start: Annotated[int, Field(ge=1, description="First line to read")] = 1
 
-    def call(self, workspace: Workspace) -> str:
-        content = workspace.read(self.path)
-        if b"\0" in content:
-            raise ToolError(f"{self.path} is not a text file. Read another one.")
-        return _window(content.decode("utf-8", "replace"), self.start)
+    async def call(self, place: Place) -> str:
+        return _window(_text(place, self.path), self.start)
 
 
 class Write(Tool):
@@ -66,8 +66,8 @@ class Write(Tool):
         # Asked for a JSON file, models send the object itself.
         return json.dumps(value, ensure_ascii=False, indent=2) if isinstance(value, dict | list) else value
 
-    def call(self, workspace: Workspace) -> str:
-        workspace.write(self.path, self.content.encode("utf-8", "replace"))
+    async def call(self, place: Place) -> str:
+        place.workspace.write(self.path, self.content.encode("utf-8", "replace"))
         return f"Wrote {len(self.content)} characters to {self.path}."
 
 
@@ -79,52 +79,138 @@ class List(Tool):
 
     path: Annotated[str, Field(description="Folder, relative to the folder")] = "."
 
-    def call(self, workspace: Workspace) -> str:
-        entries, more = workspace.entries(self.path)
+    async def call(self, place: Place) -> str:
+        entries, more = place.workspace.entries(self.path)
         lines = [_line(entry) for entry in entries]
         return "\n".join([*lines, "(and more)"] if more else lines) or "(empty folder)"
 
 
-TOOLS: dict[str, type[Tool]] = {tool.name: tool for tool in (Read, Write, List)}
+class Edit(Tool):
+    """Replace a passage of a text file, which must stand in it once."""
+
+    name = "edit"
+    example = '{"path": "notes.txt", "old": "Helo", "new": "Hello"}'
+
+    path: Annotated[str, Field(description="File, relative to the folder")]
+    old: Annotated[str, Field(min_length=1, description="The passage as it stands in the file")]
+    new: Annotated[str, Field(description="What is to stand there instead")]
+
+    async def call(self, place: Place) -> str:
+        text = _text(place, self.path)
+        start, end = passages.find(text, self.old, path=self.path)
+        changed = text[:start] + passages.fitted(text[start:end], self.old, self.new) + text[end:]
+        place.workspace.write(self.path, changed.encode("utf-8", "surrogateescape"))
+        return f"Changed line {text.count(chr(10), 0, start) + 1} of {self.path}."
+
+
+class Search(Tool):
+    """Find a text in the files below a folder."""
+
+    name = "search"
+    example = '{"text": "TODO"}'
+
+    text: Annotated[str, Field(min_length=1, description="What to look for; upper and lower case are the same")]
+    path: Annotated[str, Field(description="Folder, relative to the folder")] = "."
+
+    async def call(self, place: Place) -> str:
+        lines = islice(place.workspace.search(self.text, self.path), FOUND + 1)
+        found = [f"{path}:{number}: {line}" for path, number, line in lines]
+        if not found:
+            raise ToolError(f"{self.text[:80]!r} is in no file there. Look for a shorter text.")
+        more = ["[and more: look for a longer text, or in a smaller folder]"] if len(found) > FOUND else []
+        return "\n".join([*found[:FOUND], *more])
+
+
+class Shell(Tool):
+    """Run a shell command in the folder."""
+
+    name = "shell"
+    example = '{"command": "ls -l"}'
+
+    command: Annotated[str, Field(min_length=1, description="What sh is to run")]
+
+    async def call(self, place: Place) -> str:
+        if place.shell is None:
+            raise ToolError("There is no shell here. Use the other tools.")
+        return await place.shell(self.command)
+
+
+SEEN = 30
+"""Files of the folder that a model is told of before it begins."""
+
+FOUND = 50
+"""Lines that a search shows."""
+
+TOOLS: dict[str, type[Tool]] = {tool.name: tool for tool in (Read, Write, Edit, List, Search, Shell)}
 
 
 class Tools:
-    """The toolbox of one run, whose tools touch its workspace alone."""
+    """The toolbox of one run, whose tools touch its place alone."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
-    @staticmethod
-    @cache
-    def specs() -> tuple[dict[str, Any], ...]:
-        """Return the tools in the chat-completions format; none where the workspace cannot be confined."""
-        return tuple(_spec(tool) for tool in TOOLS.values()) if CONFINED else ()
+    @property
+    def folder(self) -> str:
+        """Where the tools work."""
+        return str(self._place.folder)
 
-    def carry_out(self, name: str, arguments: str, *, number: int) -> tuple[CallStatus, str]:
+    def overview(self) -> str:
+        """Return what a model should know of the folder before it begins: its first files, in one sentence."""
+        if not CONFINED:
+            return ""
+        entries, _ = self._place.workspace.entries(".")
+        found = [f"{entry.name}/" if entry.kind == "folder" else entry.name for entry in entries]
+        inner = [path for path in islice(self._place.workspace.files(), SEEN) if "/" in path]
+        names = [*(name for name in found if not name.endswith("/")), *inner, *(n for n in found if n.endswith("/"))]
+        if not names:
+            return ""
+        more = " and more" if len(names) > SEEN else ""
+        return f"The folder holds: {', '.join(names[:SEEN])}{more}."
+
+    def specs(self) -> tuple[dict[str, Any], ...]:
+        """Return the tools in the chat-completions format; none where the folder cannot be confined."""
+        return tuple(_specs(shell=self._place.shell is not None)) if CONFINED else ()
+
+    async def carry_out(self, name: str, arguments: str, *, number: int) -> tuple[CallStatus, str]:
         """Return how the answer's call of that number went, and the text that the model may mend it by."""
         if number > CALLS_PER_ANSWER:
             return "bad_call", f"Error: Too many calls at once. Send at most {CALLS_PER_ANSWER}, then wait."
         try:
-            return "ok", self.call(name, arguments)
+            return "ok", await self.call(name, arguments)
         except BadCallError as error:
             return "bad_call", f"Error: {error}"
         except ToolError as error:
             return "error", f"Error: {error}"
 
-    def call(self, name: str, arguments: str) -> str:
+    async def call(self, name: str, arguments: str) -> str:
         """Carry out a call as the model wrote it and return the text for the model, or raise what it may mend."""
         tool = TOOLS.get(name)
-        if tool is None:
-            raise BadCallError(f"There is no tool {name[:80]!r}. Call one of: {', '.join(TOOLS)}.")
+        offered = [spec["function"]["name"] for spec in self.specs()]
+        if tool is None or name not in offered:
+            raise BadCallError(f"There is no tool {name[:80]!r}. Call one of: {', '.join(offered)}.")
         first = next((field for field, info in tool.model_fields.items() if info.is_required()), None)
         given = parse(arguments, first=first, example=tool.example)
         try:
-            return tool.model_validate(given).call(self._workspace)
+            made = tool.model_validate(given)
         except ValidationError as error:
             wrong = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in wrong["loc"])
             what = "is missing" if wrong["type"] == "missing" else f"is wrong: {wrong['msg']}"
             raise BadCallError(f"`{field}` {what}. Send for example {tool.example}.") from None
+        return await made.call(self._place)
+
+
+@cache
+def _specs(*, shell: bool) -> tuple[dict[str, Any], ...]:
+    return tuple(_spec(tool) for tool in TOOLS.values() if shell or tool is not Shell)
+
+
+def _text(place: Place, path: str) -> str:
+    content = place.workspace.read(path)
+    if b"\0" in content:
+        raise ToolError(f"{path} is not a text file. Read another one.")
+    return content.decode("utf-8", "surrogateescape")
 
 
 def _spec(tool: type[Tool]) -> dict[str, Any]:
@@ -150,10 +236,14 @@ def _line(entry: Entry) -> str:
 
 
 def _window(text: str, start: int) -> str:
-    """Return the text from line ``start`` on, as much as is shown at once, and how to go on."""
+    """Return the text from line ``start`` on, as much as is shown at once, and how to go on.
+
+    A line that is longer than that is shown as several, so that all of it can be read.
+    """
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if start == 1 and len(text) <= SHOWN_CHARS:
         return text or "(empty file)"
-    lines = text.split("\n")
+    lines = [part for line in text.split("\n") for part in _pieces(line)]
     if start > len(lines):
         raise ToolError(f"The file has {len(lines)} lines. Send a `start` of at most {len(lines)}.")
     shown: list[str] = []
@@ -161,9 +251,12 @@ def _window(text: str, start: int) -> str:
     for line in lines[start - 1 :]:
         if shown and len(line) >= room:
             break
-        shown.append(line[:room])
-        room -= len(shown[-1]) + 1
+        shown.append(line)
+        room -= len(line) + 1
     last = start + len(shown) - 1
-    cut = " (cut short)" if len(lines[start - 1]) > SHOWN_CHARS else ""
     more = f" Go on with start={last + 1}." if last < len(lines) else ""
-    return "\n".join(shown) + f"\n[lines {start} to {last} of {len(lines)}{cut}.{more}]"
+    return "\n".join(shown) + f"\n[lines {start} to {last} of {len(lines)}.{more}]"
+
+
+def _pieces(line: str) -> list[str]:
+    return [line[at : at + SHOWN_CHARS] for at in range(0, len(line), SHOWN_CHARS)] or [""]

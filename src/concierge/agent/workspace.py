@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from concierge.agent.runs import unwritable
 from concierge.errors import ToolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 CONFINED = {os.open, os.mkdir, os.stat, os.unlink, os.rename} <= os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
@@ -29,6 +30,11 @@ READ_BYTES = 4 * 1024 * 1024
 """A larger file is not text that a model could work through in 4,000 characters at a time."""
 WRITE_BYTES = 256 * 1024
 LIST_ENTRIES = 200
+LINE_CHARS = 200
+WALKED = 20_000
+"""Entries that a search looks at."""
+HIDDEN = frozenset((".git", ".concierge"))
+"""Folders that are neither listed nor searched."""
 DEPTH = 16
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -90,8 +96,44 @@ class Workspace:
     def entries(self, path: str) -> tuple[list[Entry], bool]:
         """Return a folder's entries sorted by name, and whether there are more than are returned."""
         with _explained(path), self._folder(_parts(path, file=False)) as folder, os.scandir(folder) as entries:
-            found = [_entry(entry) for entry in islice(entries, LIST_ENTRIES + 1)]
+            able = (entry for entry in entries if entry.name not in HIDDEN)
+            found = [_entry(entry) for entry in islice(able, LIST_ENTRIES + 1)]
         return sorted(found[:LIST_ENTRIES], key=lambda entry: entry.name), len(found) > LIST_ENTRIES
+
+    def search(self, text: str, path: str) -> Iterator[tuple[str, int, str]]:
+        """Yield the path, the number and the line for each line below a folder that holds ``text``, in order.
+
+        Hidden folders of tools and what ``.gitignore`` names are left out; so are files that are no text, or too large.
+        """
+        wanted = text.casefold()
+        for inner in self.files(path):
+            try:
+                content = self.read(inner)
+            except ToolError:
+                continue
+            if b"\0" in content[:4096]:
+                continue
+            for number, line in enumerate(content.decode("utf-8", "replace").split("\n"), start=1):
+                if wanted in line.casefold():
+                    yield inner, number, line.strip()[:LINE_CHARS]
+
+    def files(self, path: str = ".") -> Iterator[str]:
+        """Yield the path of each plain file below a folder, in order, but those that are left out."""
+        ignored = ignoring(self._root)
+        waiting = ["/".join(_parts(path, file=False))]
+        seen = 0
+        while waiting and seen < WALKED:
+            folder = waiting.pop(0)
+            entries, _ = self.entries(folder or ".")
+            for entry in entries:
+                seen += 1
+                inner = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.name in HIDDEN or ignored(inner):
+                    continue
+                if entry.kind == "folder":
+                    waiting.append(inner)
+                elif entry.kind == "file":
+                    yield inner
 
     @contextlib.contextmanager
     def _folder(self, parts: list[str], *, make: bool = False) -> Iterator[int]:
@@ -107,6 +149,16 @@ class Workspace:
             yield folder
         finally:
             os.close(folder)
+
+
+def ignoring(folder: Path) -> Callable[[str], bool]:
+    """Return what tells whether ``.gitignore`` names a path below ``folder``; its exceptions are not looked at."""
+    try:
+        lines = (folder / ".gitignore").read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        lines = []
+    plain = [line.strip().strip("/") for line in lines if line.strip() and not line.startswith(("#", "!"))]
+    return lambda path: any(fnmatch(path, each) or fnmatch(path.rpartition("/")[2], each) for each in plain)
 
 
 def _parts(path: str, *, file: bool) -> list[str]:

@@ -211,11 +211,13 @@ class Chat(Frozen):
     Attributes:
         template: The family of the chat template inside the GGUF.
         tools: The template renders tool definitions and the model was trained to call them.
+        protocol: How the model acts best, as the evaluation of docs/agent.md measured it; None where it was not.
     """
 
     template: str
     tools: bool
     thinking: Thinking = "never"
+    protocol: Literal["native", "shell", "json"] | None = None
 
 
 class Evidence(Frozen):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path  # noqa: TC003  # typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
@@ -12,6 +13,7 @@ from concierge.cli import options, output
 from concierge.errors import UsageError, told
 
 if TYPE_CHECKING:
+    from concierge.agent.changes import Changes
     from concierge.agent.events import Event, RunResult
     from concierge.endpoint import Endpoint
     from concierge.river.river import River
@@ -30,12 +32,18 @@ def run(
     chosen: dict[str, Any],
     task: Annotated[str, typer.Argument(help="What to do; what is piped in belongs to it, and `-` is all of it.")],
     *,
+    inside: Annotated[
+        Path | None, typer.Option("--in", help="Work on the files of this folder; else in a fresh one.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Make sure that a local LLM answers, then let it do TASK and print the result."""
     river = options.river(chosen)
+    folder = _folder(inside)
     live = output.Live(shown=not as_json and sys.stdout.isatty())
-    result = _run(river, _text(task), live)
+    result = _run(river, _text(task), live, folder)
+    if folder is not None and not as_json:
+        _tell_changes(river, result.id)
     if as_json:
         output.data(**result.as_dict())
     elif result.error is None:
@@ -89,14 +97,32 @@ def _comes(stream: TextIO) -> bool:
     return False
 
 
-def _run(river: River, text: str, live: output.Live) -> RunResult:
+def _tell_changes(river: River, run_id: str) -> None:
+    found = river.changes(run_id)
+    paths = [change.path for change in found.changed] if found else []
+    if paths:
+        more = f" and {len(paths) - 10} more" if len(paths) > 10 else ""
+        river.say(f"Changed: {', '.join(paths[:10])}{more}. Seen with: concierge runs diff last")
+
+
+def _folder(inside: Path | None) -> Path | None:
+    if inside is None:
+        return None
+    if not inside.is_dir():
+        what = "is no folder" if inside.exists() else "does not exist"
+        raise UsageError(f"{inside} {what}.", where="--in", hint="Name the folder whose files are to be worked on.")
+    return inside.resolve()
+
+
+def _run(river: River, text: str, live: output.Live, inside: Path | None) -> RunResult:
     import asyncio
 
     try:
         with river.using() as endpoint:
             river.say(_who(endpoint))
             told = _Narrator(river, live).event
-            return asyncio.run(river.run(text, endpoint=endpoint, on_event=told, on_delta=live.piece))
+            going = river.run(text, endpoint=endpoint, inside=inside, on_event=told, on_delta=live.piece)
+            return asyncio.run(going)
     except KeyboardInterrupt:
         # What this command started for itself goes with it, unless others use it by now; what was there before stays.
         river.leave()
@@ -122,6 +148,8 @@ class _Narrator:
     def event(self, event: Event) -> None:
         if event.kind == "run_started":
             self._river.say(f"Run {event.id} in {self._river.config.workspace_root / 'runs' / event.id}")
+            if folder := getattr(event, "folder", ""):
+                self._river.say(f"It works in {folder}.")
             if not getattr(event, "tools", ()):
                 self._river.say(f"{getattr(event, 'model', '')} has no tools: it answers, and touches no file.")
         elif event.kind == "tools_refused":
@@ -177,6 +205,62 @@ def show(
         output.result(f"{event.seq:>4}  {event.ts}  {event.kind}")
     if summary.result.text:
         output.result(f"\n{summary.result.text}")
+
+
+@group.command("diff")
+@options.settings("workspace")
+def diff(
+    chosen: dict[str, Any],
+    run_id: Annotated[str, typer.Argument(help="The run's name, a beginning of it, or `last`.")],
+    *,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show what a run changed in the folder that it worked in."""
+    from concierge.agent import changes
+
+    found = _changes(options.river(chosen), run_id)
+    lines = list(changes.diff(found))
+    if as_json:
+        output.data(folder=str(found.folder), paths=[change.path for change in found.changed], diff=lines)
+        return
+    for line in lines:
+        output.result(line)
+    if not found.changed:
+        output.narrate(f"Nothing in {found.folder} was changed.")
+
+
+@group.command("undo")
+@options.settings("workspace")
+def undo(
+    chosen: dict[str, Any],
+    run_id: Annotated[str, typer.Argument(help="The run's name, a beginning of it, or `last`.")],
+    *,
+    as_json: options.AsJson = False,
+) -> int:
+    """Put back what a run changed, but for files that somebody has changed since."""
+    from concierge.agent import changes
+
+    found = _changes(options.river(chosen), run_id)
+    left = changes.undo(found)
+    undone = [change.path for change in found.changed if change.path not in dict(left)]
+    if as_json:
+        output.data(undone=undone, left=[{"path": path, "reason": reason} for path, reason in left])
+    for path, reason in left if not as_json else ():
+        output.narrate(f"{path} is left as it is: {reason}.")
+    if not as_json:
+        output.narrate(f"Put back: {', '.join(undone)}." if undone else "Nothing was put back.")
+    return 1 if left else 0
+
+
+def _changes(river: River, run_id: str) -> Changes:
+    found = river.changes(run_id)
+    if found is None:
+        raise UsageError(
+            f"The run {run_id} worked in a folder of its own.",
+            where="ID",
+            hint="`concierge run --in DIR` works in yours.",
+        )
+    return found
 
 
 @options.settings("host", "port", *options.LLM, "locked", "trust", "workspace")

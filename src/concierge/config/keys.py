@@ -77,6 +77,12 @@ class Llm:
         True,
         "Let `up` measure, once for each new server, how fast it writes and reads: 20 seconds at most.",
     )
+    protocol: Literal["auto", "native", "shell", "json"] = key(
+        kinds.choice("auto", "native", "shell", "json"),
+        "auto",
+        "How the model acts: by tool calls of the server, one shell command a turn, or one JSON action a turn, which a "
+        "schema forces; `auto`: as was measured to be best for the model, else by tool calls.",
+    )
     flake: str | None = key(
         kinds.TEXT,
         None,

@@ -75,7 +75,8 @@ class Applier:
         except FetchError as error:
             raise _with_way_out(plan, error) from None
         tools, reasons = model.chat.tools, plan.reasons
-        made = Generation(number=0, asked=self.asked, tools=tools, reasons=reasons, spec=spec)
+        protocol = model.chat.protocol
+        made = Generation(number=0, asked=self.asked, tools=tools, reasons=reasons, spec=spec, protocol=protocol)
         return self.generations.switch(made)
 
 

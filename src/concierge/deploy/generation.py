@@ -60,6 +60,7 @@ class Generation:
     Attributes:
         asked: Digest of what was asked for and of the pins that it was resolved from.
         tools: Whether the model knows tools.
+        protocol: How it acts best; None where that is not known.
         reasons: Why this engine and this model.
     """
 
@@ -68,6 +69,7 @@ class Generation:
     tools: bool
     reasons: tuple[str, ...]
     spec: ServerSpec
+    protocol: str | None = None
 
 
 def asked_digest(llm: Llm, pins: bytes, *, folder: Path | None = None) -> str:

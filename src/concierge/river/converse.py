@@ -11,6 +11,7 @@ from concierge.server.leases import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
     from typing import Unpack
 
     from concierge.agent.events import RunResult
@@ -58,6 +59,7 @@ async def converse(
     endpoint: Endpoint,
     task: Task,
     *,
+    inside: Path | None,
     subscribers: Collection[Subscriber],
     on_delta: Callable[[Delta], None] | None,
     leases: Collection[Lease],
@@ -79,6 +81,7 @@ async def converse(
             secrets=endpoint.secrets,
             on_delta=on_delta,
             versions=_versions(parts, endpoint),
+            inside=inside,
         )
 
 

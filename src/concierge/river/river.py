@@ -15,6 +15,7 @@ from concierge.river.parts import Parts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from concierge.agent.changes import Changes
     from concierge.agent.events import RunResult
     from concierge.agent.journal import Subscriber
     from concierge.agent.runs import RunRecord, RunSummary
@@ -208,6 +209,7 @@ class River:
         *,
         endpoint: Endpoint | None = None,
         limits: Limits | None = None,
+        inside: Path | None = None,
         on_event: Subscriber | None = None,
         on_delta: Callable[[Delta], None] | None = None,
     ) -> RunResult:
@@ -217,6 +219,7 @@ class River:
             task: What to do, in a person's words.
             endpoint: Who answers; when None, what the last ``up`` returned, else what ``up`` returns now.
             limits: What the run may spend; what is configured when None.
+            inside: The folder of files to work on; when None, a fresh one in the run's directory.
             on_event: Called with each event after it is journalled.
             on_delta: Called with each piece of an answer as it arrives.
 
@@ -241,10 +244,11 @@ class River:
             limits=limits or allowed(self.config.run, there.context),
             offer_tools=there.tools,
             temperature=self.config.llm.temperature,
+            protocol=there.protocol or "native" if self.config.llm.protocol == "auto" else self.config.llm.protocol,
         )
         subscribers = () if on_event is None else (on_event,)
         return await converse(
-            self._parts, there, asked, subscribers=subscribers, on_delta=on_delta, leases=self._leases
+            self._parts, there, asked, inside=inside, subscribers=subscribers, on_delta=on_delta, leases=self._leases
         )
 
     def runs(self, *, limit: int | None = None) -> list[RunSummary]:
@@ -256,6 +260,16 @@ class River:
         from concierge.agent.runs import list_runs
 
         return list_runs(self.config.workspace_root, limit=limit)
+
+    def changes(self, run_id: str) -> Changes | None:
+        """Return what a run changed in the folder that it was given; None where it had one of its own.
+
+        Raises:
+            UnknownRunError: There is no such run.
+        """
+        from concierge.agent import changes, runs
+
+        return changes.read(runs.find(self.config.workspace_root, run_id).kept)
 
     def read_run(self, run_id: str) -> RunRecord:
         """Return one run with all its events.

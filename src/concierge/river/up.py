@@ -58,7 +58,7 @@ def serve(parts: Parts, lease: Lease, *, declared: bool = True) -> Endpoint:
     served = made[-1] if made else known
     if declared and lease.started and served is not None and parts.config.llm.measure:
         _measure(parts, endpoint, served.spec)
-    return replace(endpoint, tools=_tools(parts, endpoint.model, (served,)))
+    return _known(parts, endpoint, (served,))
 
 
 def _measure(parts: Parts, endpoint: Endpoint, spec: ServerSpec) -> None:
@@ -126,7 +126,7 @@ def _running(parts: Parts, lease: Lease) -> Endpoint | None:
     found = healthy(parts.home, lease, environ=parts.environ, say=parts.say)
     if found is None:
         return None
-    return replace(found, tools=_tools(parts, found.model, (parts.generations.current(),)))
+    return _known(parts, found, (parts.generations.current(),))
 
 
 def _room(parts: Parts) -> bool:
@@ -183,10 +183,12 @@ def _adoptable(parts: Parts) -> Endpoint | None:
     return adoptable(llm.endpoint(model=name, environ=parts.environ), whose, lambda _: None)
 
 
-def _tools(parts: Parts, name: str, generations: tuple[Generation | None, ...]) -> bool:
-    """Return what is known of the tools of a model that we serve."""
+def _known(parts: Parts, endpoint: Endpoint, generations: tuple[Generation | None, ...]) -> Endpoint:
+    """Return the endpoint with what is known of a model that we serve: whether it has tools, and how it acts best."""
     for generation in generations:
-        if generation is not None and generation.spec.model == name:
-            return generation.tools
-    model = parts.catalog.model(name)
-    return model is None or model.chat.tools
+        if generation is not None and generation.spec.model == endpoint.model:
+            return replace(endpoint, tools=generation.tools, protocol=generation.protocol)
+    model = parts.catalog.model(endpoint.model)
+    if model is None:
+        return endpoint
+    return replace(endpoint, tools=model.chat.tools, protocol=model.chat.protocol)

@@ -1,0 +1,76 @@
+"""One fenced shell command a turn; an answer without one ends. The easiest form for small models."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from concierge.agent.protocols import in_text
+from concierge.agent.protocols.native import prompt
+from concierge.agent.protocols.port import Name, Reading, names
+from concierge.chat.port import ToolCall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from concierge.agent.events import Replied, ToolReturned
+    from concierge.agent.protocols.port import Spec
+    from concierge.chat.port import ChatOptions, Message, Reply
+
+_BLOCK = re.compile(r"```(\w*)[ \t]*\n(.*?)\n?[ \t]*(?:```|\Z)", re.DOTALL)
+_SHELLS = ("", "bash", "sh", "shell", "zsh", "console", "terminal")
+_PYTHON = ("python", "python3", "py")
+
+
+class ShellBlock:
+    """A model that writes shell commands like prose."""
+
+    name: Name = "shell"
+
+    def system(self, tools: Sequence[Spec]) -> str:
+        """Return the system text."""
+        return prompt("shell")
+
+    def options(self, tools: Sequence[Spec]) -> ChatOptions:
+        """Return nothing: the command is in the text."""
+        return {}
+
+    def read(self, reply: Reply, tools: Sequence[Spec], *, last: str) -> Reading:
+        """Return the first command of a reply; what the model imagines behind it is left out."""
+        for match in _BLOCK.finditer(reply):
+            command = _command(match[1].lower(), match[2])
+            if command and command == _output(last):
+                return Reading(self.plain(reply) or command)
+            if command:
+                call = ToolCall("", "shell", json.dumps({"command": command}, ensure_ascii=False))
+                return Reading(reply[: match.end()], (call,))
+        calls, text = in_text.find(reply, names(tools))
+        return Reading(text, calls, in_text=bool(calls))
+
+    def plain(self, reply: Reply) -> str:
+        """Return what stands around the commands; where that is nothing, what is in them."""
+        around = _BLOCK.sub("", reply).strip()
+        return around or _BLOCK.sub(lambda match: match[2], reply).strip()
+
+    def said(self, event: Replied) -> Message:
+        """Return what it wrote, as it wrote it."""
+        return {"role": "assistant", "content": event.text}
+
+    def result(self, event: ToolReturned) -> Message:
+        """Return the output as the user's turn."""
+        return {"role": "user", "content": event.text}
+
+
+def _output(result: str) -> str:
+    """Return what a command printed."""
+    return result.removeprefix("Output:\n").partition("\n[exit code")[0].strip()
+
+
+def _command(language: str, block: str) -> str:
+    if language in _SHELLS:
+        # A prompt sign is copied from examples of sessions.
+        return re.sub(r"(?m)^\$ ", "", block).strip()
+    if language in _PYTHON and block.strip():
+        return f"python3 - <<'END_OF_PYTHON'\n{block}\nEND_OF_PYTHON"
+    return ""
