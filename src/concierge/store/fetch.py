@@ -98,7 +98,7 @@ class Fetcher:
                 scratch.mkdir()
                 self.say(f"Fetching {artefact.name} ({human(artefact.size)}) from {origin(source)}.")
                 try:
-                    file = self._deliver(source, artefact, scratch, part if source.kind == "https" else None)
+                    file = self._deliver(source, artefact, scratch, part if source.kind in ("https", "parts") else None)
                 except (FetchError, VerifyError) as error:
                     failures.append(error)
                     remove(scratch)

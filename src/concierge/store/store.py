@@ -7,6 +7,7 @@ complete or absent: bytes are staged beside it, checked, made read-only and move
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import stat
@@ -126,7 +127,13 @@ class Store:
     def arrived(self, artefacts: Sequence[Artefact]) -> int:
         """Return the bytes of these artefacts that earlier downloads have left here."""
         folders = (self.root / f"{PART}{artefact.sha256}" for artefact in artefacts)
-        return sum(_size(folder / artefact.name) for folder, artefact in zip(folders, artefacts, strict=True))
+        pairs = zip(folders, artefacts, strict=True)
+        return sum(
+            _size(file)
+            for folder, artefact in pairs
+            for file in folder.glob(f"{glob.escape(artefact.name)}*")
+            if file.is_file()
+        )
 
     def forget(self, artefacts: Sequence[Artefact]) -> None:
         """Remove the parts of downloads that are in the store now; one that another process reads is its to remove."""
