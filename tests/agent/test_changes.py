@@ -134,6 +134,9 @@ def test_a_folder_that_holds_too_much_is_refused_before_anything_begins(
     with pytest.raises(UsageError, match="could not be undone"):
         changes.keep(folder, tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
+    with pytest.raises(UsageError):
+        asyncio.run(run_task(FakeChat([]), Task("t", "m"), workspace_root=tmp_path / "root", inside=folder))
+    assert runs.ids(tmp_path / "root") == []
 
 
 def test_a_run_works_in_the_folder_and_leaves_what_undoes_it(tmp_path: Path, folder: Path) -> None:

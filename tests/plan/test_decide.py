@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog.flags import parameters
-from concierge.catalog.types import Catalog, Needs, NixSource, PathSource, PypiSource, digest
+from concierge.catalog.types import Catalog, Evidence, Needs, NixSource, PathSource, PypiSource, digest
 from concierge.config.keys import Llm
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, NothingSuitableError
@@ -275,3 +275,22 @@ def test_a_model_at_a_path_costs_no_fetching(make: Make, catalog: Catalog) -> No
     found = plan(make.machine(), Llm(model="/models/m.gguf"), locked)
     assert found.fetch_bytes == 10_000_000
     assert "from /models/m.gguf" in found.changes[1].detail
+
+
+def test_cards_that_carry_more_bits_together_are_used_together_and_others_are_named_as_idle(make: Make) -> None:
+    small = make.model("m", 100, 16_000 * MIB, context_train=262_144)
+    fine = make.model("m-q8", 120, 28_000 * MIB, context_train=262_144, quant="Q8_0")
+    evidence = {"evidence": (Evidence(bench="b", score=1.0, date="2026-01", source="s"),)}
+    models = tuple(model.model_copy(update=evidence) for model in (small, fine))
+    catalog = Catalog(builds=(make.build("cuda"),), models=models)
+    cards = [make.gpu(24, id=f"0000:0{number}:00.0") for number in range(1, 3)]
+    both = plan(make.machine(*cards), Llm(), catalog)
+    assert (both.model_name, both.devices, both.idle) == ("m-q8", (cards[0].name,) * 2, ())
+    assert "main_gpu" not in dict(both.parameters)
+    assert both.reasons[0].startswith("cuda on 2 cards together")
+    large = [make.gpu(80, id=f"0000:0{number}:00.0") for number in range(1, 5)]
+    one = plan(make.machine(*large), Llm(), catalog)
+    assert (one.model_name, len(one.devices), len(one.idle)) == ("m-q8", 1, 3)
+    assert dict(one.parameters)["main_gpu"] == "0"
+    assert "3 more NVIDIA GeForce RTX 4090 stay idle: nothing better would fit on all of them" in one.reasons
+    assert any("vLLM" in reason for reason in one.reasons)

@@ -41,7 +41,8 @@ For each device, and for all cards of one kind together, each model of the catal
 - **Cache**: f16; q8_0, at half the memory, before a shorter context; nothing below q8_0, which loses tool calls.
 - **Experts** of a mixture stay in main memory where the card is too small for them, no more than must, and in at most
   half of main memory. Prompts are then read in batches of 2,048 tokens, since the experts are brought once for each.
-- **Layers over several cards** where one card does not hold a better model. Devices that stay idle are named.
+- **Layers over several cards** where these hold a better model, or more bits of the same, than one of them. Devices
+  that stay idle are named.
 
 Of the models that fit, the one with the greatest merit is taken:
 
@@ -52,6 +53,9 @@ Of the models that fit, the one with the greatest merit is taken:
 Above 7 tokens written a second, and 8,000 tokens of a prompt read in two minutes, next to nothing is lost; far below,
 all is. So the best agent is taken and never the fastest, and there is no cliff. A speed that is not known is trusted
 with weights of at most 1 GiB; a memory that is not known is taken as 2 GiB.
+
+A model of a higher rank that would be taken if there were less memory is taken all the same: what more memory adds
+never takes a better agent away.
 
 Between devices the higher score wins, on the first device that carries it: a vendor's own stack before Vulkan, Vulkan
 before the CPU. More memory, a card, cores or faster memory never give a worse agent; property tests hold that.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from concierge import files
 from concierge.agent import changes, runs
 from concierge.agent.journal import Journal, Subscriber
 from concierge.agent.loop import Runner
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from concierge.agent.events import RunResult
     from concierge.agent.place import Shell
+    from concierge.agent.runs import RunFolder
     from concierge.agent.task import Task
     from concierge.chat.port import ChatClient, OnDelta
 
@@ -39,7 +41,7 @@ async def run_task(
     """
     folder = runs.create(workspace_root)
     if inside is not None:
-        changes.keep(inside, folder.kept)
+        _keep(inside, folder)
     with Journal(folder, subscribers=subscribers, secrets=secrets) as journal:
         toolbox = None
         if task.offer_tools:
@@ -56,3 +58,12 @@ async def run_task(
         finally:
             if inside is not None:
                 changes.finish(folder.kept)
+
+
+def _keep(inside: Path, folder: RunFolder) -> None:
+    """Keep what is there; a run that cannot never began."""
+    try:
+        changes.keep(inside, folder.kept)
+    except BaseException:
+        files.remove(folder.path)
+        raise

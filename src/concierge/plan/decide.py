@@ -276,8 +276,8 @@ def _reasons(machine: Machine, llm: Llm, found: Pick, idle: Sequence[Device]) ->
     if found.choice == "asked" and judged.estimate.fast is not None and judged.estimate.fast < rank.WRITTEN:
         yield "that is slower than slow reading: a smaller model would serve better"
     if idle:
-        names = ", ".join(f"{count} of {name}" if count > 1 else name for name, count in _counted(idle))
-        yield f"{names} stays idle: {_unneeded(candidate)}"
+        names = ", ".join(f"{count} more {name}" if count > 1 else name for name, count in _counted(idle))
+        yield f"{names} {'stay' if len(idle) > 1 else 'stays'} idle: {_unneeded(candidate)}"
     if max((count for _, count in _counted([*candidate.devices, *idle])), default=0) >= FARM:
         yield "for many requests at once over so many cards vLLM is the engine: start it and set llm.base_url"
 
@@ -316,7 +316,7 @@ def _memory(llm: Llm, judged: Judged) -> Iterator[str]:
 def _unneeded(candidate: Candidate) -> str:
     if candidate.device is None:
         return "the CPU carries a better model"
-    return "no better model would fit on all of them" if candidate.device.kind == "discrete" else "it is not needed"
+    return "nothing better would fit on all of them" if candidate.device.kind == "discrete" else "it is not needed"
 
 
 def _counted(devices: Sequence[Device]) -> list[tuple[str, int]]:

@@ -114,9 +114,18 @@ def choose(candidates: Sequence[Candidate], models: Sequence[Model], settle: Set
     best: Pick | None = None
     for group in by_device(candidates):
         pick = _best(group, ladder, settle, context)
-        if pick is not None and (best is None or pick.judged.model.score > best.judged.model.score):
+        if pick is not None and (best is None or _beats(pick, best)):
             best = pick
     return best
+
+
+def _beats(pick: Pick, best: Pick) -> bool:
+    """Tell whether a later device carries a better agent; several cards are also taken for more bits of the same."""
+    model, other = pick.judged.model, best.judged.model
+    if model.score != other.score:
+        return model.score > other.score
+    same = pick.candidate.build.accelerator == best.candidate.build.accelerator
+    return bool(pick.candidate.beside) and same and model.rank > other.rank
 
 
 def place(candidates: Sequence[Candidate], models: Sequence[Model], settle: Settle, context: Context) -> Pick | None:
@@ -171,22 +180,49 @@ def _carrier(group: Sequence[Candidate], model: Model) -> Candidate | None:
 
 
 def _best(group: Sequence[Candidate], ladder: Sequence[Model], settle: Settle, context: Context) -> Pick | None:
-    """Return the best of ``ladder``, which is in order, on the device of ``group``."""
-    judged: list[Judged] = []
+    """Return the best of ladder, which is in order, on the device of ``group``.
+
+    That is the one with the greatest merit, but for one of a higher rank that would be taken if there were less memory:
+    what more memory adds never takes a better agent away.
+    """
+    seen: dict[str, Judged] = {}
+
+    def judged(model: Model) -> Judged:
+        if model.name not in seen:
+            seen[model.name] = judge(group, model, settle, context)
+        return seen[model.name]
+
     best: Judged | None = None
     for model in ladder:
         if best is not None and best.merit >= model.rank:
             break  # No merit is greater than the rank, and the ranks only fall from here.
-        judged.append(judge(group, model, settle, context))
-        if judged[-1].cause is None and judged[-1].merit > (best.merit if best else 0.0):
-            best = judged[-1]
+        each = judged(model)
+        if each.cause is None and each.merit > (best.merit if best else 0.0):
+            best = each
     if best is None:
         return None
-    above = any(each.cause is None and each.model.rank > best.model.rank for each in judged)
+    for model in ladder:
+        if model.rank <= best.model.rank:
+            break
+        if _first_choice(judged(model), ladder, judged):
+            best = judged(model)
+            break
+    above = any(each.cause is None and each.model.rank > best.model.rank for each in seen.values())
     pick = _picked(group, best, "weighed-with-speed" if above else "best-agent")
-    lower = (Judged(model, None, Estimate(None, None)) for model in ladder[len(judged) :])
-    others = tuple(_outdone(each, best) for each in (*judged, *lower) if each is not best)
-    return replace(pick, others=others)
+    others = (seen.get(model.name) or Judged(model, None, Estimate(None, None)) for model in ladder)
+    return replace(pick, others=tuple(_outdone(each, best) for each in others if each is not best))
+
+
+def _first_choice(each: Judged, ladder: Sequence[Model], judged: Callable[[Model], Judged]) -> bool:
+    """Tell whether a model has the greatest merit of all that need no more memory than it does."""
+    need = each.estimate.memory
+    if each.cause is not None or not each.merit or need is None:
+        return False
+    rivals = sorted((model for model in ladder if model.rank > each.merit), key=lambda model: model.size)
+    return not any(
+        rival.cause is None and rival.merit > each.merit and (rival.estimate.memory or 0) <= need
+        for rival in map(judged, rivals)
+    )
 
 
 def _picked(group: Sequence[Candidate], judged: Judged, choice: Choice) -> Pick:
