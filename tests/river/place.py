@@ -45,7 +45,7 @@ class Place:
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         with self.start(*arguments) as process:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=180)
             return process.returncode, out, err
 
     def servers(self) -> list[int]:
