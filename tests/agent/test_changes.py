@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from concierge.agent.session import run_task
 from concierge.agent.task import Task
 from concierge.chat.fake import FakeChat
 from concierge.chat.port import Reply, ToolCall
+from concierge.cli import runs as cli
 from concierge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -174,3 +176,28 @@ def test_the_commands_say_what_is_wrong_with_a_folder_or_a_run(tmp_path: Path) -
     run = runs.create(tmp_path / ".concierge")
     assert concierge("runs", "diff", "last")[0] == 2
     assert "folder of its own" in concierge("runs", "undo", run.id)[1]
+
+
+def test_the_commands_show_and_undo_what_a_run_changed(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = ToolCall("1", "write", '{"path": "gone.txt", "content": "other\\n"}')
+    chat = FakeChat([Reply("", tool_calls=[written]), "Done."])
+    asyncio.run(run_task(chat, Task("t", "m"), workspace_root=tmp_path / ".concierge", inside=folder))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CONCIERGE_HOME", str(tmp_path / "state"))
+    assert cli.diff(run_id="last", workspace=None) is None
+    assert "+other" in capsys.readouterr().out
+    cli.diff(run_id="last", as_json=True, workspace=None)
+    assert json.loads(capsys.readouterr().out)["paths"] == ["gone.txt"]
+    assert cli.undo(run_id="last", workspace=None) == 0
+    assert (folder / "gone.txt").read_text() == "stay\n"
+    assert "Put back: gone.txt." in capsys.readouterr().err
+    (folder / "gone.txt").write_text("mine\n")
+    assert cli.undo(run_id="last", as_json=True, workspace=None) == 1
+    assert json.loads(capsys.readouterr().out)["left"][0]["path"] == "gone.txt"
+    with pytest.raises(UsageError, match="is no folder"):
+        cli._folder(folder / "gone.txt")
+    assert cli._folder(folder) == folder.resolve()
+    assert cli._folder(None) is None

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 COMMIT = "9" * 40
 
+QUESTION = ("--temperature", "0", "What is the capital of France? Answer in one sentence.")
+"""What even the smallest model answers shortly."""
+
 
 def concierge(*arguments: str, environ: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -71,9 +74,7 @@ def test_a_model_file_is_planned_locked_served_and_missed_when_it_changes(
     shutil.copyfile(real_spec.model_path, model)
     plan = concierge("plan", "--model", "./Mine-Q4_1.gguf", environ=environ, folder=tmp_path)
     assert "model    mine-q4_1 Q4_1, from" in plan.stdout
-    first = concierge(
-        "run", "--model", str(model), "--max-tokens", "4000", "Say hello.", environ=environ, folder=tmp_path
-    )
+    first = concierge("run", "--model", str(model), "--max-tokens", "4000", *QUESTION, environ=environ, folder=tmp_path)
     assert (first.returncode, bool(first.stdout.strip())) == (0, True), first.stderr
     assert "Fetching Mine-Q4_1.gguf" in first.stderr
     second = concierge("up", "--model", str(model), environ=environ, folder=tmp_path)

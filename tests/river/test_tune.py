@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from concierge import River
+from concierge.errors import ConfigError, ServerError
 from tests.wait import until
 
 if TYPE_CHECKING:
@@ -53,6 +55,39 @@ def test_up_measures_a_new_server_once_unless_it_is_told_not_to(place: Place) ->
     assert json.loads(place("plan", *MODEL, "--json")[1])["estimate"]["source"] == "measured"
     place("down")
     assert "It writes " not in place("up", *MODEL)[2]
+
+
+def test_a_program_tunes_and_brings_up_what_was_found(place: Place) -> None:
+    said: list[str] = []
+    settings = {"llm.model": "smollm2-135m"}
+    river = River.open(place.root, settings, environ=place.environ, say=said.append)
+    found = river.tune(seconds=30)
+    assert found.before in found.tried
+    assert found.after.tuned is False
+    assert any("tokens/s written" in line for line in said)
+    again = River.open(place.root, settings, environ=place.environ, say=said.append)
+    assert again.machine.cpu.reads_gb_s == found.reads_gb_s
+    planned = again.plan()
+    assert planned.estimate is not None
+    assert planned.estimate.source == "measured"
+    endpoint = again.up()
+    assert endpoint.context == planned.context
+    with again.using(), pytest.raises(ServerError, match="is in use"):
+        River.open(place.root, settings, environ=place.environ).tune(seconds=1)
+    again.down(drain_s=0)
+    named = {**settings, "llm.base_url": "http://127.0.0.1:9/v1"}
+    with pytest.raises(ConfigError, match="a server of yours is configured"):
+        River.open(place.root, named, environ=place.environ).tune()
+
+
+def test_a_program_s_new_server_is_measured_once(place: Place) -> None:
+    said: list[str] = []
+    river = River.open(place.root, {"llm.model": "smollm2-135m"}, environ=place.environ, say=said.append)
+    river.up()
+    assert sum(line.startswith("It writes ") for line in said) == 1
+    river.down(drain_s=0)
+    River.open(place.root, {"llm.model": "smollm2-135m"}, environ=place.environ, say=said.append).up()
+    assert sum(line.startswith("It writes ") for line in said) == 1
 
 
 def test_a_server_of_somebody_else_is_not_ours_to_tune(place: Place) -> None:
