@@ -148,7 +148,8 @@ class _Worker:
         assert self._process.stdout is not None
         self._stdin = self._process.stdin
         self._lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=_pump, args=(self._process.stdout, self._lines), daemon=True).start()
+        self._pump = threading.Thread(target=_pump, args=(self._process.stdout, self._lines), daemon=True)
+        self._pump.start()
 
     def ask(self, job: dict[str, str]) -> None:
         self._stdin.write(f"{json.dumps(job)}\n")
@@ -168,13 +169,15 @@ class _Worker:
     def stop(self) -> None:
         self._process.kill()
         self._process.wait(STOP_S)
+        self._pump.join(STOP_S)
         with contextlib.suppress(BrokenPipeError):
             self._stdin.close()
 
 
 def _pump(stream: IO[str], lines: queue.Queue[str | None]) -> None:
-    for line in stream:
-        lines.put(line)
+    with stream:
+        for line in stream:
+            lines.put(line)
     lines.put(None)
 
 

@@ -11,10 +11,10 @@ TASKS = (
         kind="read",
         request="Which port does the web section of config.ini use?",
         files={
-            "config.ini": "[web]\nhost = example.org\nport = 8080\n\n[db]\nhost = db.example.org\nport = 5432\n",
+            "config.ini": "[web]\nhost = example.org\nport = 8137\n\n[db]\nhost = db.example.org\nport = 5432\n",
         },
-        check=answers("8080", without=("5432",)),
-        reference="echo The web section uses port 8080.",
+        check=answers("8137", without=("5432",)),
+        reference="echo The web section uses port 8137.",
         asks=True,
     ),
     Task(
