@@ -617,6 +617,38 @@ print(asyncio.run(search.first_that_works([Sandbox("namespaces")])))
     assert stopped in done.stdout
 
 
+BOMB = """
+import asyncio, sys
+from pathlib import Path
+from concierge.agent.sandbox.shell import Limits, Sandbox
+bomb = "bomb() { bomb | bomb & }; bomb; sleep 1; echo over"
+running = Sandbox(sys.argv[1], sys.argv[2]).run(bomb, folder=Path(sys.argv[3]), limits=Limits(seconds=8, processes=16))
+print(asyncio.run(running))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root escapes the usual bound")
+def test_without_control_groups_a_fork_bomb_of_root_is_bounded_or_refused(sandbox: Sandbox, folder: Path) -> None:
+    caller = [sys.executable, "-c", BOMB, sandbox.layer, sandbox.helper, str(folder)]
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o ro none /sys/fs/cgroup && exec "$0" "$@"', *caller],
+        env={**os.environ, "PYTHONPATH": str(Path(search.__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    refused = "no control group can be made" in done.stderr
+    assert refused or "Killed: more than 16 processes" in done.stdout or "over" in done.stdout, done.stderr
+    assert refused or sandbox.layer == "namespaces"
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root needs control groups")
+def test_a_control_group_goes_with_its_command(sandbox: Sandbox, folder: Path) -> None:
+    said(sandbox, "true", folder)
+    assert [*Path("/sys/fs/cgroup").glob("concierge-*"), *Path("/sys/fs/cgroup/pids").glob("concierge-*")] == []
+
+
 # ------------------------------------------------------------------------------------------------------------ macOS
 
 

@@ -78,7 +78,7 @@ def _play(place: Path, layer: str, user: str) -> Play:
     return said["secret"], said["played"]
 
 
-LAYERS = [sandbox.layer for sandbox in search.candidates()] if sys.platform == "linux" else []
+LAYERS = sorted(sandbox.layer for sandbox in search.candidates()) if sys.platform == "linux" else []
 USERS = ["own", *(["nobody"] if os.name == "posix" and os.getuid() == 0 and Path(SYSTEM_PYTHON).exists() else [])]
 
 

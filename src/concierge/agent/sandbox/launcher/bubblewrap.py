@@ -9,7 +9,7 @@ import select
 import signal
 from typing import TYPE_CHECKING
 
-from concierge.agent.sandbox.launcher import kernel, seccomp, watch
+from concierge.agent.sandbox.launcher import groups, kernel, seccomp, watch
 
 if TYPE_CHECKING:
     from concierge.agent.sandbox.launcher.order import Order
@@ -27,13 +27,21 @@ bubblewrap's own first process would stay outside of the filter.
 
 def carry_out(order: Order, told: int) -> None:
     """Run the command to its end, and tell how it ended."""
+    with groups.group(order) as group:
+        if group is None and groups.uncounted():
+            watch.report(told, failed="root may start any number of processes, and no control group can be made")
+        else:
+            _carry_out(order, told, group)
+
+
+def _carry_out(order: Order, told: int, group: int | None) -> None:
     folder = kernel.opened(order.folder)
     filters, status, ready, go = (os.pipe() for _ in range(4))
     # A shared network brings the machine's abstract sockets along, which no mount hides.
     _fill(filters[1], seccomp.program(unix_sockets=not order.network))
     outer = os.fork()
     if outer == 0:
-        _become(order, filters[0], status[1], ready[1], go[0])
+        _become(order, group, filters[0], status[1], ready[1], go[0])
     for handle in (filters[0], status[1], ready[1], go[0]):
         os.close(handle)
     first = _first(status[0])
@@ -100,9 +108,10 @@ def _over(path: str) -> tuple[str, ...]:
     return ("--ro-bind", "/dev/null", path)
 
 
-def _become(order: Order, filters: int, status: int, ready: int, go: int) -> None:
+def _become(order: Order, group: int | None, filters: int, status: int, ready: int, go: int) -> None:
     """Be bubblewrap. It does not return."""
     try:
+        groups.join(group)
         # Shells know handles of one digit; the others make room for them.
         filters, status, ready, go = (
             fcntl.fcntl(each, fcntl.F_DUPFD, _GO + 1) for each in (filters, status, ready, go)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,19 @@ _ROOT = "/usr"
 DEVICES = ("null", "zero", "full", "random", "urandom")
 PRIVATE = ("/tmp", "/dev/shm")  # noqa: S108  # the command's own
 _STANDARD = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
+_OWN_NUMBERS_SINCE = (6, 14)
+"""Before this release of Linux the highest number was that of the whole machine."""
+_RESERVED_NUMBERS = 300
 _EMPTY, _NOTHING = "/.empty", "/.nothing"
 _LOCKED = kernel.ATTR_RDONLY | kernel.ATTR_NOSUID | kernel.ATTR_NODEV
 _QUIET = kernel.MS_NOSUID | kernel.MS_NODEV
 
 
-def enter(order: Order) -> None:
-    """Make the command's file system the root of this process, which has its own namespaces and their privileges."""
+def enter(order: Order, *, few: bool) -> None:
+    """Make the command's file system the root of this process, which has its own namespaces and their privileges.
+
+    ``few`` says that only the number of process numbers can keep the command from starting too many.
+    """
     kernel.mount(None, "/", kernel.MS_REC | kernel.MS_PRIVATE)
     readable = {path: kernel.tree(path, _LOCKED) for path in order.readable}
     folder = kernel.tree(order.folder, kernel.ATTR_NOSUID | kernel.ATTR_NODEV)
@@ -31,7 +38,7 @@ def enter(order: Order) -> None:
         _attach(copied, path)
     for path in order.hidden:
         _hide(path)
-    _processes(order)
+    _processes(order, few=few)
     _attach(folder, order.folder)
     for path in order.guards:
         kernel.attach(kernel.tree(_ROOT + path, 0), _ROOT + path)
@@ -86,13 +93,27 @@ def _tidy() -> None:
         os.rmdir(_ROOT + _NOTHING)
 
 
-def _processes(order: Order) -> None:
+def _processes(order: Order, *, few: bool) -> None:
     """Show the processes of the own namespace, or none where the system allows no such view."""
     os.makedirs(f"{_ROOT}/proc", exist_ok=True)
     try:
-        kernel.mount("proc", f"{_ROOT}/proc", _QUIET | kernel.MS_NOEXEC | kernel.MS_RDONLY)
+        kernel.mount("proc", f"{_ROOT}/proc", _QUIET | kernel.MS_NOEXEC)
     except PermissionError:
+        if few:
+            raise
         return
+    if few:
+        _few_processes(order)
+    kernel.seal_mount(f"{_ROOT}/proc", _LOCKED)
     for path in order.silenced:
         if os.path.lexists(_ROOT + path):
             _hide(path)
+
+
+def _few_processes(order: Order) -> None:
+    """Give out few numbers for processes, which binds root as well."""
+    release = os.uname().release.split(".")
+    if (int(release[0]), int(release[1])) < _OWN_NUMBERS_SINCE:
+        raise OSError(errno.ENOSYS, "root may start any number of processes, and no control group can be made")
+    with open(f"{_ROOT}/proc/sys/kernel/pid_max", "w", encoding="ascii") as file:
+        file.write(str(_RESERVED_NUMBERS + 1 + order.processes))

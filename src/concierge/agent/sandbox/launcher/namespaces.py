@@ -11,7 +11,7 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING
 
-from concierge.agent.sandbox.launcher import kernel, landlock, mounts, seccomp, watch
+from concierge.agent.sandbox.launcher import groups, kernel, landlock, mounts, seccomp, watch
 
 if TYPE_CHECKING:
     from concierge.agent.sandbox.launcher.order import Order
@@ -22,20 +22,26 @@ _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 
 def carry_out(order: Order, told: int) -> None:
     """Run the command to its end, and tell how it ended."""
-    user, group = os.getuid(), os.getgid()
+    with groups.group(order) as group:
+        _carry_out(order, told, group)
+
+
+def _carry_out(order: Order, told: int, group: int | None) -> None:
+    few = group is None and groups.uncounted()
+    ids = os.getuid(), os.getgid()
     with contextlib.suppress(PermissionError):
         os.setgroups([])
     kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID)
     _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"{user} {user} 1")
-    _write("/proc/self/gid_map", f"{group} {group} 1")
+    _write("/proc/self/uid_map", f"{ids[0]} {ids[0]} 1")
+    _write("/proc/self/gid_map", f"{ids[1]} {ids[1]} 1")
     # The kernel forgets this when privileges grow.
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     waits, begins = os.pipe()
     first = os.fork()
     if first == 0:
         os.close(begins)
-        _first(order, told, waits)
+        _first(order, told, waits, group, few=few)
     os.close(waits)
     shares = watch.Shares(first, order)
     os.write(begins, b"!")
@@ -43,14 +49,15 @@ def carry_out(order: Order, told: int) -> None:
     watch.report(told, exit=watch.code(status))
 
 
-def _first(order: Order, told: int, waits: int) -> None:
+def _first(order: Order, told: int, waits: int, group: int | None, *, few: bool) -> None:
     """Be the first process of the namespace: with it, all others end. It does not return."""
     try:
         os.setsid()
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if not os.read(waits, 1):
             os._exit(1)
-        _build(order)
+        groups.join(group)
+        _build(order, few=few)
         command = os.fork()
         if command == 0:
             _become(order)
@@ -61,7 +68,7 @@ def _first(order: Order, told: int, waits: int) -> None:
         os._exit(1)
 
 
-def _build(order: Order) -> None:
+def _build(order: Order, *, few: bool) -> None:
     """Confine this process for good."""
     quiet = os.open("/dev/null", os.O_RDONLY)
     kernel.unshare(
@@ -74,7 +81,7 @@ def _build(order: Order) -> None:
     socket.sethostname("sandbox")
     if not order.network:
         _loopback()
-    mounts.enter(order)
+    mounts.enter(order, few=few)
     os.chdir(order.folder)
     os.dup2(quiet, 0)
     os.dup2(watch.OUTPUT, 2)

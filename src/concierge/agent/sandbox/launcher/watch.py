@@ -68,10 +68,14 @@ class Shares:
             counts = _counts(process)
             memory += counts.get("RssAnon", 0) + counts.get("RssShmem", 0)
             tasks += counts.get("Threads", 0)
-        if memory * 1024 > self._order.memory_bytes:
-            return f"more than {self._order.memory_bytes} bytes of memory"
-        # The first process is ours.
-        return f"more than {self._order.processes} processes" if tasks > self._order.processes + 1 else None
+            # Of a bomb, the rest is not waited for. The first process is ours.
+            if tasks > self._order.processes + 1:
+                return f"more than {self._order.processes} processes"
+        return (
+            f"more than {self._order.memory_bytes} bytes of memory"
+            if memory * 1024 > self._order.memory_bytes
+            else None
+        )
 
     def _members(self) -> Iterator[int]:
         for name in os.listdir("/proc"):
