@@ -21,6 +21,7 @@
     ├── RunError                       1    a run cannot be written, found or read
     │   └── UnknownRunError            1    no run has that id
     ├── RunStopped                     1    a run ended before its task was done (budget, loop, length)
+    ├── SandboxError                   1    a command cannot be confined, so it is not run
     ├── OutputError                    1    what was done could not be printed
     ├── InternalError                  1    concierge has a bug
     └── InterruptedByUser              130  Ctrl-C or a termination signal
@@ -178,6 +179,10 @@ class RunStopped(ConciergeError):  # noqa: N818  # it names an outcome, not a fa
     def __init__(self, what: str, *, reason: str, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what, where=where, hint=hint)
         self.reason = reason
+
+
+class SandboxError(ConciergeError):
+    """A command cannot be confined, so it is not run."""
 
 
 class OutputError(ConciergeError):
