@@ -173,11 +173,3 @@ def test_a_search_shows_so_many_lines_and_says_that_there_are_more(place: Place,
 def test_a_command_without_a_shell_is_told_so(place: Place) -> None:
     with pytest.raises(BadCallError, match="no tool 'shell'"):
         call(place, "shell", '"ls"')
-
-
-def test_the_folder_is_told_in_one_sentence(place: Place, tmp_path: Path) -> None:
-    assert Tools(place).overview() == ""
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "a.py").write_text("")
-    (tmp_path / "notes.txt").write_text("")
-    assert Tools(place).overview() == "The folder holds: notes.txt, src/a.py, src/."

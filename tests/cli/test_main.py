@@ -275,4 +275,6 @@ def test_tools_that_a_server_refuses_are_said_and_neither_sent_nor_taught_again(
     first, second = server.bodies
     assert "tools" in first
     assert "tools" not in second
-    assert [said["role"] for said in second["messages"]] == ["user"]
+    *taught, asked = second["messages"]
+    assert asked == {"role": "user", "content": "hi"}
+    assert [said["role"] for said in taught] == ["system"] * ("with shell commands" in done.stderr)

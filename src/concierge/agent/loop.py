@@ -114,7 +114,7 @@ class Runner:
     def _start(self) -> None:
         self._tools = self._toolbox.specs() if self._toolbox else ()
         self._protocol = able(self._task.protocol, self._tools)
-        overview = self._toolbox.overview() if self._toolbox else ""
+        overview = self._toolbox.overview(self._task.text) if self._toolbox else ""
         self._emit(
             Started(
                 task=utf8(self._task.text),

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from concierge.agent import passages
 from concierge.agent.arguments import BadCallError, parse
+from concierge.agent.overview import overview
 from concierge.agent.workspace import CONFINED, Entry
 from concierge.errors import ToolError
 
@@ -135,9 +136,6 @@ class Shell(Tool):
         return await place.shell(self.command)
 
 
-SEEN = 30
-"""Files of the folder that a model is told of before it begins."""
-
 FOUND = 50
 """Lines that a search shows."""
 
@@ -155,18 +153,9 @@ class Tools:
         """Where the tools work."""
         return str(self._place.folder)
 
-    def overview(self) -> str:
-        """Return what a model should know of the folder before it begins: its first files, in one sentence."""
-        if not CONFINED:
-            return ""
-        entries, _ = self._place.workspace.entries(".")
-        found = [f"{entry.name}/" if entry.kind == "folder" else entry.name for entry in entries]
-        inner = [path for path in islice(self._place.workspace.files(), SEEN) if "/" in path]
-        names = [*(name for name in found if not name.endswith("/")), *inner, *(n for n in found if n.endswith("/"))]
-        if not names:
-            return ""
-        more = " and more" if len(names) > SEEN else ""
-        return f"The folder holds: {', '.join(names[:SEEN])}{more}."
+    def overview(self, task: str) -> str:
+        """Return what a model should know of the folder before it begins."""
+        return overview(self._place.workspace, task) if CONFINED else ""
 
     def specs(self) -> tuple[dict[str, Any], ...]:
         """Return the tools in the chat-completions format; none where the folder cannot be confined."""

@@ -173,6 +173,8 @@ def _parts(path: str, *, file: bool) -> list[str]:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise ToolError(f"{path} goes up with `..`. Send a path below the workspace such as notes.txt.")
+    if HIDDEN.intersection(parts):
+        raise ToolError(f"{path} is not to be worked on. Send a path outside of {', '.join(sorted(HIDDEN))}.")
     if len(parts) > DEPTH:
         raise ToolError(f"{path} is nested deeper than {DEPTH} folders. Send a shorter path.")
     if file and (not parts or path.endswith("/")):

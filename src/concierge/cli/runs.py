@@ -153,7 +153,9 @@ class _Narrator:
             if not getattr(event, "tools", ()):
                 self._river.say(f"{getattr(event, 'model', '')} has no tools: it answers, and touches no file.")
         elif event.kind == "tools_refused":
-            self._river.say("The server takes no tools for this model: going on without, so no file is touched.")
+            shell = getattr(event, "protocol", "") == "shell"
+            how = "with shell commands." if shell else "without, so no file is touched."
+            self._river.say(f"The server takes no tools for this model: going on {how}")
         elif event.kind == "answer_cut":
             self._live.interrupt()
             self._river.say(f"The answer was cut off; what had arrived of it: concierge runs show {event.id}")

@@ -122,6 +122,9 @@ class Run:
         "Tokens, read and written together, that a run may use; `auto`: eight times the context, 100,000 at least.",
     )
     max_seconds: float = key(kinds.number(above=0), 1800.0, "Wall time that a run may take.")
+    shell_network: bool = key(
+        kinds.FLAG, False, "Let the model's commands reach the network, the servers of this machine included."
+    )
 
 
 @dataclass(frozen=True, slots=True)

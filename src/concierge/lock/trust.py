@@ -136,6 +136,8 @@ def _told(key: KeyPath, value: Any, folder: Path) -> str | None:
             return None if endpoint.is_loopback(value) else f"serves the HTTP API to other machines, at {value}"
         case ("api", "token"):
             return "serves the HTTP API with a token that it knows"
+        case ("run", "shell_network"):
+            return "lets the model's commands reach the network" if value else None
         case ("workspace_root",):
             inside = (folder / value).resolve().is_relative_to(folder.resolve())
             return None if inside else f"writes runs to {value}"

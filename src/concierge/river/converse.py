@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from concierge.agent.events import RunResult
     from concierge.agent.journal import Subscriber
+    from concierge.agent.place import Shell
     from concierge.agent.task import Task
     from concierge.chat.port import ChatOptions, Delta, Message, Reply
     from concierge.endpoint import Endpoint
@@ -72,6 +73,7 @@ async def converse(
     """
     from concierge.agent.session import run_task
 
+    shell_in = await _shells(parts) if task.offer_tools else lambda _: None
     async with Client(parts, endpoint, leases) as chat:
         return await run_task(
             chat,
@@ -82,7 +84,26 @@ async def converse(
             on_delta=on_delta,
             versions=_versions(parts, endpoint),
             inside=inside,
+            shell_in=shell_in,
         )
+
+
+async def _shells(parts: Parts) -> Callable[[Path], Shell | None]:
+    """Return what makes the shell of a folder; what it makes is None where nothing on this machine confines one."""
+    from concierge.agent import confined
+    from concierge.agent.sandbox import search
+
+    sandbox = await search.find()
+    if sandbox is None:
+        parts.say(f"There is no shell: nothing here confines one. {search.why_not().splitlines()[0]}")
+        return lambda _: None
+    return lambda folder: confined.shell_in(
+        sandbox,
+        folder,
+        invisible=(parts.home.root, parts.config.workspace_root.absolute()),
+        network=parts.config.run.shell_network,
+        say=parts.say,
+    )
 
 
 def _versions(parts: Parts, endpoint: Endpoint) -> dict[str, str]:

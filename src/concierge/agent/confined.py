@@ -1,0 +1,81 @@
+"""The shell of a run: each command confined to the run's folder, and told in the words that models know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from concierge.agent.place import shortened
+from concierge.agent.sandbox.shell import Limits
+from concierge.agent.sandbox.view import seen
+from concierge.errors import SandboxError, ToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from concierge.agent.sandbox.shell import Outcome, Sandbox
+
+LIMITS = Limits()
+SILENT = "It worked, and printed nothing. If the task is done, say so in plain text, without a command."
+COVERED = (".git", ".concierge")
+"""What lies in a folder of the user's and is not kept, so that a command may not touch it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfinedShell:
+    """Runs commands in one folder.
+
+    Attributes:
+        sandbox: What confines them.
+        folder: What they may write.
+        invisible: What they may not see although it lies inside of something that they do.
+        network: Whether they share this machine's network.
+    """
+
+    sandbox: Sandbox
+    folder: Path
+    invisible: tuple[Path, ...] = ()
+    network: bool = False
+
+    async def __call__(self, command: str) -> str:
+        """Run a command, and return its output and how it ended.
+
+        Raises:
+            ToolError: It could not be run here, or was stopped.
+        """
+        try:
+            outcome = await self.sandbox.run(
+                command, folder=self.folder, limits=LIMITS, network=self.network, invisible=self.invisible
+            )
+        except SandboxError as error:
+            raise ToolError(f"The shell could not be confined, so nothing was run: {error.what}") from None
+        return told(outcome)
+
+
+def shell_in(
+    sandbox: Sandbox, folder: Path, *, invisible: Collection[Path], network: bool, say: Callable[[str], None]
+) -> ConfinedShell | None:
+    """Return the shell of a folder; None, and why, where a command may not have that folder for itself."""
+    covered = (*invisible, *(path for name in COVERED if (path := folder / name).is_dir()))
+    apart = tuple(path for path in covered if path.resolve() not in (folder.resolve(), *folder.resolve().parents))
+    try:
+        seen(folder, invisible=apart, network=network)
+    except SandboxError as error:
+        say(f"There is no shell in this folder: {error.what}")
+        return None
+    return ConfinedShell(sandbox, folder, apart, network)
+
+
+def told(outcome: Outcome) -> str:
+    """Return what a model sees of a command that ended: its output, and its exit code where that is not 0."""
+    if outcome.ended == "exit" and not outcome.exit and not outcome.output.strip():
+        return SILENT
+    output = shortened(outcome.output.rstrip()) or "(nothing)"
+    match outcome.ended:
+        case "time":
+            return f"Output:\n{output}\n[stopped after {LIMITS.seconds:g} s: use a command that ends by itself]"
+        case "output":
+            return f"Output:\n{output}\n[stopped: it printed more than {LIMITS.output_bytes} bytes]"
+        case "exit":
+            return f"Output:\n{output}" + (f"\n[exit code {outcome.exit}]" if outcome.exit else "")
