@@ -43,16 +43,16 @@ def run(shell: Shell, command: str) -> str:
 
 
 def test_a_command_works_in_the_folder_and_its_output_is_told(shell: Shell, tmp_path: Path) -> None:
-    assert run(shell, "echo one > a; cat a") == "Output:\none"
+    assert run(shell, "echo one > a; cat a") == "Output:\none\n[new: a]\n+one"
     assert (tmp_path / "work" / "a").read_text() == "one\n"
 
 
-def test_a_silent_command_is_told_to_have_worked(shell: Shell) -> None:
-    assert run(shell, "true") == confined.SILENT
+def test_a_command_that_changes_nothing_is_told_so(shell: Shell) -> None:
+    assert run(shell, "true") == "Output:\n(nothing)\n[no file was changed]"
 
 
 def test_a_failed_command_is_told_with_its_exit_code(shell: Shell) -> None:
-    assert run(shell, "exit 3") == "Output:\n(nothing)\n[exit code 3]"
+    assert run(shell, "exit 3") == "Output:\n(nothing)\n[exit code 3]\n[no file was changed]"
     assert "No such file" in run(shell, "cat missing")
 
 
@@ -88,7 +88,7 @@ def test_a_folder_that_others_share_has_no_shell(said: list[str], tmp_path: Path
 
 def test_a_folder_that_is_gone_runs_nothing(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "work").rename(tmp_path / "elsewhere")
-    with pytest.raises(ToolError, match="nothing was run"):
+    with pytest.raises(ToolError, match="There is no"):
         run(shell, "ls")
 
 

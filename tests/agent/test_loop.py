@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from concierge.agent import conversation, loop, runs
+from concierge.agent import acting, conversation, runs
 from concierge.agent.events import Asked, CutOff, Event, Replied, RunResult, Started, ToolReturned, ToolsRefused
 from concierge.agent.journal import Journal
 from concierge.agent.loop import Runner
@@ -138,7 +138,8 @@ def test_a_model_that_only_repeats_its_call_is_asked_to_end_and_then_stopped(pla
     assert (result.status, result.reason) == ("stopped", "loop")
     texts = [event.text for event in seen if isinstance(event, ToolReturned)]
     assert texts[0].startswith("Error: There is no no.txt")
-    assert texts[1:] == [loop.REPEATED, loop.FINISH]
+    assert texts[1].startswith(f"{acting.REPEATED}\n{texts[0]}\n")
+    assert texts[2:] == [acting.FINISH]
 
 
 def test_what_a_model_says_after_repeating_itself_is_the_answer(play: Play) -> None:

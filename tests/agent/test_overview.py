@@ -30,7 +30,8 @@ def test_a_small_folder_is_shown_whole_and_names_with_blanks_are_quoted(folder: 
     (folder / "src").mkdir()
     (folder / "src" / "a.py").write_text("")
     (folder / "to do.txt").write_text("milk\n")
-    assert told(folder) == "The folder holds: 'to do.txt', src/a.py, src/.\n\nto do.txt:\n```\nmilk\n```"
+    listed = "The folder holds: 'to do.txt', src/a.py, src/. In commands, names with spaces need quotes."
+    assert told(folder) == f"{listed}\n\nto do.txt:\n```\nmilk\n```"
 
 
 def test_of_a_larger_folder_the_files_that_the_task_names_are_shown(folder: Path) -> None:

@@ -18,6 +18,9 @@ StopReason = Literal["max_steps", "max_tokens", "max_seconds", "bad_calls", "loo
 CHARS_PER_TOKEN = 3.5
 """English prose in the tokenizers of the field; only used when the server does not count."""
 
+OTHER_PER_TOKEN, WIDE_PER_TOKEN = 2.2, 1.3
+"""Letters beyond ASCII, such as Cyrillic; and characters that are words or syllables, such as Chinese."""
+
 CAPPED_BELOW = 4096
 """Hosted servers refuse a ``max_tokens`` above what a model can write, so only a nearly spent budget is sent."""
 
@@ -145,7 +148,14 @@ class Watch:
 
 def estimated_tokens(sent: Sequence[Message]) -> int:
     """Guess how many tokens the messages and tools are."""
-    return round(sum(len(json.dumps(part)) for part in sent) / CHARS_PER_TOKEN)
+    return round(sum(_estimate(json.dumps(part, ensure_ascii=False)) for part in sent))
+
+
+def _estimate(text: str) -> float:
+    plain = len(text.encode("ascii", "ignore"))
+    wide = sum(character > "\u2e7f" for character in text) if plain < len(text) else 0
+    other = len(text) - plain - wide
+    return plain / CHARS_PER_TOKEN + other / OTHER_PER_TOKEN + wide / WIDE_PER_TOKEN
 
 
 def check_answer(reply: Reply, budget: Budget) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from concierge.agent import footprint
 from concierge.agent.place import shortened
 from concierge.agent.sandbox.shell import Limits
 from concierge.agent.sandbox.view import seen
+from concierge.agent.workspace import Workspace
 from concierge.errors import SandboxError, ToolError
 
 if TYPE_CHECKING:
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
     from concierge.agent.sandbox.shell import Outcome, Sandbox
 
 LIMITS = Limits()
-SILENT = "It worked, and printed nothing. If the task is done, say so in plain text, without a command."
 COVERED = (".git", ".concierge")
 """What lies in a folder of the user's and is not kept, so that a command may not touch it."""
 
@@ -28,29 +30,31 @@ class ConfinedShell:
 
     Attributes:
         sandbox: What confines them.
-        folder: What they may write.
+        workspace: The folder that they may write.
         invisible: What they may not see although it lies inside of something that they do.
         network: Whether they share this machine's network.
     """
 
     sandbox: Sandbox
-    folder: Path
+    workspace: Workspace
     invisible: tuple[Path, ...] = ()
     network: bool = False
 
     async def __call__(self, command: str) -> str:
-        """Run a command, and return its output and how it ended.
+        """Run a command, and return its output, how it ended, and what it changed.
 
         Raises:
             ToolError: It could not be run here, or was stopped.
         """
+        before = await asyncio.to_thread(footprint.texts, self.workspace)
         try:
             outcome = await self.sandbox.run(
-                command, folder=self.folder, limits=LIMITS, network=self.network, invisible=self.invisible
+                command, folder=self.workspace.root, limits=LIMITS, network=self.network, invisible=self.invisible
             )
         except SandboxError as error:
             raise ToolError(f"The shell could not be confined, so nothing was run: {error.what}") from None
-        return told(outcome)
+        after = await asyncio.to_thread(footprint.texts, self.workspace)
+        return "\n".join(filter(None, (told(outcome), footprint.told(before, after))))
 
 
 def shell_in(
@@ -64,13 +68,11 @@ def shell_in(
     except SandboxError as error:
         say(f"There is no shell in this folder: {error.what}")
         return None
-    return ConfinedShell(sandbox, folder, apart, network)
+    return ConfinedShell(sandbox, Workspace(folder), apart, network)
 
 
 def told(outcome: Outcome) -> str:
-    """Return what a model sees of a command that ended: its output, and its exit code where that is not 0."""
-    if outcome.ended == "exit" and not outcome.exit and not outcome.output.strip():
-        return SILENT
+    """Return what a model sees of how a command ended: its output, and its exit code where that is not 0."""
     output = shortened(outcome.output.rstrip()) or "(nothing)"
     match outcome.ended:
         case "time":

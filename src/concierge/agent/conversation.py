@@ -4,26 +4,61 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from concierge.agent.events import Event, Misread, Replied, Started, ToolReturned, ToolsRefused
+from concierge.agent.events import (
+    CutOff,
+    Event,
+    Folded,
+    Misread,
+    Replied,
+    Started,
+    ToolCalled,
+    ToolReturned,
+    ToolsRefused,
+)
+from concierge.agent.folding import folded, folding, merged
 from concierge.agent.protocols.choose import named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from concierge.agent.protocols.port import Spec, StepProtocol
     from concierge.agent.task import Task
     from concierge.chat.port import Message, ToolCall
 
 
-def opening(task: Task, tools: Sequence[Spec], protocol: StepProtocol, *, overview: str) -> tuple[Message, ...]:
+UNKNOWN = "It was interrupted. Whether it was done is not known: look before you do it again."
+UNDONE = "It was not carried out."
+
+
+def opening(
+    task: Task, tools: Sequence[Spec], protocol: StepProtocol, *, overview: str, past: Sequence[Event]
+) -> tuple[Message, ...]:
     """Return the first messages of a run; with tools, the user's also says what is in the folder.
 
     A model without tools gets the task alone: its chat template has its own system text, and a tiny
-    model answers best with that.
+    model answers best with that. A run that continues another begins with all that was said there.
     """
     text = f"{task.text}\n\n{overview}" if tools and overview else task.text
-    user = {"role": "user", "content": utf8(text)}
-    return ({"role": "system", "content": protocol.system(tools)}, user) if tools else (user,)
+    said = [each for each in replayed(past, protocol) if each["role"] != "system"]
+    system = [{"role": "system", "content": protocol.system(tools)}] if tools else []
+    return tuple(merged([*system, *said, {"role": "user", "content": utf8(text)}]))
+
+
+def replayed(past: Sequence[Event], protocol: StepProtocol) -> list[Message]:
+    """Return the messages of a run that is over, or was cut off in the middle of a call, as a protocol writes them."""
+    said = Conversation(past, protocol)
+    returned = {event.call_id for event in past if isinstance(event, ToolReturned)}
+    called = {event.call_id for event in past if isinstance(event, ToolCalled)}
+    for reply in (event for event in past if isinstance(event, Replied)):
+        for call in reply.tool_calls:
+            if call["id"] not in returned:
+                text = UNKNOWN if call["id"] in called else UNDONE
+                said.follow(_stopped(reply.step, call, text))
+    return said.messages
+
+
+def _stopped(step: int, call: Mapping[str, str], text: str) -> ToolReturned:
+    return ToolReturned(step=step, call_id=call["id"], tool=call["name"], status="error", text=text, seconds=0)
 
 
 def utf8(text: str) -> str:
@@ -37,26 +72,38 @@ def as_written(call: ToolCall) -> dict[str, str]:
 
 
 class Conversation:
-    """The messages so far, which each event adds to in the way of the run's protocol."""
+    """The messages so far, which each event adds to in the way of the run's protocol, or of one that is given."""
 
-    def __init__(self, events: Iterable[Event] = ()) -> None:
+    def __init__(self, events: Iterable[Event] = (), protocol: StepProtocol | None = None) -> None:
         self.messages: list[Message] = []
-        self._protocol = named("native")
+        self._given = protocol
+        self._protocol = protocol or named("native")
+        self._task = 0
         for event in events:
             self.follow(event)
+
+    def folding(self, step: int, context: int | None, tools: Sequence[Spec]) -> Folded | None:
+        """Return what makes the messages fit into a context of so many tokens, where they do not."""
+        return folding(self.messages, self._task, step, context, tools)
 
     def follow(self, event: Event) -> None:
         """Take up what an event means for the conversation."""
         match event:
             case Started():
-                self._protocol = named(event.protocol)
+                self._protocol = self._given or named(event.protocol)
                 self.messages.extend(event.messages)
+                self._task = len(self.messages) - 1
             case ToolsRefused():
-                self._protocol = named(event.protocol)
+                self._protocol = self._given or named(event.protocol)
                 taught = [{"role": "system", "content": event.system}] if event.system else []
                 self.messages[:] = [*taught, *(each for each in self.messages if each["role"] != "system")]
+                self._task = len(self.messages) - 1
+            case Folded():
+                self.messages[:], self._task = folded(self.messages, self._task, event)
             case Replied():
                 self.messages.append(self._protocol.said(event))
+            case CutOff():
+                self.messages.append({"role": "assistant", "content": event.text})
             case ToolReturned():
                 self.messages.append(self._protocol.result(event))
             case Misread():

@@ -61,6 +61,7 @@ class Started(Event):
         versions: Of concierge, of Python, and of what the caller named.
         protocol: How the model is taught to act: ``native``, ``shell`` or ``json``; empty where it has no tools.
         folder: Where the tools work.
+        continues: The run whose conversation this one goes on with; empty for a new one.
         schema: By which the journal is to be read.
     """
 
@@ -75,6 +76,7 @@ class Started(Event):
     versions: Mapping[str, str]
     protocol: str = "native"
     folder: str = ""
+    continues: str = ""
     schema: int = SCHEMA
 
 
@@ -139,6 +141,25 @@ class Misread(Event):
 
     step: int
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folded(Event):
+    """The conversation would not have fitted into the model's context any more.
+
+    Results before the last step were shortened, and the oldest steps are left out of what is sent.
+
+    Attributes:
+        step: The answer before which this happened.
+        dropped: How many steps are left out: the oldest, each an answer with its results.
+        note: What the model is told instead of them.
+    """
+
+    kind = "history_folded"
+
+    step: int
+    dropped: int
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +280,7 @@ class RunResult(Event):
 
 KINDS: dict[str, type[Event]] = {
     cls.kind: cls
-    for cls in (Started, Asked, Replied, Misread, CutOff, ToolsRefused, ToolCalled, ToolReturned, RunResult)
+    for cls in (Started, Asked, Replied, Misread, Folded, CutOff, ToolsRefused, ToolCalled, ToolReturned, RunResult)
 }
 """Every kind that a journal may hold."""
 

@@ -36,11 +36,13 @@ def overview(workspace: Workspace, task: str) -> str:
         return ""
     more = " and more" if len(names) > LISTED else ""
     listed = f"The folder holds: {', '.join(_quoted(name) for name in names[:LISTED])}{more}."
+    if any(" " in name for name in names[:LISTED]):
+        listed += " In commands, names with spaces need quotes."
     return "\n\n".join([listed, *_shown(workspace, files, task)])
 
 
 def _shown(workspace: Workspace, files: list[str], task: str) -> Iterator[str]:
-    texts = {file: text for file in files if (text := _text(workspace, file))}
+    texts = {file: text for file in files if (text := text_of(workspace, file))}
     if sum(len(text) for text in texts.values()) > SMALL_CHARS or len(files) > LISTED:
         texts = {file: text for file, text in texts.items() if _named(file, task)}
     room = SHOWN_CHARS
@@ -52,7 +54,7 @@ def _shown(workspace: Workspace, files: list[str], task: str) -> Iterator[str]:
         yield f"{file}:\n{fence}\n{text.rstrip()}\n{fence}"
 
 
-def _text(workspace: Workspace, file: str) -> str:
+def text_of(workspace: Workspace, file: str) -> str:
     """Return a file's text; nothing for what is no text, or too long."""
     try:
         content = workspace.read(file)

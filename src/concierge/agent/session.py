@@ -10,10 +10,10 @@ from concierge.agent.journal import Journal, Subscriber
 from concierge.agent.loop import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
-    from concierge.agent.events import RunResult
+    from concierge.agent.events import Event, RunResult
     from concierge.agent.place import Shell
     from concierge.agent.runs import RunFolder
     from concierge.agent.task import Task
@@ -30,6 +30,7 @@ async def run_task(
     on_delta: OnDelta | None = None,
     versions: Mapping[str, str] | None = None,
     inside: Path | None = None,
+    past: Sequence[Event] = (),
     shell_in: Callable[[Path], Shell | None] = lambda _: None,
 ) -> RunResult:
     """Run a task in a new directory below ``workspace_root/runs/`` and return its result, whatever its status.
@@ -52,7 +53,7 @@ async def run_task(
 
             where = inside or folder.workspace
             toolbox = Tools(Place(where, Workspace(where), shell_in(where)))
-        runner = Runner(chat, journal=journal, toolbox=toolbox, on_delta=on_delta, versions=versions)
+        runner = Runner(chat, journal=journal, toolbox=toolbox, on_delta=on_delta, versions=versions, past=past)
         try:
             return await runner.run(task)
         finally:

@@ -43,6 +43,7 @@ class Task:
         limits: What the run may spend before it is stopped.
         offer_tools: False for a model that knows no tools: it gets the task and nothing else.
         protocol: How the model is taught to act: ``native``, ``shell`` or ``json``.
+        context: Tokens that the model can hold; None when unknown.
         temperature: Sampling temperature; the server's default when None.
     """
 
@@ -51,6 +52,7 @@ class Task:
     limits: Limits = field(default_factory=Limits)
     offer_tools: bool = True
     protocol: str = "native"
+    context: int | None = None
     temperature: float | None = 0.2
 
 

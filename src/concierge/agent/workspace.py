@@ -63,7 +63,7 @@ class Workspace:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
 
     def read(self, path: str) -> bytes:
         """Return a file's whole content."""
@@ -119,7 +119,7 @@ class Workspace:
 
     def files(self, path: str = ".") -> Iterator[str]:
         """Yield the path of each plain file below a folder, in order, but those that are left out."""
-        ignored = ignoring(self._root)
+        ignored = ignoring(self.root)
         waiting = ["/".join(_parts(path, file=False))]
         seen = 0
         while waiting and seen < WALKED:
@@ -137,7 +137,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def _folder(self, parts: list[str], *, make: bool = False) -> Iterator[int]:
-        folder = os.open(self._root, _FOLDER)
+        folder = os.open(self.root, _FOLDER)
         try:
             for part in parts:
                 if make:

@@ -64,7 +64,9 @@ class ShellBlock:
 
 def _output(result: str) -> str:
     """Return what a command printed."""
-    return result.removeprefix("Output:\n").partition("\n[exit code")[0].strip()
+    return re.split(r"\n\[(?:exit code|no file|changed|new|deleted|stopped)", result.removeprefix("Output:\n"))[
+        0
+    ].strip()
 
 
 def _command(language: str, block: str) -> str:

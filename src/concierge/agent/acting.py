@@ -1,0 +1,80 @@
+"""What an answer calls for is done here, and what it lacks is said."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from concierge.agent.events import Misread, Replied, ToolCalled, ToolReturned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from concierge.agent.budget import Watch
+    from concierge.agent.events import CallStatus, Event
+    from concierge.agent.protocols.port import Reading
+    from concierge.agent.task import Task
+    from concierge.agent.tools import Tools
+
+REPEATED = "You have done this already, with this result:"
+FINISH = "You have done this already. Answer the user now, in one plain sentence, and do nothing else."
+UNMADE = "There is no {}. If the task asks for it, make it now. If not, answer again."
+
+
+class Acting:
+    """Does what the model asks for.
+
+    Attributes:
+        last: The last result.
+        final: The model was told to answer and to do nothing else.
+    """
+
+    def __init__(
+        self,
+        toolbox: Tools | None,
+        task: Task,
+        *,
+        watch: Watch,
+        emit: Callable[[Event], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._toolbox, self._task, self._watch, self._emit, self._clock = toolbox, task, watch, emit, clock
+        self._unmade = toolbox.missing(task.text) if toolbox else ()
+        self.last, self.final = "", False
+
+    def remark(self, replied: Replied, reading: Reading) -> str:
+        """Return what the answer must mend before it counts; nothing where it may stand."""
+        if reading.malformed or replied.tool_calls or not self._toolbox:
+            return reading.malformed and f"Error: {reading.malformed}"
+        # Said once: whoever sticks to the answer then means it.
+        missing = [name for name in self._toolbox.missing(self._task.text) if name in self._unmade]
+        self._unmade = ()
+        return UNMADE.format(missing[0]) if missing else ""
+
+    async def act(self, replied: Replied, remark: str) -> None:
+        """Say what is wrong with an answer, and carry out its calls."""
+        if remark:
+            self._emit(Misread(step=replied.step, text=remark))
+            self._watch.saw("", replied.text, remark, bad=remark.startswith("Error"))
+        for number, call in enumerate(replied.tool_calls, start=1):
+            await self._carry_out(replied.step, call, number)
+
+    async def _carry_out(self, step: int, call: Mapping[str, str], number: int) -> None:
+        call_id, tool, arguments = call["id"], call["name"], call["arguments"]
+        self._emit(ToolCalled(step=step, call_id=call_id, tool=tool, arguments=arguments))
+        began = self._clock()
+        status: CallStatus = "ok"
+        if again := self._watch.again(tool, arguments):
+            # Done once is done: what it does again, and again, is meant as the end.
+            self.final = again > 1
+            text = FINISH if self.final else f"{REPEATED}\n{self.last}\nIf the task is done, answer it in plain text."
+        elif self._toolbox:
+            status, text = await self._toolbox.carry_out(tool, arguments, number=number)
+            self.last = text
+        else:
+            status, text = "bad_call", "Error: There are no tools. Answer in plain text."
+        took = round(self._clock() - began, 3)
+        self._emit(ToolReturned(step=step, call_id=call_id, tool=tool, status=status, text=text, seconds=took))
+        self._watch.saw(tool, arguments, text, bad=status == "bad_call")
+        # Most tools do not wait; this is where a timeout or Ctrl-C gets in between them.
+        await asyncio.sleep(0)

@@ -1,0 +1,51 @@
+"""What a command did to the folder, told to the model that ran it: it then sees what it hit, missed or lost."""
+
+from __future__ import annotations
+
+import difflib
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from concierge.agent.overview import text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from concierge.agent.workspace import Workspace
+
+FILES = 300
+"""Of a folder with more files nothing is told: looking at them would take longer than most commands."""
+LINES = 20
+"""Changed lines that are shown."""
+LINE_CHARS = 200
+
+Texts = dict[str, str]
+
+
+def texts(workspace: Workspace) -> Texts | None:
+    """Return each file's text, empty for what is no text; None of a folder that holds too many."""
+    files = list(islice(workspace.files(), FILES + 1))
+    return {file: text_of(workspace, file) for file in files} if len(files) <= FILES else None
+
+
+def told(before: Texts | None, after: Texts | None) -> str:
+    """Return what differs, as a diff without context, in brackets that tell it from an output."""
+    if before is None or after is None:
+        return ""
+    paths = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    if not paths:
+        return "[no file was changed]"
+    lines = list(islice((line for path in paths for line in _told(path, before, after)), LINES + 1))
+    more = ["[and more]"] if len(lines) > LINES else []
+    return "\n".join([*lines[:LINES], *more])
+
+
+def _told(path: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
+    if path not in after:
+        yield f"[deleted: {path}]"
+        return
+    yield f"[{'changed' if path in before else 'new'}: {path}]"
+    old, new = before.get(path, "").splitlines(), after[path].splitlines()
+    for line in islice(difflib.unified_diff(old, new, lineterm="", n=0), 2, None):
+        if not line.startswith("@@"):
+            yield line[:LINE_CHARS]
