@@ -69,8 +69,8 @@ class Concierge:
         if ended.returncode == USAGE:
             raise MisusedError((ended.stderr + ended.stdout).strip())
         try:
-            return _ran(json.loads(ended.stdout))
-        except ValueError:
+            return _ran(json.loads(ended.stdout if ended.returncode > 1 else ended.stdout.splitlines()[-1]))
+        except (ValueError, IndexError):
             last = (ended.stderr.strip() or "nothing said").splitlines()[-1]
             return Ran(seconds=time.monotonic() - began, error=f"exit code {ended.returncode}: {last}")
 

@@ -198,6 +198,6 @@ def test_the_commands_show_and_undo_what_a_run_changed(
     assert cli.undo(run_id="last", as_json=True, workspace=None) == 1
     assert json.loads(capsys.readouterr().out)["left"][0]["path"] == "gone.txt"
     with pytest.raises(UsageError, match="is no folder"):
-        cli._folder(folder / "gone.txt")
-    assert cli._folder(folder) == folder.resolve()
-    assert cli._folder(None) is None
+        cli.folder_of(folder / "gone.txt")
+    assert cli.folder_of(folder) == folder.resolve()
+    assert cli.folder_of(None) is None

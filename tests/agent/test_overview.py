@@ -30,7 +30,9 @@ def test_a_small_folder_is_shown_whole_and_names_with_blanks_are_quoted(folder: 
     (folder / "src").mkdir()
     (folder / "src" / "a.py").write_text("")
     (folder / "to do.txt").write_text("milk\n")
-    listed = "The folder holds: 'to do.txt', src/a.py, src/. In commands, names with spaces need quotes."
+    listed = (
+        "The folder holds: 'to do.txt' (5 bytes), src/a.py (0 bytes), src/. In commands, names with spaces need quotes."
+    )
     assert told(folder) == f"{listed}\n\nto do.txt:\n```\nmilk\n```"
 
 
@@ -52,7 +54,7 @@ def test_a_fence_is_longer_than_those_in_the_text(folder: Path) -> None:
 def test_what_is_no_text_is_named_and_not_shown(folder: Path) -> None:
     (folder / "a.bin").write_bytes(b"\0\1")
     (folder / "b.txt").write_bytes(b"\xff\xfe")
-    assert told(folder) == "The folder holds: a.bin, b.txt."
+    assert told(folder) == "The folder holds: a.bin (2 bytes), b.txt (2 bytes)."
 
 
 def test_many_files_are_counted_and_not_all_named(folder: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concierge.agent import footprint
+from concierge.agent.naming import quoted
 from concierge.agent.place import shortened
 from concierge.agent.sandbox.shell import Limits
 from concierge.agent.sandbox.view import seen
@@ -33,12 +34,14 @@ class ConfinedShell:
         workspace: The folder that they may write.
         invisible: What they may not see although it lies inside of something that they do.
         network: Whether they share this machine's network.
+        names: Files that the task names.
     """
 
     sandbox: Sandbox
     workspace: Workspace
     invisible: tuple[Path, ...] = ()
     network: bool = False
+    names: tuple[str, ...] = ()
 
     async def __call__(self, command: str) -> str:
         """Run a command, and return its output, how it ended, and what it changed.
@@ -49,7 +52,11 @@ class ConfinedShell:
         before = await asyncio.to_thread(footprint.texts, self.workspace)
         try:
             outcome = await self.sandbox.run(
-                command, folder=self.workspace.root, limits=LIMITS, network=self.network, invisible=self.invisible
+                quoted(command, [*self.names, *(before or ())]),
+                folder=self.workspace.root,
+                limits=LIMITS,
+                network=self.network,
+                invisible=self.invisible,
             )
         except SandboxError as error:
             raise ToolError(f"The shell could not be confined, so nothing was run: {error.what}") from None
@@ -58,7 +65,13 @@ class ConfinedShell:
 
 
 def shell_in(
-    sandbox: Sandbox, folder: Path, *, invisible: Collection[Path], network: bool, say: Callable[[str], None]
+    sandbox: Sandbox,
+    folder: Path,
+    *,
+    invisible: Collection[Path],
+    network: bool,
+    say: Callable[[str], None],
+    names: tuple[str, ...] = (),
 ) -> ConfinedShell | None:
     """Return the shell of a folder; None, and why, where a command may not have that folder for itself."""
     covered = (*invisible, *(path for name in COVERED if (path := folder / name).is_dir()))
@@ -68,7 +81,7 @@ def shell_in(
     except SandboxError as error:
         say(f"There is no shell in this folder: {error.what}")
         return None
-    return ConfinedShell(sandbox, Workspace(folder), apart, network)
+    return ConfinedShell(sandbox, Workspace(folder), apart, network, names)
 
 
 def told(outcome: Outcome) -> str:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _QUOTED = re.compile(r"[\"'`“«]([^\"'`”»\n]+\.[A-Za-z]\w{0,5})[\"'`”»]")
-_PLAIN = re.compile(r"(?<![\w/:.])(?:[\w.-]+/)*[\w-][\w.-]+\.[A-Za-z]\w{0,5}(?![\w/])")
+_PLAIN = re.compile(r"(?<![\w/:.])(?:(?:[\w.-]+/)+[\w.-]+|[\w-][\w.-]+)\.[A-Za-z]\w{0,5}(?![\w/])")
 
 
 def named_files(task: str) -> tuple[str, ...]:
@@ -13,3 +18,14 @@ def named_files(task: str) -> tuple[str, ...]:
     quoted = _QUOTED.findall(task)
     plain = _PLAIN.findall(_QUOTED.sub(" ", task))
     return tuple(dict.fromkeys([*quoted, *plain]))
+
+
+def quoted(command: str, names: Iterable[str]) -> str:
+    """Return a command in which the names with blanks that it leaves bare are quoted: small models forget that."""
+    for name in sorted((name for name in names if " " in name), key=len, reverse=True):
+        bare = re.compile(rf"(?<![\w/\"'\\-]){re.escape(name)}(?![\w\"'])")
+        command = "".join(
+            part if number % 2 else bare.sub(lambda match: shlex.quote(match[0]), part)
+            for number, part in enumerate(re.split(r"(\"[^\"]*\"|'[^']*'|<<.*)", command, flags=re.DOTALL))
+        )
+    return command

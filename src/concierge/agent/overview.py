@@ -31,12 +31,12 @@ def overview(workspace: Workspace, task: str) -> str:
     entries, _ = workspace.entries(".")
     folders = [f"{entry.name}/" for entry in entries if entry.kind == "folder"]
     files = list(islice(workspace.files(), LISTED + 1))
-    names = [*files, *folders]
+    names = [*(_sized(workspace, file) for file in files), *folders]
     if not names:
         return ""
     more = " and more" if len(names) > LISTED else ""
-    listed = f"The folder holds: {', '.join(_quoted(name) for name in names[:LISTED])}{more}."
-    if any(" " in name for name in names[:LISTED]):
+    listed = f"The folder holds: {', '.join(names[:LISTED])}{more}."
+    if any(" " in name for name in [*files, *folders][:LISTED]):
         listed += " In commands, names with spaces need quotes."
     return "\n\n".join([listed, *_shown(workspace, files, task)])
 
@@ -72,9 +72,10 @@ def _named(file: str, task: str) -> bool:
     return file in task or file.rpartition("/")[2] in task
 
 
-def _quoted(name: str) -> str:
-    """Return a name as a command would say it: with quotes where it has blanks."""
-    return shlex.quote(name) if " " in name or not name.isprintable() else name
+def _sized(workspace: Workspace, file: str) -> str:
+    """Return a name as a command would say it, with quotes where it has blanks, and the file's size."""
+    name = shlex.quote(file) if " " in file or not file.isprintable() else file
+    return f"{name} ({workspace.size(file)} bytes)"
 
 
 def _fence(text: str) -> str:

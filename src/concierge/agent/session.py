@@ -8,12 +8,15 @@ from concierge import files
 from concierge.agent import changes, runs
 from concierge.agent.journal import Journal, Subscriber
 from concierge.agent.loop import Runner
+from concierge.agent.workspace import HIDDEN
+from concierge.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from concierge.agent.events import Event, RunResult
+    from concierge.agent.events import RunResult
+    from concierge.agent.going_on import Past
     from concierge.agent.place import Shell
     from concierge.agent.runs import RunFolder
     from concierge.agent.task import Task
@@ -30,18 +33,23 @@ async def run_task(
     on_delta: OnDelta | None = None,
     versions: Mapping[str, str] | None = None,
     inside: Path | None = None,
-    past: Sequence[Event] = (),
+    past: Past | None = None,
     shell_in: Callable[[Path], Shell | None] = lambda _: None,
 ) -> RunResult:
     """Run a task in a new directory below ``workspace_root/runs/`` and return its result, whatever its status.
 
-    It works on the files of ``inside``, or in a folder of its own; ``shell_in`` makes the shell that is confined to it.
+    It works on the files of ``inside``, where the run that it continues worked, or in a folder of its own; ``shell_in``
+    makes the shell that is confined to it.
 
     The subscribers hear each event after it is written, ``run_started`` first. The secrets, such as API keys, are
     never written; the versions say what else took part, such as the engine.
     """
+    inside = inside or (past.folder if past else None)
+    _apart(inside, workspace_root)
     folder = runs.create(workspace_root)
-    if inside is not None:
+    # What a run made for itself is nobody's files yet.
+    keeps = inside is not None and not inside.is_relative_to((workspace_root / "runs").resolve())
+    if inside is not None and keeps:
         _keep(inside, folder)
     with Journal(folder, subscribers=subscribers, secrets=secrets) as journal:
         toolbox = None
@@ -53,11 +61,18 @@ async def run_task(
 
             where = inside or folder.workspace
             toolbox = Tools(Place(where, Workspace(where), shell_in(where)))
-        runner = Runner(chat, journal=journal, toolbox=toolbox, on_delta=on_delta, versions=versions, past=past)
+        runner = Runner(
+            chat,
+            journal=journal,
+            toolbox=toolbox,
+            on_delta=on_delta,
+            versions=versions,
+            past=past.events if past else (),
+        )
         try:
             return await runner.run(task)
         finally:
-            if inside is not None:
+            if keeps:
                 changes.finish(folder.kept)
 
 
@@ -68,3 +83,14 @@ def _keep(inside: Path, folder: RunFolder) -> None:
     except BaseException:
         files.remove(folder.path)
         raise
+
+
+def _apart(inside: Path | None, workspace_root: Path) -> None:
+    """Refuse to work where the runs are written: no run may read or change what is told of it."""
+    own = workspace_root.resolve()
+    if inside is not None and inside in (own, *own.parents) and not HIDDEN.intersection(own.relative_to(inside).parts):
+        raise UsageError(
+            f"The runs are written to {own}, inside of the folder to work on.",
+            where=str(inside),
+            hint="Choose another folder for them with --workspace.",
+        )

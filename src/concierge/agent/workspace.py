@@ -78,6 +78,12 @@ class Workspace:
             raise ToolError(f"{path} is larger than {READ_BYTES} bytes. Read a smaller file.")
         return content
 
+    def size(self, path: str) -> int:
+        """Return how many bytes a file has."""
+        *folders, name = _parts(path, file=True)
+        with _explained(path), self._folder(folders) as folder:
+            return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
+
     def write(self, path: str, content: bytes) -> None:
         """Put a file in place whole, or not at all; missing folders are made."""
         *folders, name = _parts(path, file=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer import Abort, Exit
 
-from concierge.cli import config, llm, output, plans, runs
+from concierge.cli import chat, config, llm, output, plans, runs
 from concierge.errors import ConciergeError, InternalError, InterruptedByUser, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(runs.run)
+app.command("chat")(chat.chat)
 app.command("up")(llm.up)
 app.command("status")(llm.status)
 app.command("tune")(llm.tune)

@@ -82,12 +82,21 @@ def is_broken(stream: TextIO) -> bool:
 
 def data(**fields: Any) -> None:
     """Print a result as one JSON object that names its schema."""
-    text = json.dumps(document(**fields), indent=2, ensure_ascii=False, default=str)
+    result(_text(document(**fields), indent=2))
+
+
+def line(**fields: Any) -> None:
+    """Print one object of several, on a line of its own."""
+    result(_text(document(**fields), indent=None))
+
+
+def _text(told: dict[str, Any], *, indent: int | None) -> str:
+    text = json.dumps(told, indent=indent, ensure_ascii=False, default=str)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(document(**fields), indent=2, default=str)
-    result(text)
+        return json.dumps(told, indent=indent, default=str)
+    return text
 
 
 def narrate(text: str) -> None:
@@ -99,30 +108,46 @@ def narrate(text: str) -> None:
         forget(sys.stderr)
 
 
+DIM, PLAIN = "\x1b[2m", "\x1b[0m"
+
+
 class Live:
-    """Shows an answer on a terminal while it is written; anywhere else the answer comes whole, at the end."""
+    """Shows an answer on a terminal while it is written, thoughts dimmed; anywhere else it comes whole, at the end."""
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
         self._column = 0
+        self._thinking = False
+        self._dim = shown and not os.environ.get("NO_COLOR")
 
     def piece(self, delta: Delta) -> None:
         """Show a piece of an answer."""
-        if self._shown and delta.content:
+        if not self._shown:
+            return
+        if delta.reasoning and self._dim:
+            self._thinking = True
+            sys.stdout.write(DIM)
+            _write(sys.stdout, delta.reasoning)
+            sys.stdout.write(PLAIN)
+        if delta.content:
+            if self._thinking:
+                _write(sys.stdout, "\n\n")
+                self._thinking = False
             _write(sys.stdout, delta.content)
             self._column += len(delta.content)
 
     def interrupt(self) -> None:
         """End the line: what was shown was not the answer yet."""
-        if self._column:
+        if self._column or self._thinking:
             sys.stdout.write("\n")
-            self._column = 0
+            self._column, self._thinking = 0, False
 
     def end(self, text: str) -> None:
         """Print the answer, or end the line that shows it already."""
         if self._column:
             self.interrupt()
         else:
+            self.interrupt()
             result(text)
 
 

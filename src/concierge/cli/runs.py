@@ -15,7 +15,6 @@ from concierge.errors import UsageError, told
 if TYPE_CHECKING:
     from concierge.agent.changes import Changes
     from concierge.agent.events import Event, RunResult
-    from concierge.endpoint import Endpoint
     from concierge.river.river import River
 
 PIPED = 200_000
@@ -30,34 +29,57 @@ group = typer.Typer(help="List and show the runs below workspace_root.", no_args
 @options.settings(*options.LLM, "locked", "trust", "workspace", "temperature", "max_steps", "max_tokens", "max_seconds")
 def run(
     chosen: dict[str, Any],
-    task: Annotated[str, typer.Argument(help="What to do; what is piped in belongs to it, and `-` is all of it.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TASK", help="What to do; what is piped in belongs to it, and `-` is all of it.", show_default=False
+        ),
+    ] = [],  # noqa: B006  # typer makes a new one each time
     *,
     inside: Annotated[
         Path | None, typer.Option("--in", help="Work on the files of this folder; else in a fresh one.")
     ] = None,
+    goes_on: Annotated[
+        bool, typer.Option("--continue", help="Go on where the last run ended, or the one whose ID comes before TASK.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Make sure that a local LLM answers, then let it do TASK and print the result."""
+    from concierge.cli.narrator import tell_changes
+
     river = options.river(chosen)
-    folder = _folder(inside)
+    folder = folder_of(inside)
+    continues, task = _meant(words, goes_on=goes_on, river=river)
+    text = _text(task, empty=continues is not None)
     live = output.Live(shown=not as_json and sys.stdout.isatty())
-    result = _run(river, _text(task), live, folder)
-    if folder is not None and not as_json:
-        _tell_changes(river, result.id)
-    if as_json:
-        output.data(**result.as_dict())
-    elif result.error is None:
-        live.end(result.text)
-    else:
-        output.error(told(result.error), as_json=False)
+    result = _run(river, text, live, folder, continues, as_json=as_json)
+    if not as_json:
+        tell_changes(river, result.id)
+        if result.error is None:
+            live.end(result.text)
+        else:
+            output.error(told(result.error), as_json=False)
     return result.exit_code
 
 
-def _text(task: str) -> str:
+def _meant(words: list[str], *, goes_on: bool, river: River) -> tuple[str | None, str]:
+    """Return the run to go on with, if any, and the task: the ID comes first, and may stand alone."""
+    if len(words) > 1 + goes_on or not (words or goes_on):
+        what = "There is no task." if not words else "There is more than one task."
+        raise UsageError(what, where="TASK", hint='Say what to do, in quotes: concierge run "…".')
+    if not goes_on:
+        return None, words[0]
+    *named, task = words or [""]
+    if not named and task and river.is_run(task):
+        named, task = [task], ""
+    return named[0] if named else "last", task
+
+
+def _text(task: str, *, empty: bool) -> str:
     text = sys.stdin.read() if task == "-" else task + _piped()
-    if not text.strip():
+    if not text.strip() and not empty:
         raise UsageError("The task is empty.", where="TASK", hint='Say what to do: concierge run "…".')
-    return text
+    return text.strip() and text
 
 
 def _piped() -> str:
@@ -97,15 +119,7 @@ def _comes(stream: TextIO) -> bool:
     return False
 
 
-def _tell_changes(river: River, run_id: str) -> None:
-    found = river.changes(run_id)
-    paths = [change.path for change in found.changed] if found else []
-    if paths:
-        more = f" and {len(paths) - 10} more" if len(paths) > 10 else ""
-        river.say(f"Changed: {', '.join(paths[:10])}{more}. Seen with: concierge runs diff last")
-
-
-def _folder(inside: Path | None) -> Path | None:
+def folder_of(inside: Path | None) -> Path | None:
     if inside is None:
         return None
     if not inside.is_dir():
@@ -114,54 +128,31 @@ def _folder(inside: Path | None) -> Path | None:
     return inside.resolve()
 
 
-def _run(river: River, text: str, live: output.Live, inside: Path | None) -> RunResult:
+def _run(
+    river: River, text: str, live: output.Live, inside: Path | None, continues: str | None, *, as_json: bool
+) -> RunResult:
     import asyncio
+
+    from concierge.cli.narrator import Narrator, who
 
     try:
         with river.using() as endpoint:
-            river.say(_who(endpoint))
-            told = _Narrator(river, live).event
-            going = river.run(text, endpoint=endpoint, inside=inside, on_event=told, on_delta=live.piece)
+            river.say(who(endpoint))
+            narrated = Narrator(river, live).event
+
+            def told(event: Event) -> None:
+                narrated(event)
+                if as_json:
+                    output.line(**event.as_dict())
+
+            going = river.run(
+                text, endpoint=endpoint, inside=inside, continues=continues, on_event=told, on_delta=live.piece
+            )
             return asyncio.run(going)
     except KeyboardInterrupt:
         # What this command started for itself goes with it, unless others use it by now; what was there before stays.
         river.leave()
         raise
-
-
-def _who(endpoint: Endpoint) -> str:
-    """Say who answers: it may be a server that nobody named."""
-    if endpoint.owned:
-        who = "concierge's own"
-    else:
-        who = "which was there already" if endpoint.address.loopback else "on another machine"
-    return f"{endpoint.model} answers at {endpoint.base_url}, {who}."
-
-
-class _Narrator:
-    """Tells the person who waits what the run does."""
-
-    def __init__(self, river: River, live: output.Live) -> None:
-        self._river = river
-        self._live = live
-
-    def event(self, event: Event) -> None:
-        if event.kind == "run_started":
-            self._river.say(f"Run {event.id} in {self._river.config.workspace_root / 'runs' / event.id}")
-            if folder := getattr(event, "folder", ""):
-                self._river.say(f"It works in {folder}.")
-            if not getattr(event, "tools", ()):
-                self._river.say(f"{getattr(event, 'model', '')} has no tools: it answers, and touches no file.")
-        elif event.kind == "tools_refused":
-            shell = getattr(event, "protocol", "") == "shell"
-            how = "with shell commands." if shell else "without, so no file is touched."
-            self._river.say(f"The server takes no tools for this model: going on {how}")
-        elif event.kind == "answer_cut":
-            self._live.interrupt()
-            self._river.say(f"The answer was cut off; what had arrived of it: concierge runs show {event.id}")
-        elif event.kind == "tool_called":
-            self._live.interrupt()
-            self._river.say(f"  {getattr(event, 'tool', '')} {getattr(event, 'arguments', '')}"[:200])
 
 
 @group.command("list")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from concierge.agent.events import RunResult
+    from concierge.agent.going_on import Past
     from concierge.agent.journal import Subscriber
     from concierge.agent.place import Shell
     from concierge.agent.task import Task
@@ -61,6 +62,7 @@ async def converse(
     task: Task,
     *,
     inside: Path | None,
+    past: Past | None,
     subscribers: Collection[Subscriber],
     on_delta: Callable[[Delta], None] | None,
     leases: Collection[Lease],
@@ -73,7 +75,7 @@ async def converse(
     """
     from concierge.agent.session import run_task
 
-    shell_in = await _shells(parts) if task.offer_tools else lambda _: None
+    shell_in = await _shells(parts, task.text) if task.offer_tools else lambda _: None
     async with Client(parts, endpoint, leases) as chat:
         return await run_task(
             chat,
@@ -84,13 +86,15 @@ async def converse(
             on_delta=on_delta,
             versions=_versions(parts, endpoint),
             inside=inside,
+            past=past,
             shell_in=shell_in,
         )
 
 
-async def _shells(parts: Parts) -> Callable[[Path], Shell | None]:
+async def _shells(parts: Parts, text: str) -> Callable[[Path], Shell | None]:
     """Return what makes the shell of a folder; what it makes is None where nothing on this machine confines one."""
     from concierge.agent import confined
+    from concierge.agent.naming import named_files
     from concierge.agent.sandbox import search
 
     sandbox = await search.find()
@@ -103,6 +107,7 @@ async def _shells(parts: Parts) -> Callable[[Path], Shell | None]:
         invisible=(parts.home.root, parts.config.workspace_root.absolute()),
         network=parts.config.run.shell_network,
         say=parts.say,
+        names=named_files(text),
     )
 
 

@@ -210,6 +210,7 @@ class River:
         endpoint: Endpoint | None = None,
         limits: Limits | None = None,
         inside: Path | None = None,
+        continues: str | None = None,
         on_event: Subscriber | None = None,
         on_delta: Callable[[Delta], None] | None = None,
     ) -> RunResult:
@@ -220,6 +221,7 @@ class River:
             endpoint: Who answers; when None, what the last ``up`` returned, else what ``up`` returns now.
             limits: What the run may spend; what is configured when None.
             inside: The folder of files to work on; when None, a fresh one in the run's directory.
+            continues: The run whose conversation and folder this one goes on with; an empty task then goes on with its.
             on_event: Called with each event after it is journalled.
             on_delta: Called with each piece of an answer as it arrives.
 
@@ -231,24 +233,34 @@ class River:
         """
         import asyncio
 
+        from concierge.agent.going_on import GO_ON, past
         from concierge.agent.task import Task
         from concierge.agent.task import limits as allowed
         from concierge.river.converse import converse
 
+        before = None if continues is None else past(self.config.workspace_root, continues)
         there = endpoint or self._endpoint
         if there is None:
             there = await asyncio.to_thread(self.up)
         asked = Task(
-            task,
+            task or GO_ON,
             there.model,
             limits=limits or allowed(self.config.run, there.context),
             offer_tools=there.tools,
+            context=there.context,
             temperature=self.config.llm.temperature,
             protocol=there.protocol or "native" if self.config.llm.protocol == "auto" else self.config.llm.protocol,
         )
         subscribers = () if on_event is None else (on_event,)
         return await converse(
-            self._parts, there, asked, inside=inside, subscribers=subscribers, on_delta=on_delta, leases=self._leases
+            self._parts,
+            there,
+            asked,
+            inside=inside,
+            past=before,
+            subscribers=subscribers,
+            on_delta=on_delta,
+            leases=self._leases,
         )
 
     def runs(self, *, limit: int | None = None) -> list[RunSummary]:
@@ -270,6 +282,17 @@ class River:
         from concierge.agent import changes, runs
 
         return changes.read(runs.find(self.config.workspace_root, run_id).kept)
+
+    def is_run(self, run_id: str) -> bool:
+        """Tell whether this names a run, as ``read_run`` takes it."""
+        from concierge.agent import runs
+        from concierge.errors import UnknownRunError
+
+        try:
+            runs.find(self.config.workspace_root, run_id)
+        except UnknownRunError:
+            return False
+        return True
 
     def read_run(self, run_id: str) -> RunRecord:
         """Return one run with all its events.

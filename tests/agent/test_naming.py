@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from concierge.agent.naming import named_files, quoted
+
+
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        ("Write it to out.txt.", ("out.txt",)),
+        ('Add eggs to "shopping list.txt", then sort src/a.py', ("shopping list.txt", "src/a.py")),
+        ("What is 3.14, e.g. in http://example.org/a.html?", ()),
+        ("Сложи числа из числа.txt", ("числа.txt",)),
+        ("Compare a1.csv with a1.csv", ("a1.csv",)),
+    ],
+)
+def test_what_looks_like_a_file_is_one(task: str, names: tuple[str, ...]) -> None:
+    assert named_files(task) == names
+
+
+@pytest.mark.parametrize(
+    ("command", "means"),
+    [
+        ("cat to do.txt", "cat 'to do.txt'"),
+        ("cat 'to do.txt' \"to do.txt\"", "cat 'to do.txt' \"to do.txt\""),
+        ("echo 'x' >> to do.txt; rm to do.txt", "echo 'x' >> 'to do.txt'; rm 'to do.txt'"),
+        ("cat to\\ do.txt", "cat to\\ do.txt"),
+        ("cat <<'EOF' > a\nto do.txt\nEOF", "cat <<'EOF' > a\nto do.txt\nEOF"),
+        ("cat not to do.txtx", "cat not to do.txtx"),
+    ],
+)
+def test_a_bare_name_with_blanks_is_quoted_and_nothing_else(command: str, means: str) -> None:
+    assert quoted(command, ["to do.txt", "a.txt"]) == means
