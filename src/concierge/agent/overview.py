@@ -75,7 +75,10 @@ def _named(file: str, task: str) -> bool:
 def _sized(workspace: Workspace, file: str) -> str:
     """Return a name as a command would say it, with quotes where it has blanks, and the file's size."""
     name = shlex.quote(file) if " " in file or not file.isprintable() else file
-    return f"{name} ({workspace.size(file)} bytes)"
+    try:
+        return f"{name} ({workspace.size(file)} bytes)"
+    except ToolError:  # it went meanwhile, or its name is no text
+        return name
 
 
 def _fence(text: str) -> str:
