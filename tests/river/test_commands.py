@@ -45,7 +45,9 @@ def test_a_second_run_finds_the_server_and_changes_nothing(place: Place) -> None
     before, files = place.servers(), sorted(place.home.rglob("*"))
     code, out, _ = place("run", *MODEL, "--json", QUESTION)
     again = place("up", *MODEL, "--json")
-    assert (code, json.loads(out)["text"]) == (0, "The capital of France is Paris.")
+    told = [json.loads(line) for line in out.splitlines()]
+    assert (code, told[-1]["text"]) == (0, "The capital of France is Paris.")
+    assert [event["kind"] for event in told] == ["run_started", "model_asked", "model_replied", "run_ended"]
     assert json.loads(again[1])["started"] is False
     assert (place.servers(), sorted(place.home.rglob("*"))) == (before, files)
 

@@ -49,7 +49,8 @@ SESSION = (
 
 def told(place: Place, words: str) -> dict[str, Any]:
     code, out, err = place(*words.split(), "--json")
-    document: dict[str, Any] = json.loads(out)
+    # A run prints what happens in it, and its result last.
+    document: dict[str, Any] = json.loads(out.splitlines()[-1] if words.startswith("run ") else out)
     assert (code, next(iter(document))) == (0, "schema"), err
     assert document.pop("schema") == SCHEMA
     return document

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
@@ -86,6 +85,8 @@ class Talk:
                 output.narrate("That is no UTF-8 text.")
 
     def _turn(self, line: str) -> None:
+        import asyncio
+
         from concierge.cli.narrator import Narrator, tell_changes
 
         live = output.Live(shown=sys.stdout.isatty())
