@@ -142,6 +142,24 @@ def test_a_model_that_only_repeats_its_call_is_asked_to_end_and_then_stopped(pla
     assert texts[2:] == [acting.FINISH]
 
 
+def test_a_model_that_goes_round_in_a_circle_is_asked_to_end(play: Play, seen: list[Event]) -> None:
+    look, other = calls('{"path": "no.txt"}', tool="read"), calls("{}", tool="list")
+    result = play(FakeChat([look, other] * 2 + [look, "There is none."]), subscribers=[seen.append])
+    assert (result.status, result.text, result.steps) == ("done", "There is none.", 6)
+    texts = [event.text for event in seen if isinstance(event, ToolReturned)]
+    assert texts[-1].endswith(acting.FINISH)
+
+
+def test_an_answer_without_the_file_that_the_task_names_is_asked_about_once(tmp_path: Path) -> None:
+    chat = FakeChat(["Done.", calls('{"path": "out.txt", "content": "1"}', tool="write"), "Done."])
+    task = Task("Write 1 to out.txt.", "tiny")
+    result = asyncio.run(run_task(chat, task, workspace_root=tmp_path))
+    assert (result.status, result.steps) == ("done", 3)
+    assert chat.asked[1].messages[-1]["content"] == acting.UNMADE.format("out.txt")
+    sticks = FakeChat(["No.", "No."])
+    assert asyncio.run(run_task(sticks, task, workspace_root=tmp_path)).steps == 2
+
+
 def test_what_a_model_says_after_repeating_itself_is_the_answer(play: Play) -> None:
     again = calls(GOOD)
     assert play(FakeChat([again, again, "It is written."])).text == "It is written."

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 REPEATED = "You have done this already, with this result:"
 FINISH = "You have done this already. Answer the user now, in one plain sentence, and do nothing else."
-UNMADE = "There is no {}. If the task asks for it, make it now. If not, answer again."
+ROUNDS = 2
+"""A model that has had the same result of the same call more often goes round in a circle."""
+UNMADE = "There is no file {}. If the task asks for one, make it now. If not, answer again."
 
 
 class Acting:
@@ -71,6 +73,8 @@ class Acting:
         elif self._toolbox:
             status, text = await self._toolbox.carry_out(tool, arguments, number=number)
             self.last = text
+            if self._watch.came(tool, arguments, text) > ROUNDS:
+                self.final, text = True, f"{text}\n{FINISH}"
         else:
             status, text = "bad_call", "Error: There are no tools. Answer in plain text."
         took = round(self._clock() - began, 3)

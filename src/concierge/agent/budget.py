@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from concierge.agent.task import Limits, Spent
@@ -106,12 +107,18 @@ class Watch:
         self._last: tuple[str, str, str] | None = None
         self._call: tuple[str, str] | None = None
         self._repeats = 0
+        self._came: Counter[tuple[str, str, str]] = Counter()
 
     def again(self, tool: str, arguments: str) -> int:
         """Return how many times this very call was made just before, and note it."""
         self._repeats = self._repeats + 1 if (tool, arguments) == self._call else 0
         self._call = (tool, arguments)
         return self._repeats
+
+    def came(self, tool: str, arguments: str, text: str) -> int:
+        """Return how many times this call has had this result in the run, and note it."""
+        self._came[tool, arguments, text] += 1
+        return self._came[tool, arguments, text]
 
     def check_ended(self, answer: str) -> None:
         """Accept an answer, or stop the run: a model that only repeats its call has none."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from concierge.chat.port import ChatOptions, Message, Reply
 
 _BLOCK = re.compile(r"```(\w*)[ \t]*\n(.*?)\n?[ \t]*(?:```|\Z)", re.DOTALL)
+_FILE = re.compile(r"(?!\./)[\w/-]+\.(?!sh$|py$|exe$)\w{1,5}")
 _SHELLS = ("", "bash", "sh", "shell", "zsh", "console", "terminal")
 _PYTHON = ("python", "python3", "py")
 
@@ -72,7 +73,9 @@ def _output(result: str) -> str:
 def _command(language: str, block: str) -> str:
     if language in _SHELLS:
         # A prompt sign is copied from examples of sessions.
-        return re.sub(r"(?m)^\$ ", "", block).strip()
+        command = re.sub(r"(?m)^\$ ", "", block).strip()
+        # The name of a file is an answer that was put into a block.
+        return "" if _FILE.fullmatch(command) else command
     if language in _PYTHON and block.strip():
         return f"python3 - <<'END_OF_PYTHON'\n{block}\nEND_OF_PYTHON"
     return ""
