@@ -217,6 +217,7 @@ class Llm:
         ("[llm]\ncontext = 256\n", 256),
         ("[llm]\ntemperature = 0\n", 0.0),
         ("[llm]\ntemperature = 2\n", 2.0),
+        ('[llm]\ntemperature = "auto"\n', "auto"),
         ("[llm]\nconnect_timeout_s = 0.001\n", 0.001),
         ("[llm]\nlocal_llm_ensure_available = false\n", False),
         ("[api]\nport = 0\n", 0),

@@ -28,7 +28,7 @@ SETTINGS: dict[str, Flag] = {
     "accelerator": ("llm.accelerator", str, "auto, cuda, rocm, vulkan, metal or cpu.", ()),
     "context": ("llm.context", str, "Tokens that one request may use, or auto.", ("-c",)),
     "base_url": ("llm.base_url", str, "A chat-completions API to use.", ()),
-    "temperature": ("llm.temperature", float, "Sampling temperature, 0 to 2.", ()),
+    "temperature": ("llm.temperature", str, "Sampling temperature, 0 to 2; auto sends none.", ()),
     "max_steps": ("run.max_steps", int, "Answers that the model may give.", ()),
     "max_tokens": ("run.max_tokens", str, "Tokens, read and written, that the run may use, or auto.", ()),
     "max_seconds": ("run.max_seconds", float, "Wall time that the run may take.", ()),

@@ -88,7 +88,11 @@ class Llm:
         None,
         "A Nix flake whose engines come first. Unset: the one that concierge itself was started from, if any.",
     )
-    temperature: float = key(kinds.number(least=0, most=2), 0.2, "Sampling temperature, always sent.")
+    temperature: float | Literal["auto"] = key(
+        kinds.auto_or(kinds.number(least=0, most=2)),
+        0.2,
+        "Sampling temperature; `auto`: none is sent, for models that refuse it.",
+    )
 
     @property
     def address(self) -> Address:

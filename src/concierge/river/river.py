@@ -248,7 +248,7 @@ class River:
             limits=limits or allowed(self.config.run, there.context),
             offer_tools=there.tools,
             context=there.context,
-            temperature=self.config.llm.temperature,
+            temperature=None if self.config.llm.temperature == "auto" else self.config.llm.temperature,
             protocol=there.protocol or "native" if self.config.llm.protocol == "auto" else self.config.llm.protocol,
         )
         subscribers = () if on_event is None else (on_event,)
