@@ -47,7 +47,9 @@ def test_the_agent_knows_the_port_and_no_client(module: Path) -> None:
     imported = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     imported |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     assert {name for name in imported if name.startswith("concierge.chat")} <= {"concierge.chat.port"}
-    assert not {"httpx", "urllib.request", "http.client", "socket"} & imported
+    # The launcher of the sandbox brings the loopback of its own namespace up, and speaks with nobody.
+    sockets = set() if "launcher" in module.parts else {"socket"}
+    assert not {"httpx", "urllib.request", "http.client", *sockets} & imported
 
 
 def test_the_agent_uses_chat_and_nothing_else_of_its_client() -> None:

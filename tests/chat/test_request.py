@@ -76,6 +76,7 @@ AZURE = "Unrecognized request argument supplied: max_completion_tokens"
         (OPENAI, {"max_tokens": 5}, {"max_tokens": "max_completion_tokens"}),
         (AZURE, {"max_completion_tokens": 5}, {"max_completion_tokens": "max_tokens"}),
         ("Extra inputs are not permitted: body.stream_options", {"stream_options": {}}, {"stream_options": None}),
+        ("Unsupported parameter: 'stop' is not supported with this model.", {"stop": ["#"]}, {"stop": None}),
         (OPENAI, {"messages": []}, {}),
         ("max_tokens is too large: 100000", {"max_tokens": 100000}, {}),
         ("Unknown model", {"max_tokens": 5}, {}),

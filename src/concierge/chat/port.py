@@ -84,6 +84,7 @@ class ChatOptions(TypedDict, total=False):
         temperature: Sampling temperature.
         top_p: Nucleus sampling.
         max_tokens: The most tokens to generate.
+        stop: Texts at which the answer ends; they are no part of it.
         response_format: ``json_object`` or ``json_schema``, in the chat-completions format.
         on_delta: Called with each piece as it arrives; the request streams when it is given.
     """
@@ -93,6 +94,7 @@ class ChatOptions(TypedDict, total=False):
     temperature: float | None
     top_p: float | None
     max_tokens: int | None
+    stop: Sequence[str] | None
     response_format: Mapping[str, Any] | None
     on_delta: OnDelta | None
 

@@ -28,6 +28,7 @@ OTHER_SPELLING: Final[Mapping[str, str | None]] = {
     "max_tokens": "max_completion_tokens",
     "max_completion_tokens": "max_tokens",
     "stream_options": None,
+    "stop": None,
 }
 # A server also names a parameter to complain of its value ("max_tokens is too large"): that is no reason to
 # send the value under a name that the server may ignore.

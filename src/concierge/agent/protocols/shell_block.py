@@ -34,20 +34,23 @@ class ShellBlock:
         return prompt("shell")
 
     def options(self, tools: Sequence[Spec]) -> ChatOptions:
-        """Return nothing: the command is in the text."""
-        return {}
+        """Return where to stop: a model that goes on behind its command imagines the output."""
+        return {"stop": ["\nOutput:"]}
 
     def read(self, reply: Reply, tools: Sequence[Spec], *, last: str) -> Reading:
         """Return the first command of a reply; what the model imagines behind it is left out."""
-        for match in _BLOCK.finditer(reply):
+        # Small models begin with the command itself, and end its block.
+        bare = reply.count("```") == 1 and reply.rstrip().endswith("```")
+        text = f"```\n{reply}" if bare else str(reply)
+        for match in _BLOCK.finditer(text):
             command = _command(match[1].lower(), match[2])
             if command and command == _output(last):
                 return Reading(self.plain(reply) or command)
             if command:
                 call = ToolCall("", "shell", json.dumps({"command": command}, ensure_ascii=False))
-                return Reading(reply[: match.end()], (call,))
-        calls, text = in_text.find(reply, names(tools))
-        return Reading(text, calls, in_text=bool(calls))
+                return Reading(text[: match.end()], (call,))
+        calls, rest = in_text.find(reply, names(tools))
+        return Reading(rest, calls, in_text=bool(calls))
 
     def plain(self, reply: Reply) -> str:
         """Return what stands around the commands; where that is nothing, what is in them."""
