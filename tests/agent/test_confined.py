@@ -49,6 +49,7 @@ def test_a_command_works_in_the_folder_and_its_output_is_told(shell: Shell, tmp_
 
 def test_a_command_that_changes_nothing_is_told_so(shell: Shell) -> None:
     assert run(shell, "true") == "Output:\n(nothing)\n[no file was changed]"
+    assert run(shell, "echo text") == "Output:\ntext"
 
 
 def test_a_failed_command_is_told_with_its_exit_code(shell: Shell) -> None:

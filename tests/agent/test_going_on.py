@@ -13,6 +13,7 @@ from concierge.agent.budget import estimated_tokens
 from concierge.agent.conversation import UNDONE, UNKNOWN, conversation
 from concierge.agent.events import Folded, Replied, Started, ToolCalled
 from concierge.agent.going_on import past
+from concierge.agent.protocols.prompts import prompt
 from concierge.agent.session import run_task
 from concierge.agent.task import Task
 from concierge.chat.fake import FakeChat
@@ -66,14 +67,8 @@ def test_a_run_of_another_protocol_is_told_in_the_new_one(tmp_path: Path) -> Non
     run(FakeChat([write(1), "Done."]), tmp_path)
     chat = FakeChat(['{"thought": "t", "action": "answer", "text": "Yes."}'])
     run(chat, tmp_path, "And now?", goes_on="last", protocol="json")
-    assert [message["role"] for message in chat.asked[0].messages] == [
-        "system",
-        "user",
-        "assistant",
-        "user",
-        "assistant",
-        "user",
-    ]
+    messages = chat.asked[0].messages[len(prompt("json")) :]
+    assert [message["role"] for message in messages] == ["user", "assistant", "user", "assistant", "user"]
 
 
 def test_what_never_began_or_is_gone_cannot_go_on(tmp_path: Path) -> None:

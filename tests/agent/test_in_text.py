@@ -121,7 +121,7 @@ def test_a_schema_holds_a_model_to_one_action_a_turn(tmp_path: Path) -> None:
     schema = chat.asked[0].options["response_format"]["json_schema"]["schema"]  # type: ignore[index]
     assert [each["properties"]["action"]["const"] for each in schema["anyOf"]][-1] == "answer"
     assert "tools" not in chat.asked[0].options
-    assert [message["role"] for message in chat.asked[2].messages[2:]] == ["assistant", "user", "assistant", "user"]
+    assert [message["role"] for message in chat.asked[2].messages[-4:]] == ["assistant", "user", "assistant", "user"]
     record = runs.read_run(tmp_path, result.id)
     assert conversation(record.events)[:-1] == chat.asked[2].messages
 

@@ -14,7 +14,7 @@ from concierge.agent import acting, conversation, runs
 from concierge.agent.events import Asked, CutOff, Event, Replied, RunResult, Started, ToolReturned, ToolsRefused
 from concierge.agent.journal import Journal
 from concierge.agent.loop import Runner
-from concierge.agent.protocols.native import prompt
+from concierge.agent.protocols.prompts import prompt
 from concierge.agent.runs import read_run
 from concierge.agent.session import run_task
 from concierge.agent.task import Limits, Task
@@ -158,6 +158,12 @@ def test_an_answer_without_the_file_that_the_task_names_is_asked_about_once(tmp_
     assert chat.asked[1].messages[-1]["content"] == acting.UNMADE.format("out.txt")
     sticks = FakeChat(["No.", "No."])
     assert asyncio.run(run_task(sticks, task, workspace_root=tmp_path)).steps == 2
+
+
+def test_a_model_that_has_worked_and_says_nothing_is_asked_once_for_its_answer(play: Play) -> None:
+    chat = FakeChat([calls(GOOD), "", "It is written."])
+    assert (play(chat).text, chat.asked[2].messages[-1]["content"]) == ("It is written.", acting.SILENT)
+    assert play(FakeChat([calls(GOOD), "", " "])).reason == "empty"
 
 
 def test_what_a_model_says_after_repeating_itself_is_the_answer(play: Play) -> None:
@@ -349,8 +355,10 @@ def test_text_that_utf8_cannot_hold_neither_crashes_nor_breaks_the_journal(play:
 
 
 @pytest.mark.parametrize("name", ["tools", "shell", "json"])
-def test_the_system_prompts_are_short(name: str) -> None:
-    assert len(prompt(name)) / 3.5 < 400
+def test_what_teaches_a_model_is_short_and_ends_with_an_answer(name: str) -> None:
+    taught = prompt(name)
+    assert sum(len(message["content"]) for message in taught) / 3.5 < 480
+    assert taught[-1]["role"] in ("system", "assistant")
 
 
 def writes_and_then(cause: BaseException | None) -> Callable[[Any], Awaitable[str]]:

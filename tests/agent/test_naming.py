@@ -28,7 +28,8 @@ def test_what_looks_like_a_file_is_one(task: str, names: tuple[str, ...]) -> Non
         ("cat to\\ do.txt", "cat to\\ do.txt"),
         ("cat <<'EOF' > a\nto do.txt\nEOF", "cat <<'EOF' > a\nto do.txt\nEOF"),
         ("cat not to do.txtx", "cat not to do.txtx"),
+        ("cat to_do.txt to-do.txt", "cat 'to do.txt' to-do.txt"),
     ],
 )
 def test_a_bare_name_with_blanks_is_quoted_and_nothing_else(command: str, means: str) -> None:
-    assert quoted(command, ["to do.txt", "a.txt"]) == means
+    assert quoted(command, ["to do.txt", "to-do.txt", "a.txt"]) == means

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -25,7 +26,7 @@ from concierge.errors import SandboxError
 from tests.wait import PATIENCE_S, gone, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these layers")
 
@@ -503,23 +504,26 @@ ASK = "python3 -c 'import socket, sys; print(socket.create_connection((\"127.0.0
 
 
 @pytest.fixture
-def port() -> int:
+def port() -> Iterator[int]:
     """A server of this machine, outside of every sandbox, that says a word to whoever comes."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        with listening:
-            for _ in range(4):
+        with contextlib.suppress(OSError):
+            while True:
                 accepted, _address = listening.accept()
                 with accepted:
                     accepted.sendall(b"sesame")
 
-    threading.Thread(target=serve, daemon=True).start()
-    number: int = listening.getsockname()[1]
-    return number
+    serving = threading.Thread(target=serve)
+    serving.start()
+    yield listening.getsockname()[1]
+    # Wakes it.
+    listening.shutdown(socket.SHUT_RDWR)
+    serving.join(10)
+    listening.close()
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_network_is_there_when_it_was_asked_for(sandbox: Sandbox, folder: Path, port: int) -> None:
     assert "sesame" in run(sandbox, ASK.format(port), folder, network=True).output
     assert "sesame" not in run(sandbox, ASK.format(port), folder).output

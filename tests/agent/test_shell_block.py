@@ -26,6 +26,8 @@ def command(reading: Reading) -> str:
         "```\n$ ls -l\n```",
         "```bash\nls -l",
         "ls -l\n```",
+        "$ ls -l",
+        "ls -l",
     ],
 )
 def test_a_block_of_the_shell_is_a_command_however_it_is_fenced(text: str) -> None:
@@ -42,7 +44,15 @@ def test_python_in_a_block_is_run_by_python() -> None:
     assert command(read("```python\nprint(1)\n```")).startswith("python3 - <<'END_OF_PYTHON'\nprint(1)\n")
 
 
-@pytest.mark.parametrize("text", ["There are three files.", "```\nnotes.txt\n```", "```json\n[1, 2]\n```"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There are three files.",
+        "find is a program that looks for files.",
+        "```\nnotes.txt\n```",
+        "```json\n[1, 2]\n```",
+    ],
+)
 def test_what_no_shell_can_run_is_an_answer(text: str) -> None:
     assert not read(text).calls
 

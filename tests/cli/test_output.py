@@ -21,13 +21,21 @@ def test_an_answer_shown_while_it_is_written_is_not_printed_again(capsys: pytest
 def test_what_a_model_says_before_it_calls_a_tool_stands_on_a_line_of_its_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    live = output.Live(shown=True)
+    live = output.Live(shown=True, dimmed=False)
     live.piece(Delta("Let me look."))
     live.interrupt()
     live.piece(Delta("", reasoning="hidden"))
     live.piece(Delta("Found it."))
     live.end("Found it.")
     assert capsys.readouterr().out == "Let me look.\nFound it.\n"
+
+
+def test_a_thought_is_dimmed_and_stands_apart_from_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    live = output.Live(shown=True)
+    live.piece(Delta("", reasoning="Hm."))
+    live.piece(Delta("Found it."))
+    live.end("Found it.")
+    assert capsys.readouterr().out == f"{output.DIM}Hm.{output.PLAIN}\n\nFound it.\n"
 
 
 def test_anywhere_but_on_a_terminal_the_answer_comes_whole(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,8 @@ REPEATED = "You have done this already, with this result:"
 FINISH = "You have done this already. Answer the user now, in one plain sentence, and do nothing else."
 ROUNDS = 2
 """A model that has had the same result of the same call more often goes round in a circle."""
+REMINDER_CHARS = 400
+SILENT = "You have said nothing. Answer the user now, in plain text."
 UNMADE = "There is no file {}. If the task asks for one, make it now. If not, answer again."
 
 
@@ -27,7 +29,7 @@ class Acting:
     """Does what the model asks for.
 
     Attributes:
-        last: The last result.
+        last: The last result; at first, what the model was shown of the folder.
         final: The model was told to answer and to do nothing else.
     """
 
@@ -36,22 +38,35 @@ class Acting:
         toolbox: Tools | None,
         task: Task,
         *,
+        overview: str,
         watch: Watch,
         emit: Callable[[Event], None],
         clock: Callable[[], float],
     ) -> None:
         self._toolbox, self._task, self._watch, self._emit, self._clock = toolbox, task, watch, emit, clock
         self._unmade = toolbox.missing(task.text) if toolbox else ()
-        self.last, self.final = "", False
+        self.last, self.final = overview, False
+        self._asked_to_speak = False
 
     def remark(self, replied: Replied, reading: Reading) -> str:
         """Return what the answer must mend before it counts; nothing where it may stand."""
         if reading.malformed or replied.tool_calls or not self._toolbox:
             return reading.malformed and f"Error: {reading.malformed}"
+        if not replied.text.strip():
+            return self._speak()
         # Said once: whoever sticks to the answer then means it.
         missing = [name for name in self._toolbox.missing(self._task.text) if name in self._unmade]
         self._unmade = ()
         return UNMADE.format(missing[0]) if missing else ""
+
+    def _speak(self) -> str:
+        """Ask once for the answer that a model forgets when its work is done."""
+        silent, self._asked_to_speak = bool(self.last) and not self._asked_to_speak, True
+        return SILENT if silent else ""
+
+    def _reminder(self) -> str:
+        task = self._task.text[:REMINDER_CHARS]
+        return f'The task is: "{task}" If it is done, end with an answer to the user. If not, do something else.'
 
     async def act(self, replied: Replied, remark: str) -> None:
         """Say what is wrong with an answer, and carry out its calls."""
@@ -69,7 +84,7 @@ class Acting:
         if again := self._watch.again(tool, arguments):
             # Done once is done: what it does again, and again, is meant as the end.
             self.final = again > 1
-            text = FINISH if self.final else f"{REPEATED}\n{self.last}\nIf the task is done, answer it in plain text."
+            text = FINISH if self.final else f"{REPEATED}\n{self.last}\n{self._reminder()}"
         elif self._toolbox:
             status, text = await self._toolbox.carry_out(tool, arguments, number=number)
             self.last = text

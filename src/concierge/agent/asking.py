@@ -101,8 +101,8 @@ class Asking:
         """Go on with shell commands, which no server must know of, or without tools."""
         self._protocol = able("shell", self._tools)
         self._tools = self._tools if self._protocol.name == "shell" else ()
-        taught = (self._protocol.name, self._protocol.system(self._tools)) if self._tools else ("", "")
-        self._emit(ToolsRefused(step=step, error=error.as_dict(), protocol=taught[0], system=taught[1]))
+        name, taught = (self._protocol.name, self._protocol.taught(self._tools)) if self._tools else ("", ())
+        self._emit(ToolsRefused(step=step, error=error.as_dict(), protocol=name, messages=taught))
 
     async def _request(self, max_tokens: int | None) -> Reply:
         self._arrived.clear()

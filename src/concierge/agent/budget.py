@@ -166,7 +166,7 @@ def _estimate(text: str) -> float:
 
 
 def check_answer(reply: Reply, budget: Budget) -> None:
-    """Accept the reply as complete, or stop the run: a cut off, withheld or empty answer is no result."""
+    """Accept the reply as complete, or stop the run: a cut off or withheld answer is no result."""
     if reply.finish_reason == "length":
         if budget.spent.total >= budget.limits.max_tokens:
             raise budget.tokens_spent(budget.spent.total)
@@ -177,8 +177,12 @@ def check_answer(reply: Reply, budget: Budget) -> None:
         )
     if reply.finish_reason == "content_filter":
         raise RunStopped("The server withheld the answer.", reason="filtered", hint="Word the task differently.")
-    if not reply.strip() and not reply.tool_calls:
-        thought = " after thinking only" if reply.reasoning.strip() else ""
+
+
+def check_said(text: str, reasoning: str) -> None:
+    """Accept a text as the answer, or stop the run: an empty one is no result."""
+    if not text.strip():
+        thought = " after thinking only" if reasoning.strip() else ""
         raise RunStopped(
             f"The model gave an empty answer{thought}.",
             reason="empty",

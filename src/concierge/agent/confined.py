@@ -61,7 +61,10 @@ class ConfinedShell:
         except SandboxError as error:
             raise ToolError(f"The shell could not be confined, so nothing was run: {error.what}") from None
         after = await asyncio.to_thread(footprint.texts, self.workspace)
-        return "\n".join(filter(None, (told(outcome), footprint.told(before, after))))
+        changes = footprint.told(before, after)
+        # That nothing changed is news where a command says nothing, and a distraction where it was to print something.
+        news = changes if changes != footprint.NOTHING or not outcome.output.strip() else ""
+        return "\n".join(filter(None, (told(outcome), news)))
 
 
 def shell_in(

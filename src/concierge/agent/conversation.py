@@ -15,14 +15,13 @@ from concierge.agent.events import (
     ToolReturned,
     ToolsRefused,
 )
-from concierge.agent.folding import folded, folding, merged
+from concierge.agent.folding import Fixed, folded, folding, merged
 from concierge.agent.protocols.choose import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from concierge.agent.protocols.port import Spec, StepProtocol
-    from concierge.agent.task import Task
     from concierge.chat.port import Message, ToolCall
 
 
@@ -30,22 +29,18 @@ UNKNOWN = "It was interrupted. Whether it was done is not known: look before you
 UNDONE = "It was not carried out."
 
 
-def opening(
-    task: Task, tools: Sequence[Spec], protocol: StepProtocol, *, overview: str, past: Sequence[Event]
-) -> tuple[Message, ...]:
-    """Return the first messages of a run; with tools, the user's also says what is in the folder.
+def opening(task: str, overview: str, past: Sequence[Message]) -> tuple[Message, ...]:
+    """Return the first messages of a run behind those that teach: what was said before, and the user's.
 
-    A model without tools gets the task alone: its chat template has its own system text, and a tiny
-    model answers best with that. A run that continues another begins with all that was said there.
+    The user's also says what is in the folder. A model without tools gets the task alone: its chat template
+    has its own system text, and a tiny model answers best with that.
     """
-    text = f"{task.text}\n\n{overview}" if tools and overview else task.text
-    said = [each for each in replayed(past, protocol) if each["role"] != "system"]
-    system = [{"role": "system", "content": protocol.system(tools)}] if tools else []
-    return tuple(merged([*system, *said, {"role": "user", "content": utf8(text)}]))
+    text = f"{task}\n\n{overview}" if overview else task
+    return tuple(merged([*past, {"role": "user", "content": utf8(text)}]))
 
 
 def replayed(past: Sequence[Event], protocol: StepProtocol) -> list[Message]:
-    """Return the messages of a run that is over, or was cut off in the middle of a call, as a protocol writes them."""
+    """Return what was said in a run that is over, or was cut off in the middle of a call, as a protocol writes it."""
     said = Conversation(past, protocol)
     returned = {event.call_id for event in past if isinstance(event, ToolReturned)}
     called = {event.call_id for event in past if isinstance(event, ToolCalled)}
@@ -54,7 +49,7 @@ def replayed(past: Sequence[Event], protocol: StepProtocol) -> list[Message]:
             if call["id"] not in returned:
                 text = UNKNOWN if call["id"] in called else UNDONE
                 said.follow(_stopped(reply.step, call, text))
-    return said.messages
+    return said.messages[said.taught :]
 
 
 def _stopped(step: int, call: Mapping[str, str], text: str) -> ToolReturned:
@@ -72,10 +67,16 @@ def as_written(call: ToolCall) -> dict[str, str]:
 
 
 class Conversation:
-    """The messages so far, which each event adds to in the way of the run's protocol, or of one that is given."""
+    """The messages so far, which each event adds to in the way of the run's protocol, or of one that is given.
+
+    Attributes:
+        messages: Oldest first.
+        taught: How many of them teach the model to act: the system text, and examples as turns.
+    """
 
     def __init__(self, events: Iterable[Event] = (), protocol: StepProtocol | None = None) -> None:
         self.messages: list[Message] = []
+        self.taught = 0
         self._given = protocol
         self._protocol = protocol or named("native")
         self._task = 0
@@ -84,7 +85,11 @@ class Conversation:
 
     def folding(self, step: int, context: int | None, tools: Sequence[Spec]) -> Folded | None:
         """Return what makes the messages fit into a context of so many tokens, where they do not."""
-        return folding(self.messages, self._task, step, context, tools)
+        return folding(self.messages, self._fixed, step, context, tools)
+
+    @property
+    def _fixed(self) -> Fixed:
+        return Fixed(self.taught, self._task)
 
     def follow(self, event: Event) -> None:
         """Take up what an event means for the conversation."""
@@ -92,14 +97,13 @@ class Conversation:
             case Started():
                 self._protocol = self._given or named(event.protocol)
                 self.messages.extend(event.messages)
-                self._task = len(self.messages) - 1
+                self.taught, self._task = event.taught, len(self.messages) - 1
             case ToolsRefused():
                 self._protocol = self._given or named(event.protocol)
-                taught = [{"role": "system", "content": event.system}] if event.system else []
-                self.messages[:] = [*taught, *(each for each in self.messages if each["role"] != "system")]
-                self._task = len(self.messages) - 1
+                self.messages[:] = [*event.messages, *self.messages[self.taught :]]
+                self.taught, self._task = len(event.messages), len(self.messages) - 1
             case Folded():
-                self.messages[:], self._task = folded(self.messages, self._task, event)
+                self.messages[:], self._task = folded(self.messages, self._fixed, event)
             case Replied():
                 self.messages.append(self._protocol.said(event))
             case CutOff():

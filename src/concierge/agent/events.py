@@ -60,6 +60,7 @@ class Started(Event):
         limits: What the run may spend.
         versions: Of concierge, of Python, and of what the caller named.
         protocol: How the model is taught to act: ``native``, ``shell`` or ``json``; empty where it has no tools.
+        taught: How many of the messages teach that: the system text, and examples as turns.
         folder: Where the tools work.
         continues: The run whose conversation this one goes on with; empty for a new one.
         schema: By which the journal is to be read.
@@ -75,6 +76,7 @@ class Started(Event):
     limits: Mapping[str, Any]
     versions: Mapping[str, str]
     protocol: str = "native"
+    taught: int = 0
     folder: str = ""
     continues: str = ""
     schema: int = SCHEMA
@@ -191,7 +193,7 @@ class ToolsRefused(Event):
         step: The answer that was asked for.
         error: What the server said.
         protocol: How the model acts from here on; empty where it has no tools.
-        system: The text that teaches it; empty likewise.
+        messages: What teaches it; empty likewise.
     """
 
     kind = "tools_refused"
@@ -199,7 +201,7 @@ class ToolsRefused(Event):
     step: int
     error: Mapping[str, Any]
     protocol: str = ""
-    system: str = ""
+    messages: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

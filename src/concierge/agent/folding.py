@@ -1,11 +1,11 @@
 """A conversation that outgrows the model's context: old results are shortened, then the oldest steps become a note.
 
-The system text, the task and the last step stay as they are; the journal keeps everything.
+What teaches the model, the task and the last step stay as they are; the journal keeps everything.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from concierge.agent.budget import estimated_tokens
 from concierge.agent.events import Folded
@@ -22,8 +22,24 @@ SHORT_CHARS = 300
 NOTE_CHARS = 1_200
 
 
+class Fixed(NamedTuple):
+    """What stays in its place.
+
+    Attributes:
+        taught: So many messages at the beginning.
+        task: The number of the message that is the task.
+    """
+
+    taught: int
+    task: int
+
+    def __contains__(self, index: object) -> bool:
+        """Tell whether a message stays."""
+        return index == self.task or (isinstance(index, int) and index < self.taught)
+
+
 def folding(
-    messages: Sequence[Message], task: int, step: int, context: int | None, tools: Sequence[Spec]
+    messages: Sequence[Message], fixed: Fixed, step: int, context: int | None, tools: Sequence[Spec]
 ) -> Folded | None:
     """Return how to make the messages fit before the next question; None while they do.
 
@@ -31,30 +47,30 @@ def folding(
     """
     if context is None or _tokens(messages, tools) <= context - min(ANSWER_TOKENS, context // 4):
         return None
-    groups = _groups(messages, task)
+    groups = _groups(messages, fixed)
     folds = (Folded(step=step, dropped=n, note=_note(messages, groups[:n])) for n in range(max(1, len(groups))))
-    able = (fold for fold in folds if _tokens(folded(messages, task, fold)[0], tools) <= context // 2)
+    able = (fold for fold in folds if _tokens(folded(messages, fixed, fold)[0], tools) <= context // 2)
     last = max(0, len(groups) - 1)
     return next(able, Folded(step=step, dropped=last, note=_note(messages, groups[:last])))
 
 
-def folded(messages: Sequence[Message], task: int, fold: Folded) -> tuple[list[Message], int]:
+def folded(messages: Sequence[Message], fixed: Fixed, fold: Folded) -> tuple[list[Message], int]:
     """Return the messages as they are then, and which of them is the task."""
-    groups = _groups(messages, task)
+    groups = _groups(messages, fixed)
     gone = {index for group in groups[: fold.dropped] for index in group}
-    whole = {task, *(groups[-1] if groups else ()), *(n for n, each in enumerate(messages) if each["role"] == "system")}
+    last = groups[-1] if groups else ()
     kept: list[Message] = []
     where = 0
     noted = not fold.note
     for index, message in enumerate(messages):
         if index in gone:
-            if not noted and index > task:
+            if not noted and index > fixed.task:
                 kept.append({"role": "user", "content": fold.note})
                 noted = True
             continue
-        if index == task:
+        if index == fixed.task:
             where = len(kept)
-        kept.append(message if index in whole else _short(message))
+        kept.append(message if index in fixed or index in last else _short(message))
     if not noted:
         kept.insert(where, {"role": "user", "content": fold.note})
         where += 1
@@ -76,11 +92,11 @@ def _tokens(messages: Sequence[Message], tools: Sequence[Spec]) -> int:
     return estimated_tokens([*messages, *tools])
 
 
-def _groups(messages: Sequence[Message], task: int) -> list[list[int]]:
+def _groups(messages: Sequence[Message], fixed: Fixed) -> list[list[int]]:
     """Return the messages beside system text and task by number: an answer goes with what came back."""
     groups: list[list[int]] = []
     for index, message in enumerate(messages):
-        if index == task or message["role"] == "system":
+        if index in fixed:
             continue
         if not groups or message["role"] == "assistant":
             groups.append([])

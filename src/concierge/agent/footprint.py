@@ -18,6 +18,7 @@ FILES = 300
 LINES = 20
 """Changed lines that are shown."""
 LINE_CHARS = 200
+NOTHING = "[no file was changed]"
 
 Texts = dict[str, str]
 
@@ -34,7 +35,7 @@ def told(before: Texts | None, after: Texts | None) -> str:
         return ""
     paths = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
     if not paths:
-        return "[no file was changed]"
+        return NOTHING
     lines = list(islice((line for path in paths for line in _told(path, before, after)), LINES + 1))
     more = ["[and more]"] if len(lines) > LINES else []
     return "\n".join([*lines[:LINES], *more])
@@ -44,8 +45,17 @@ def _told(path: str, before: Mapping[str, str], after: Mapping[str, str]) -> Ite
     if path not in after:
         yield f"[deleted: {path}]"
         return
-    yield f"[{'changed' if path in before else 'new'}: {path}]"
+    beside = "" if path in before else next((f', not "{each}"' for each in before if _alike(each, path)), "")
+    yield f"[{'changed' if path in before else 'new'}: {path}{beside}]"
     old, new = before.get(path, "").splitlines(), after[path].splitlines()
-    for line in islice(difflib.unified_diff(old, new, lineterm="", n=0), 2, None):
-        if not line.startswith("@@"):
-            yield line[:LINE_CHARS]
+    lines = [line for line in islice(difflib.unified_diff(old, new, lineterm="", n=0), 2, None) if line[:2] != "@@"]
+    yield from (line[:LINE_CHARS] for line in lines)
+    if len(new) < len(old) and not set(old) & set(new):
+        yield f"[none of the old lines of {path} is left: if they were to stay, write the file again with all of them]"
+
+
+def _alike(one: str, other: str) -> bool:
+    """Tell whether two paths are the same but for case, blanks and the like, as when a name was misspelt."""
+    return [letter for letter in one.casefold() if letter.isalnum()] == [
+        letter for letter in other.casefold() if letter.isalnum()
+    ]

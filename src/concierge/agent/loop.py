@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from concierge import __version__
 from concierge.agent.acting import Acting
 from concierge.agent.asking import Asking
-from concierge.agent.budget import Budget, Watch
-from concierge.agent.conversation import Conversation, opening, utf8
+from concierge.agent.budget import Budget, Watch, check_said
+from concierge.agent.conversation import Conversation, opening, replayed, utf8
 from concierge.agent.ending import ended
 from concierge.agent.events import Event, Started
 from concierge.agent.protocols.choose import able
@@ -83,23 +83,26 @@ class Runner:
             remark = acting.remark(replied, reading)
             if acting.final or not (remark or replied.tool_calls):
                 self._watch.check_ended(reading.text)
+                check_said(reading.text, replied.reasoning)
                 return
             await acting.act(replied, remark)
 
     def _start(self) -> tuple[Asking, Acting]:
         task, tools = self._task, self._toolbox.specs() if self._toolbox else ()
         protocol = able(task.protocol, tools)
+        taught = protocol.taught(tools) if tools else ()
         overview = self._toolbox.overview(task.text) if self._toolbox else ""
         self._emit(
             Started(
                 task=utf8(task.text),
                 model=task.model,
-                messages=opening(task, tools, protocol, overview=overview, past=self._past),
+                messages=(*taught, *opening(task.text, overview, replayed(self._past, protocol))),
                 tools=tools,
                 temperature=task.temperature,
                 limits=asdict(task.limits),
                 versions={"concierge": __version__, "python": platform.python_version(), **self._versions},
                 protocol=protocol.name if tools else "",
+                taught=len(taught),
                 folder=self._toolbox.folder if self._toolbox else "",
                 continues=self._past[0].id if self._past else "",
             )
@@ -114,7 +117,9 @@ class Runner:
             tell=self._tell,
             clock=self._clock,
         )
-        return asking, Acting(self._toolbox, task, watch=self._watch, emit=self._emit, clock=self._clock)
+        return asking, Acting(
+            self._toolbox, task, overview=overview, watch=self._watch, emit=self._emit, clock=self._clock
+        )
 
     def _emit(self, event: Event) -> None:
         self._events.append(event)

@@ -89,7 +89,7 @@ class Talk:
 
         from concierge.cli.narrator import Narrator, tell_changes
 
-        live = output.Live(shown=sys.stdout.isatty())
+        live = output.Live(shown=sys.stdout.isatty(), dimmed=output.colours())
         narrator = Narrator(self._river, live)
         text, self._note = f"{self._note}\n\n{line}".strip(), ""
         going = self._river.run(

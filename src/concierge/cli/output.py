@@ -108,17 +108,25 @@ def narrate(text: str) -> None:
         forget(sys.stderr)
 
 
+def colours() -> bool:
+    """Tell whether the user wants colours (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR")
+
+
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 class Live:
-    """Shows an answer on a terminal while it is written, thoughts dimmed; anywhere else it comes whole, at the end."""
+    """Shows an answer on a terminal while it is written, thoughts dimmed; anywhere else it comes whole, at the end.
 
-    def __init__(self, *, shown: bool) -> None:
+    Thoughts that may not be ``dimmed`` are not shown: nothing would tell them from the answer.
+    """
+
+    def __init__(self, *, shown: bool, dimmed: bool = True) -> None:
         self._shown = shown
         self._column = 0
         self._thinking = False
-        self._dim = shown and not os.environ.get("NO_COLOR")
+        self._dim = shown and dimmed
 
     def piece(self, delta: Delta) -> None:
         """Show a piece of an answer."""

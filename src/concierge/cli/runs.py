@@ -51,7 +51,7 @@ def run(
     folder = folder_of(inside)
     continues, task = _meant(words, goes_on=goes_on, river=river)
     text = _text(task, empty=continues is not None)
-    live = output.Live(shown=not as_json and sys.stdout.isatty())
+    live = output.Live(shown=not as_json and sys.stdout.isatty(), dimmed=output.colours())
     result = _run(river, text, live, folder, continues, as_json=as_json)
     if not as_json:
         tell_changes(river, result.id)

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from concierge import jsontext
-from concierge.agent.protocols.native import prompt
 from concierge.agent.protocols.port import Name, Reading
+from concierge.agent.protocols.prompts import prompt
 from concierge.chat.port import ToolCall
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ class ForcedJson:
 
     name: Name = "json"
 
-    def system(self, tools: Sequence[Spec]) -> str:
-        """Return the system text with the tools, one a line."""
-        lines = [_line(tool["function"]) for tool in tools]
-        return "\n".join([prompt("json"), "", "Actions:", *lines, f'- {ANSWER} {{"text": "…"}}: end with this answer'])
+    def taught(self, tools: Sequence[Spec]) -> tuple[Message, ...]:
+        """Return the system text with the tools, one a line, and an example as turns."""
+        system, *examples = prompt("json")
+        lines = [system["content"], "", "Actions:", *(_line(tool["function"]) for tool in tools)]
+        ending = f'- {ANSWER} {{"text": "…"}}: end with this answer'
+        return ({"role": "system", "content": "\n".join([*lines, ending])}, *examples)
 
     def options(self, tools: Sequence[Spec]) -> ChatOptions:
         """Return the schema of an action."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge import jsontext
 from concierge.agent.protocols import in_text
 from concierge.agent.protocols.port import Name, Reading, names
+from concierge.agent.protocols.prompts import prompt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +22,7 @@ class Native:
 
     name: Name = "native"
 
-    def system(self, tools: Sequence[Spec]) -> str:
+    def taught(self, tools: Sequence[Spec]) -> tuple[Message, ...]:
         """Return the system text."""
         return prompt("tools")
 
@@ -70,9 +69,3 @@ class Native:
     def result(self, event: ToolReturned) -> Message:
         """Return the result as a tool's message."""
         return {"role": "tool", "tool_call_id": event.call_id, "content": event.text}
-
-
-@cache
-def prompt(name: str) -> str:
-    """Return a text that ships with the agent."""
-    return (Path(__file__).parents[1] / "prompts" / f"{name}.txt").read_text(encoding="utf-8").strip()

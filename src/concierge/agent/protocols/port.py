@@ -40,8 +40,8 @@ class StepProtocol(Protocol):
 
     name: Name
 
-    def system(self, tools: Sequence[Spec]) -> str:
-        """Return the system text that teaches it."""
+    def taught(self, tools: Sequence[Spec]) -> tuple[Message, ...]:
+        """Return the messages that teach it: the system text, and examples as turns."""
         ...
 
     def options(self, tools: Sequence[Spec]) -> ChatOptions:

@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 from concierge.agent.protocols import in_text
-from concierge.agent.protocols.native import prompt
 from concierge.agent.protocols.port import Name, Reading, names
+from concierge.agent.protocols.prompts import prompt
 from concierge.chat.port import ToolCall
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 _BLOCK = re.compile(r"```(\w*)[ \t]*\n(.*?)\n?[ \t]*(?:```|\Z)", re.DOTALL)
 _FILE = re.compile(r"(?!\./)[\w/-]+\.(?!sh$|py$|exe$)\w{1,5}")
-_SHELLS = ("", "bash", "sh", "shell", "zsh", "console", "terminal")
+_BARE = re.compile(
+    r"(?:\$ )?(?:awk|cat|cp|cut|echo|find|grep|head|ls|mkdir|mv|printf|python3|rm|sed|sort|tail|touch|wc) .*[^.!?:]"
+)
+"""A line that is a command although nothing fences it, and no sentence that begins with the same word."""
+_LABELS = ("bash", "sh", "shell", "zsh", "console", "terminal")
+_SHELLS = ("", *_LABELS)
 _PYTHON = ("python", "python3", "py")
 
 
@@ -29,8 +34,8 @@ class ShellBlock:
 
     name: Name = "shell"
 
-    def system(self, tools: Sequence[Spec]) -> str:
-        """Return the system text."""
+    def taught(self, tools: Sequence[Spec]) -> tuple[Message, ...]:
+        """Return the system text, and an example as turns."""
         return prompt("shell")
 
     def options(self, tools: Sequence[Spec]) -> ChatOptions:
@@ -39,13 +44,11 @@ class ShellBlock:
 
     def read(self, reply: Reply, tools: Sequence[Spec], *, last: str) -> Reading:
         """Return the first command of a reply; what the model imagines behind it is left out."""
-        # Small models begin with the command itself, and end its block.
-        bare = reply.count("```") == 1 and reply.rstrip().endswith("```")
-        text = f"```\n{reply}" if bare else str(reply)
+        text = _fenced(reply)
         for match in _BLOCK.finditer(text):
             command = _command(match[1].lower(), match[2])
-            if command and command == _output(last):
-                return Reading(self.plain(reply) or command)
+            if command and _quoted(match[1], command, last):
+                return Reading(self.plain(reply))
             if command:
                 call = ToolCall("", "shell", json.dumps({"command": command}, ensure_ascii=False))
                 return Reading(text[: match.end()], (call,))
@@ -54,7 +57,7 @@ class ShellBlock:
 
     def plain(self, reply: Reply) -> str:
         """Return what stands around the commands; where that is nothing, what is in them."""
-        around = _BLOCK.sub("", reply).strip()
+        around = _BLOCK.sub(lambda match: "" if match[1].lower() in _LABELS else match[2], reply).strip()
         return around or _BLOCK.sub(lambda match: match[2], reply).strip()
 
     def said(self, event: Replied) -> Message:
@@ -64,6 +67,19 @@ class ShellBlock:
     def result(self, event: ToolReturned) -> Message:
         """Return the output as the user's turn."""
         return {"role": "user", "content": event.text}
+
+
+def _fenced(reply: str) -> str:
+    """Return the reply with the fence that small models forget: they begin with the command, and some end its block."""
+    said = reply.strip()
+    if said.count("```") == 1 and said.endswith("```"):
+        return f"```\n{said}"
+    return f"```\n{said}\n```" if _BARE.fullmatch(said) else str(reply)
+
+
+def _quoted(label: str, block: str, last: str) -> bool:
+    """Tell whether a block holds what the model has just seen: that is its answer, and no command."""
+    return block == _output(last) or (not label and set(block.splitlines()) <= set(last.splitlines()))
 
 
 def _output(result: str) -> str:
