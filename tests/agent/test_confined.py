@@ -29,11 +29,11 @@ def shell(tmp_path: Path, said: list[str]) -> Shell:
     return shell_of(tmp_path / "work", said, tmp_path / "home")
 
 
-def shell_of(folder: Path, said: list[str], *invisible: Path) -> Shell:
+def shell_of(folder: Path, said: list[str], *invisible: Path, task: str = "") -> Shell:
     sandbox = asyncio.run(search.find())
     if sandbox is None:
         pytest.skip(search.why_not())
-    shell = confined.shell_in(sandbox, folder, invisible=invisible, network=False, say=said.append)
+    shell = confined.shell_in(sandbox, folder, invisible=invisible, network=False, say=said.append, task=task)
     assert shell is not None
     return shell
 
@@ -47,9 +47,24 @@ def test_a_command_works_in_the_folder_and_its_output_is_told(shell: Shell, tmp_
     assert (tmp_path / "work" / "a").read_text() == "one\n"
 
 
-def test_a_command_that_changes_nothing_is_told_so(shell: Shell) -> None:
-    assert run(shell, "true") == "Output:\n(nothing)\n[no file was changed]"
-    assert run(shell, "echo text") == "Output:\ntext"
+def test_a_command_that_changes_nothing_is_told_so_but_where_a_question_is_answered(
+    tmp_path: Path, said: list[str]
+) -> None:
+    orders, asks = (shell_of(tmp_path, said, task=task) for task in ("Sort the lines.", "Which is first?"))
+    assert run(orders, "true") == run(asks, "true") == "Output:\n(nothing)\n[no file was changed]"
+    assert run(orders, "echo text") == "Output:\ntext\n[no file was changed]"
+    assert run(asks, "echo text") == "Output:\ntext"
+
+
+def test_a_command_that_would_empty_what_it_reads_is_not_run(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "work" / "a").write_text("2\n1\n")
+    with pytest.raises(ToolError, match="would empty a before it is read"):
+        run(shell, "sort a > a")
+    assert (tmp_path / "work" / "a").read_text() == "2\n1\n"
+
+
+def test_a_command_that_fails_for_a_missing_folder_is_told_which(shell: Shell) -> None:
+    assert "[there is no folder b/c: mkdir -p b/c]" in run(shell, "echo 1 > b/c/a")
 
 
 def test_a_failed_command_is_told_with_its_exit_code(shell: Shell) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from concierge.agent.naming import named_files, quoted
+from concierge.agent.naming import named_files
 
 
 @pytest.mark.parametrize(
@@ -17,19 +17,3 @@ from concierge.agent.naming import named_files, quoted
 )
 def test_what_looks_like_a_file_is_one(task: str, names: tuple[str, ...]) -> None:
     assert named_files(task) == names
-
-
-@pytest.mark.parametrize(
-    ("command", "means"),
-    [
-        ("cat to do.txt", "cat 'to do.txt'"),
-        ("cat 'to do.txt' \"to do.txt\"", "cat 'to do.txt' \"to do.txt\""),
-        ("echo 'x' >> to do.txt; rm to do.txt", "echo 'x' >> 'to do.txt'; rm 'to do.txt'"),
-        ("cat to\\ do.txt", "cat to\\ do.txt"),
-        ("cat <<'EOF' > a\nto do.txt\nEOF", "cat <<'EOF' > a\nto do.txt\nEOF"),
-        ("cat not to do.txtx", "cat not to do.txtx"),
-        ("cat to_do.txt to-do.txt", "cat 'to do.txt' to-do.txt"),
-    ],
-)
-def test_a_bare_name_with_blanks_is_quoted_and_nothing_else(command: str, means: str) -> None:
-    assert quoted(command, ["to do.txt", "to-do.txt", "a.txt"]) == means

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 from concierge.agent.events import Misread, Replied, ToolCalled, ToolReturned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from concierge.agent.budget import Watch
     from concierge.agent.events import CallStatus, Event
@@ -22,7 +23,8 @@ ROUNDS = 2
 """A model that has had the same result of the same call more often goes round in a circle."""
 REMINDER_CHARS = 400
 SILENT = "You have said nothing. Answer the user now, in plain text."
-UNMADE = "There is no file {}. If the task asks for one, make it now. If not, answer again."
+FAILED = "Your last command failed. Correct it, or, if nothing is to be done about that, answer again."
+_FAILED = re.compile(r"^\[exit code \d+\]$|\AError: ", re.MULTILINE)
 
 
 class Acting:
@@ -44,25 +46,31 @@ class Acting:
         clock: Callable[[], float],
     ) -> None:
         self._toolbox, self._task, self._watch, self._emit, self._clock = toolbox, task, watch, emit, clock
-        self._unmade = toolbox.missing(task.text) if toolbox else ()
+        self._expected = toolbox.expected(task.text) if toolbox else None
+        self._worked = False
         self.last, self.final = overview, False
-        self._asked_to_speak = False
+        self._remarks: set[str] = set()
 
     def remark(self, replied: Replied, reading: Reading) -> str:
         """Return what the answer must mend before it counts; nothing where it may stand."""
         if reading.malformed or replied.tool_calls or not self._toolbox:
             return reading.malformed and f"Error: {reading.malformed}"
-        if not replied.text.strip():
-            return self._speak()
-        # Said once: whoever sticks to the answer then means it.
-        missing = [name for name in self._toolbox.missing(self._task.text) if name in self._unmade]
-        self._unmade = ()
-        return UNMADE.format(missing[0]) if missing else ""
+        return next(filter(None, (self._once(remark) for remark in self._lacking(replied))), "")
 
-    def _speak(self) -> str:
-        """Ask once for the answer that a model forgets when its work is done."""
-        silent, self._asked_to_speak = bool(self.last) and not self._asked_to_speak, True
-        return SILENT if silent else ""
+    def _lacking(self, replied: Replied) -> Iterator[str]:
+        """Say what an answer lacks, the gravest first."""
+        if self.last and not replied.text.strip():
+            yield SILENT
+        if self._expected:
+            yield from self._expected.lacking(replied.text, worked=self._worked)
+        if _FAILED.search(self.last) and "(nothing)" not in self.last:
+            yield FAILED
+
+    def _once(self, remark: str) -> str:
+        """Return a remark that was not made yet: whoever sticks to the answer then means it."""
+        known = remark in self._remarks
+        self._remarks.add(remark)
+        return "" if known else remark
 
     def _reminder(self) -> str:
         task = self._task.text[:REMINDER_CHARS]
@@ -87,6 +95,7 @@ class Acting:
             text = FINISH if self.final else f"{REPEATED}\n{self.last}\n{self._reminder()}"
         elif self._toolbox:
             status, text = await self._toolbox.carry_out(tool, arguments, number=number)
+            self._worked = True
             self.last = text
             if self._watch.came(tool, arguments, text) > ROUNDS:
                 self.final, text = True, f"{text}\n{FINISH}"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concierge.agent import footprint
-from concierge.agent.naming import quoted
+from concierge.agent.commands import emptied, is_program, missing_folder, quoted
+from concierge.agent.naming import named_files
 from concierge.agent.place import shortened
 from concierge.agent.sandbox.shell import Limits
 from concierge.agent.sandbox.view import seen
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
+    from concierge.agent.footprint import Texts
     from concierge.agent.sandbox.shell import Outcome, Sandbox
 
 LIMITS = Limits()
+PROGRAM = "[that is Python and no shell command: put cat > its_name.py <<'EOF' before it, and EOF after it]"
 COVERED = (".git", ".concierge")
 """What lies in a folder of the user's and is not kept, so that a command may not touch it."""
 
@@ -34,14 +37,14 @@ class ConfinedShell:
         workspace: The folder that they may write.
         invisible: What they may not see although it lies inside of something that they do.
         network: Whether they share this machine's network.
-        names: Files that the task names.
+        task: What the commands are for.
     """
 
     sandbox: Sandbox
     workspace: Workspace
     invisible: tuple[Path, ...] = ()
     network: bool = False
-    names: tuple[str, ...] = ()
+    task: str = ""
 
     async def __call__(self, command: str) -> str:
         """Run a command, and return its output, how it ended, and what it changed.
@@ -50,9 +53,19 @@ class ConfinedShell:
             ToolError: It could not be run here, or was stopped.
         """
         before = await asyncio.to_thread(footprint.texts, self.workspace)
+        command = quoted(command, [*named_files(self.task), *(before or ())])
+        if file := emptied(command):
+            raise ToolError(f"That would empty {file} before it is read. Write to another file, and then use mv.")
+        outcome = await self._confined(command)
+        after = await asyncio.to_thread(footprint.texts, self.workspace)
+        return "\n".join(
+            filter(None, (told(outcome), self._hint(command, outcome), self._news(outcome, before, after)))
+        )
+
+    async def _confined(self, command: str) -> Outcome:
         try:
-            outcome = await self.sandbox.run(
-                quoted(command, [*self.names, *(before or ())]),
+            return await self.sandbox.run(
+                command,
                 folder=self.workspace.root,
                 limits=LIMITS,
                 network=self.network,
@@ -60,11 +73,20 @@ class ConfinedShell:
             )
         except SandboxError as error:
             raise ToolError(f"The shell could not be confined, so nothing was run: {error.what}") from None
-        after = await asyncio.to_thread(footprint.texts, self.workspace)
+
+    def _hint(self, command: str, outcome: Outcome) -> str:
+        if not outcome.exit:
+            return ""
+        if is_program(command):
+            return PROGRAM
+        folder = missing_folder(command, lambda name: (self.workspace.root / name).is_dir())
+        return f"[there is no folder {folder}: mkdir -p {folder}]" if folder else ""
+
+    def _news(self, outcome: Outcome, before: Texts | None, after: Texts | None) -> str:
+        """Return what changed; that nothing did is no news where a question made a command print something."""
         changes = footprint.told(before, after)
-        # That nothing changed is news where a command says nothing, and a distraction where it was to print something.
-        news = changes if changes != footprint.NOTHING or not outcome.output.strip() else ""
-        return "\n".join(filter(None, (told(outcome), news)))
+        asked = "?" in self.task and outcome.output.strip()
+        return "" if asked and changes == footprint.NOTHING else changes
 
 
 def shell_in(
@@ -74,7 +96,7 @@ def shell_in(
     invisible: Collection[Path],
     network: bool,
     say: Callable[[str], None],
-    names: tuple[str, ...] = (),
+    task: str = "",
 ) -> ConfinedShell | None:
     """Return the shell of a folder; None, and why, where a command may not have that folder for itself."""
     covered = (*invisible, *(path for name in COVERED if (path := folder / name).is_dir()))
@@ -84,7 +106,7 @@ def shell_in(
     except SandboxError as error:
         say(f"There is no shell in this folder: {error.what}")
         return None
-    return ConfinedShell(sandbox, Workspace(folder), apart, network, names)
+    return ConfinedShell(sandbox, Workspace(folder), apart, network, task)
 
 
 def told(outcome: Outcome) -> str:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from concierge.agent import passages
 from concierge.agent.arguments import BadCallError, parse
-from concierge.agent.naming import named_files
+from concierge.agent.expected import Expected
 from concierge.agent.overview import overview
-from concierge.agent.workspace import CONFINED, WALKED, Entry
+from concierge.agent.workspace import CONFINED, Entry
 from concierge.errors import ToolError
 
 if TYPE_CHECKING:
@@ -158,11 +158,9 @@ class Tools:
         """Return what a model should know of the folder before it begins."""
         return overview(self._place.workspace, task) if CONFINED else ""
 
-    def missing(self, task: str) -> tuple[str, ...]:
-        """Return the files that a task names and that are not there."""
-        there = set(islice(self._place.workspace.files(), WALKED)) if CONFINED else ()
-        known = {*there, *(path.rpartition("/")[2] for path in there)}
-        return tuple(name for name in named_files(task) if CONFINED and name.removeprefix("./") not in known)
+    def expected(self, task: str) -> Expected | None:
+        """Return what a task makes one expect of the folder."""
+        return Expected(self._place.workspace, task) if CONFINED else None
 
     def specs(self) -> tuple[dict[str, Any], ...]:
         """Return the tools in the chat-completions format; none where the folder cannot be confined."""

@@ -94,7 +94,6 @@ async def converse(
 async def _shells(parts: Parts, text: str) -> Callable[[Path], Shell | None]:
     """Return what makes the shell of a folder; what it makes is None where nothing on this machine confines one."""
     from concierge.agent import confined
-    from concierge.agent.naming import named_files
     from concierge.agent.sandbox import search
 
     sandbox = await search.find()
@@ -107,7 +106,7 @@ async def _shells(parts: Parts, text: str) -> Callable[[Path], Shell | None]:
         invisible=(parts.home.root, parts.config.workspace_root.absolute()),
         network=parts.config.run.shell_network,
         say=parts.say,
-        names=named_files(text),
+        task=text,
     )
 
 
