@@ -34,6 +34,15 @@ def test_a_block_of_the_shell_is_a_command_however_it_is_fenced(text: str) -> No
     assert command(read(text)) == "ls -l"
 
 
+@pytest.mark.parametrize("name", ["a list.txt:", "**a list.txt**", "`a list.txt`:", "### a list.txt"])
+def test_a_block_behind_the_name_of_a_file_is_its_text(name: str) -> None:
+    assert command(read(f"{name}\n```\none\ntwo\n```\n")).startswith("cat > 'a list.txt' <<'END_OF_FILE'\none\ntwo\n")
+
+
+def test_a_file_as_it_stands_is_no_command() -> None:
+    assert not read("a.txt:\n```\none\n```", last="The folder holds: a.txt\n\na.txt:\n```\none\n```").calls
+
+
 def test_only_the_first_command_of_a_reply_counts() -> None:
     reading = read("```bash\nls\n```\nOutput:\na.txt\n```bash\nrm a.txt\n```")
     assert command(reading) == "ls"

@@ -41,12 +41,13 @@ class Acting:
         task: Task,
         *,
         overview: str,
+        how: str,
         watch: Watch,
         emit: Callable[[Event], None],
         clock: Callable[[], float],
     ) -> None:
         self._toolbox, self._task, self._watch, self._emit, self._clock = toolbox, task, watch, emit, clock
-        self._expected = toolbox.expected(task.text) if toolbox else None
+        self._expected = toolbox.expected(task.text, how=how) if toolbox else None
         self._worked = False
         self.last, self.final = overview, False
         self._remarks: set[str] = set()
@@ -79,8 +80,9 @@ class Acting:
     async def act(self, replied: Replied, remark: str) -> None:
         """Say what is wrong with an answer, and carry out its calls."""
         if remark:
-            self._emit(Misread(step=replied.step, text=remark))
-            self._watch.saw("", replied.text, remark, bad=remark.startswith("Error"))
+            wrong = remark.startswith("Error")
+            self._emit(Misread(step=replied.step, text=remark, taken_back=not wrong and not replied.tool_calls))
+            self._watch.saw("", replied.text, remark, bad=wrong)
         for number, call in enumerate(replied.tool_calls, start=1):
             await self._carry_out(replied.step, call, number)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LIMITS = Limits()
 PROGRAM = "[that is Python and no shell command: put cat > its_name.py <<'EOF' before it, and EOF after it]"
+PRINTED = "[no file was changed: this was only printed. To change a file: sed -i …, or … > new && mv new its_name]"
 COVERED = (".git", ".concierge")
 """What lies in a folder of the user's and is not kept, so that a command may not touch it."""
 
@@ -85,8 +86,9 @@ class ConfinedShell:
     def _news(self, outcome: Outcome, before: Texts | None, after: Texts | None) -> str:
         """Return what changed; that nothing did is no news where a question made a command print something."""
         changes = footprint.told(before, after)
-        asked = "?" in self.task and outcome.output.strip()
-        return "" if asked and changes == footprint.NOTHING else changes
+        if changes != footprint.NOTHING or not outcome.output.strip() or outcome.exit:
+            return changes
+        return "" if "?" in self.task else PRINTED
 
 
 def shell_in(

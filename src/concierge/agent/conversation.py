@@ -111,9 +111,16 @@ class Conversation:
             case ToolReturned():
                 self.messages.append(self._protocol.result(event))
             case Misread():
-                self.messages.append({"role": "user", "content": event.text})
+                self._tell(event.text, instead=event.taken_back)
             case _:
                 pass
+
+    def _tell(self, text: str, *, instead: bool) -> None:
+        if instead:
+            self.messages.pop()
+        if instead and self.messages[-1]["role"] == "user":
+            text = f"{self.messages.pop()['content']}\n\n{text}"
+        self.messages.append({"role": "user", "content": text})
 
 
 def conversation(events: Iterable[Event]) -> list[Message]:

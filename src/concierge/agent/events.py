@@ -137,12 +137,14 @@ class Misread(Event):
     Attributes:
         step: Which answer.
         text: What the model is told.
+        taken_back: The model does not see that answer again: a small one would only repeat it.
     """
 
     kind = "reply_misread"
 
     step: int
     text: str
+    taken_back: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

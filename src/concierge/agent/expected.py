@@ -12,16 +12,17 @@ if TYPE_CHECKING:
 
     from concierge.agent.workspace import Workspace
 
-UNMADE = "There is no file {} yet. If the task asks for one, make it now. If not, answer again."
-STILL_UNMADE = "There is still no file {}. Write it, or say that you cannot."
-UNCHANGED = "No file was changed. If the task asks for a change, make it now. If not, answer again."
+SHORT_CHARS = 200
+UNMADE = "There is no file {name} yet. If it is to be made, do that now {how}."
+STILL_UNMADE = "There is still no file {name}. Make it {how}, or say that you cannot."
+UNCHANGED = "No file was changed yet. If one is to be changed, do that now {how}."
 
 
 class Expected:
-    """The files that a task names, as they are when it begins."""
+    """The files that a task names, as they are when it begins; ``how`` says how the model acts."""
 
-    def __init__(self, workspace: Workspace, task: str) -> None:
-        self._workspace = workspace
+    def __init__(self, workspace: Workspace, task: str, *, how: str) -> None:
+        self._workspace, self._how = workspace, how
         self._asks = "?" in task
         named = named_files(task)
         self._unmade = tuple(name for name in named if not self._is_there(name))
@@ -31,15 +32,16 @@ class Expected:
     def lacking(self, answer: str, *, worked: bool) -> Iterator[str]:
         """Say what an answer lacks: a file that the task names, or a change where it gives an order.
 
-        Whether a change was to be made shows only where something was done, with files that the task names.
+        A long answer where nothing was done is what was asked for; a short one says that something was.
         """
         for name in self._unmade:
             if not self._is_there(name):
-                yield UNMADE.format(name)
+                yield UNMADE.format(name=name, how=self._how)
                 if name in answer:
-                    yield STILL_UNMADE.format(name)
-        if worked and self._named and not self._asks and self._before == footprint.texts(self._workspace):
-            yield UNCHANGED
+                    yield STILL_UNMADE.format(name=name, how=self._how)
+        acted = worked or len(answer) < SHORT_CHARS
+        if acted and self._named and not self._asks and self._before == footprint.texts(self._workspace):
+            yield UNCHANGED.format(how=self._how)
 
     def _is_there(self, name: str) -> bool:
         name = name.removeprefix("./")

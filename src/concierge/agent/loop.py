@@ -118,7 +118,13 @@ class Runner:
             clock=self._clock,
         )
         return asking, Acting(
-            self._toolbox, task, overview=overview, watch=self._watch, emit=self._emit, clock=self._clock
+            self._toolbox,
+            task,
+            overview=overview,
+            how=protocol.how,
+            watch=self._watch,
+            emit=self._emit,
+            clock=self._clock,
         )
 
     def _emit(self, event: Event) -> None:

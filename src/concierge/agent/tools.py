@@ -158,9 +158,9 @@ class Tools:
         """Return what a model should know of the folder before it begins."""
         return overview(self._place.workspace, task) if CONFINED else ""
 
-    def expected(self, task: str) -> Expected | None:
-        """Return what a task makes one expect of the folder."""
-        return Expected(self._place.workspace, task) if CONFINED else None
+    def expected(self, task: str, *, how: str) -> Expected | None:
+        """Return what a task makes one expect of the folder, for a model that is told ``how`` it acts."""
+        return Expected(self._place.workspace, task, how=how) if CONFINED else None
 
     def specs(self) -> tuple[dict[str, Any], ...]:
         """Return the tools in the chat-completions format; none where the folder cannot be confined."""

@@ -25,6 +25,7 @@ class ForcedJson:
     """A model that is held to a schema."""
 
     name: Name = "json"
+    how = "with an action"
 
     def taught(self, tools: Sequence[Spec]) -> tuple[Message, ...]:
         """Return the system text with the tools, one a line, and an example as turns."""

@@ -21,6 +21,7 @@ class Native:
     """The server tells calls and text apart."""
 
     name: Name = "native"
+    how = "with a tool"
 
     def taught(self, tools: Sequence[Spec]) -> tuple[Message, ...]:
         """Return the system text."""

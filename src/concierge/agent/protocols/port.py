@@ -36,9 +36,14 @@ class Reading:
 
 
 class StepProtocol(Protocol):
-    """One way to act."""
+    """One way to act.
+
+    Attributes:
+        how: How that is done, as the end of a sentence to the model.
+    """
 
     name: Name
+    how: str
 
     def taught(self, tools: Sequence[Spec]) -> tuple[Message, ...]:
         """Return the messages that teach it: the system text, and examples as turns."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 from concierge.agent.protocols import in_text
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from concierge.chat.port import ChatOptions, Message, Reply
 
 _BLOCK = re.compile(r"```(\w*)[ \t]*\n(.*?)\n?[ \t]*(?:```|\Z)", re.DOTALL)
+_WHOLE = re.compile(
+    r"^[ \t*#`]*(?P<file>[\w.-][\w ./-]*\.[A-Za-z]\w{0,5})[*`]*:?[*`]*[ \t]*\n+"
+    r"```(?!(?:bash|sh|shell|zsh|console|terminal)\n)\w*[ \t]*\n(?P<text>.*?)\n?[ \t]*(?:```|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
+"""A file's name on a line of its own, and a block behind it: what is to stand in the file."""
 _FILE = re.compile(r"(?!\./)[\w/-]+\.(?!sh$|py$|exe$)\w{1,5}")
 _BARE = re.compile(
     r"(?:\$ )?(?:awk|cat|cp|cut|echo|find|grep|head|ls|mkdir|mv|printf|python3|rm|sed|sort|tail|touch|wc) .*[^.!?:]"
@@ -33,6 +40,7 @@ class ShellBlock:
     """A model that writes shell commands like prose."""
 
     name: Name = "shell"
+    how = "with one command in a ```bash block"
 
     def taught(self, tools: Sequence[Spec]) -> tuple[Message, ...]:
         """Return the system text, and an example as turns."""
@@ -45,13 +53,15 @@ class ShellBlock:
     def read(self, reply: Reply, tools: Sequence[Spec], *, last: str) -> Reading:
         """Return the first command of a reply; what the model imagines behind it is left out."""
         text = _fenced(reply)
+        if (whole := _WHOLE.search(text)) and not _quoted("", whole["text"], last):
+            write = f"cat > {shlex.quote(whole['file'])} <<'END_OF_FILE'\n{whole['text']}\nEND_OF_FILE"
+            return _run(write, text[: whole.end()])
         for match in _BLOCK.finditer(text):
             command = _command(match[1].lower(), match[2])
             if command and _quoted(match[1], command, last):
                 return Reading(self.plain(reply))
             if command:
-                call = ToolCall("", "shell", json.dumps({"command": command}, ensure_ascii=False))
-                return Reading(text[: match.end()], (call,))
+                return _run(command, text[: match.end()])
         calls, rest = in_text.find(reply, names(tools))
         return Reading(rest, calls, in_text=bool(calls))
 
@@ -67,6 +77,10 @@ class ShellBlock:
     def result(self, event: ToolReturned) -> Message:
         """Return the output as the user's turn."""
         return {"role": "user", "content": event.text}
+
+
+def _run(command: str, said: str) -> Reading:
+    return Reading(said, (ToolCall("", "shell", json.dumps({"command": command}, ensure_ascii=False)),))
 
 
 def _fenced(reply: str) -> str:
