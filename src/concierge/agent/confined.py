@@ -35,14 +35,16 @@ class ConfinedShell:
 
     Attributes:
         sandbox: What confines them.
-        workspace: The folder that they may write.
+        looks: What is seen of the folder before and after a command.
+        folder: What they may write.
         invisible: What they may not see although it lies inside of something that they do.
         network: Whether they share this machine's network.
         task: What the commands are for.
     """
 
     sandbox: Sandbox
-    workspace: Workspace
+    looks: footprint.Looks
+    folder: Path
     invisible: tuple[Path, ...] = ()
     network: bool = False
     task: str = ""
@@ -53,12 +55,12 @@ class ConfinedShell:
         Raises:
             ToolError: It could not be run here, or was stopped.
         """
-        before = await asyncio.to_thread(footprint.texts, self.workspace)
+        before = await asyncio.to_thread(self.looks.texts)
         command = quoted(command, [*named_files(self.task), *(before or ())])
         if file := emptied(command):
             raise ToolError(f"That would empty {file} before it is read. Write to another file, and then use mv.")
         outcome = await self._confined(command)
-        after = await asyncio.to_thread(footprint.texts, self.workspace)
+        after = await asyncio.to_thread(self.looks.texts)
         return "\n".join(
             filter(None, (told(outcome), self._hint(command, outcome), self._news(outcome, before, after)))
         )
@@ -67,7 +69,7 @@ class ConfinedShell:
         try:
             return await self.sandbox.run(
                 command,
-                folder=self.workspace.root,
+                folder=self.folder,
                 limits=LIMITS,
                 network=self.network,
                 invisible=self.invisible,
@@ -80,7 +82,7 @@ class ConfinedShell:
             return ""
         if is_program(command):
             return PROGRAM
-        folder = missing_folder(command, lambda name: (self.workspace.root / name).is_dir())
+        folder = missing_folder(command, lambda name: (self.folder / name).is_dir())
         return f"[there is no folder {folder}: mkdir -p {folder}]" if folder else ""
 
     def _news(self, outcome: Outcome, before: Texts | None, after: Texts | None) -> str:
@@ -108,7 +110,7 @@ def shell_in(
     except SandboxError as error:
         say(f"There is no shell in this folder: {error.what}")
         return None
-    return ConfinedShell(sandbox, Workspace(folder), apart, network, task)
+    return ConfinedShell(sandbox, footprint.Looks(Workspace(folder)), folder, apart, network, task)
 
 
 def told(outcome: Outcome) -> str:

@@ -27,7 +27,8 @@ class Expected:
         named = named_files(task)
         self._unmade = tuple(name for name in named if not self._is_there(name))
         self._named = len(named) > len(self._unmade)
-        self._before = footprint.texts(workspace)
+        self._looks = footprint.Looks(workspace)
+        self._before = self._looks.texts()
 
     def lacking(self, answer: str, *, worked: bool) -> Iterator[str]:
         """Say what an answer lacks: a file that the task names, or a change where it gives an order.
@@ -40,7 +41,7 @@ class Expected:
                 if name in answer:
                     yield STILL_UNMADE.format(name=name, how=self._how)
         acted = worked or len(answer) < SHORT_CHARS
-        if acted and self._named and not self._asks and self._before == footprint.texts(self._workspace):
+        if acted and self._named and not self._asks and self._before == self._looks.texts():
             yield UNCHANGED.format(how=self._how)
 
     def _is_there(self, name: str) -> bool:

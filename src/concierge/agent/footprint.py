@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from concierge.agent.overview import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from concierge.agent.workspace import Workspace
 
@@ -21,12 +23,36 @@ LINE_CHARS = 200
 NOTHING = "[no file was changed]"
 
 Texts = dict[str, str]
+Stamp = tuple[int, ...]
 
 
-def texts(workspace: Workspace) -> Texts | None:
-    """Return each file's text, empty for what is no text; None of a folder that holds too many."""
-    files = list(islice(workspace.files(), FILES + 1))
-    return {file: text_of(workspace, file) for file in files} if len(files) <= FILES else None
+class Looks:
+    """Looks at a folder again and again; a file that was not written in between is not read again."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._known: dict[str, tuple[Stamp, str]] = {}
+
+    def texts(self) -> Texts | None:
+        """Return each file's text, empty for what is no text; None of a folder that holds too many."""
+        files = list(islice(self._workspace.files(), FILES + 1))
+        if len(files) > FILES:
+            return None
+        self._known = {file: self._look(file) for file in files}
+        return {file: text for file, (_, text) in self._known.items()}
+
+    def _look(self, file: str) -> tuple[Stamp, str]:
+        stamp = _stamp(self._workspace.root, file)
+        known = self._known.get(file)
+        return known if known and stamp and known[0] == stamp else (stamp, text_of(self._workspace, file))
+
+
+def _stamp(root: Path, file: str) -> Stamp:
+    try:
+        found = os.lstat(root / file)
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def told(before: Texts | None, after: Texts | None) -> str:
