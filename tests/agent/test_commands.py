@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from concierge.agent.commands import emptied, is_program, missing_folder, quoted
+from concierge.agent.commands import emptied, is_program, keeping, missing_folder, quoted
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,17 @@ def test_a_folder_that_a_command_needs_and_that_is_missing_is_found() -> None:
 )
 def test_python_is_told_from_a_command(text: str, program: bool) -> None:
     assert is_program(text) is program
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        ("sort 'a b.txt' | uniq", "sort 'a b.txt' | uniq > new && mv new 'a b.txt'"),
+        ("sed s/a/b/ c.txt", "sed -i s/a/b/ c.txt"),
+        ("cat c.txt 'a b.txt'", ""),
+        ("ls", ""),
+        ("sort c.txt > d.txt", ""),
+    ],
+)
+def test_how_to_keep_what_was_printed_is_told_where_it_is_clear(command: str, kept: str) -> None:
+    assert keeping(command, ["a b.txt", "c.txt"]) == kept

@@ -52,7 +52,7 @@ def test_a_command_that_changes_nothing_is_told_so_but_where_a_question_is_answe
 ) -> None:
     orders, asks = (shell_of(tmp_path, said, task=task) for task in ("Sort the lines.", "Which is first?"))
     assert run(orders, "true") == run(asks, "true") == "Output:\n(nothing)\n[no file was changed]"
-    assert run(orders, "echo text") == f"Output:\ntext\n{confined.PRINTED}"
+    assert run(orders, "echo text") == f"Output:\ntext\n{confined.PRINTED}]"
     assert run(asks, "echo text") == "Output:\ntext"
 
 

@@ -65,6 +65,16 @@ def emptied(command: str) -> str:
     return ""
 
 
+def keeping(command: str, files: Collection[str]) -> str:
+    """Return the command that puts what it prints into the one file that it reads; nothing if that is not clear."""
+    names = [file for file in files if re.search(rf"(?<![\w./-]){re.escape(file)}(?![\w./-])", command)]
+    if len(names) != 1 or "\n" in command or ">" in command:
+        return ""
+    if command.startswith("sed "):
+        return f"sed -i {command[4:]}"
+    return f"{command} > new && mv new {shlex.quote(names[0])}"
+
+
 def is_program(text: str) -> bool:
     """Tell whether a text is Python, and no call of a program."""
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concierge.agent import footprint
-from concierge.agent.commands import emptied, is_program, missing_folder, quoted
+from concierge.agent.commands import emptied, is_program, keeping, missing_folder, quoted
 from concierge.agent.naming import named_files
 from concierge.agent.place import shortened
 from concierge.agent.sandbox.shell import Limits
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LIMITS = Limits()
 PROGRAM = "[that is Python and no shell command: put cat > its_name.py <<'EOF' before it, and EOF after it]"
-PRINTED = "[no file was changed: this was only printed. To change a file: sed -i …, or … > new && mv new its_name]"
+PRINTED = "[no file was changed: this was only printed."
 COVERED = (".git", ".concierge")
 """What lies in a folder of the user's and is not kept, so that a command may not touch it."""
 
@@ -62,7 +62,7 @@ class ConfinedShell:
         outcome = await self._confined(command)
         after = await asyncio.to_thread(self.looks.texts)
         return "\n".join(
-            filter(None, (told(outcome), self._hint(command, outcome), self._news(outcome, before, after)))
+            filter(None, (told(outcome), self._hint(command, outcome), self._news(command, outcome, before, after)))
         )
 
     async def _confined(self, command: str) -> Outcome:
@@ -85,12 +85,15 @@ class ConfinedShell:
         folder = missing_folder(command, lambda name: (self.folder / name).is_dir())
         return f"[there is no folder {folder}: mkdir -p {folder}]" if folder else ""
 
-    def _news(self, outcome: Outcome, before: Texts | None, after: Texts | None) -> str:
+    def _news(self, command: str, outcome: Outcome, before: Texts | None, after: Texts | None) -> str:
         """Return what changed; that nothing did is no news where a question made a command print something."""
         changes = footprint.told(before, after)
         if changes != footprint.NOTHING or not outcome.output.strip() or outcome.exit:
             return changes
-        return "" if "?" in self.task else PRINTED
+        if "?" in self.task:
+            return ""
+        kept = keeping(command, before or ())
+        return f"{PRINTED} To change the file: {kept}]" if kept else f"{PRINTED}]"
 
 
 def shell_in(
