@@ -4,6 +4,7 @@
     ps.fastapi
     ps.httpx
     ps.nvidia-ml-py
+    ps.pathspec
     ps.pip
     ps.platformdirs
     ps.psutil

@@ -16,11 +16,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from concierge import files, jsontext
-from concierge.agent.workspace import HIDDEN, ignoring
+from concierge.agent.ignoring import Ignoring
+from concierge.agent.workspace import HIDDEN
 from concierge.errors import RunError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 KEPT_FILES, KEPT_BYTES = 20_000, 512 << 20
@@ -159,12 +160,14 @@ def _before(kept: Path) -> tuple[Path, dict[str, State]]:
 
 def _paths(folder: Path) -> Iterator[str]:
     """Yield the path of each file and link below a folder that is kept."""
-    ignored: Callable[[str], bool] = ignoring(folder)
+    ignored = Ignoring(folder)
     for root, folders, names in os.walk(folder):
         inner = os.path.relpath(root, folder)
         prefix = "" if inner == "." else f"{inner}/"
         linked = [name for name in folders if (folder / f"{prefix}{name}").is_symlink()]
-        folders[:] = sorted(name for name in folders if name not in HIDDEN and not ignored(f"{prefix}{name}"))
+        folders[:] = sorted(
+            name for name in folders if name not in HIDDEN and not ignored(f"{prefix}{name}", folder=True)
+        )
         for name in sorted([*names, *linked]):
             path = f"{prefix}{name}"
             if not ignored(path) and _plain(folder / path):

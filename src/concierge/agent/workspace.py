@@ -12,15 +12,15 @@ import os
 import secrets
 import stat
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from concierge.agent.ignoring import Ignoring
 from concierge.agent.runs import unwritable
 from concierge.errors import ToolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 CONFINED = {os.open, os.mkdir, os.stat, os.unlink, os.rename} <= os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
@@ -125,7 +125,7 @@ class Workspace:
 
     def files(self, path: str = ".") -> Iterator[str]:
         """Yield the path of each plain file below a folder, in order, but those that are left out."""
-        ignored = ignoring(self.root)
+        ignored = Ignoring(self.root)
         waiting = ["/".join(_parts(path, file=False))]
         seen = 0
         while waiting and seen < WALKED:
@@ -134,7 +134,7 @@ class Workspace:
             for entry in entries:
                 seen += 1
                 inner = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.name in HIDDEN or ignored(inner):
+                if entry.name in HIDDEN or ignored(inner, folder=entry.kind == "folder"):
                     continue
                 if entry.kind == "folder":
                     waiting.append(inner)
@@ -155,16 +155,6 @@ class Workspace:
             yield folder
         finally:
             os.close(folder)
-
-
-def ignoring(folder: Path) -> Callable[[str], bool]:
-    """Return what tells whether ``.gitignore`` names a path below ``folder``; its exceptions are not looked at."""
-    try:
-        lines = (folder / ".gitignore").read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
-        lines = []
-    plain = [line.strip().strip("/") for line in lines if line.strip() and not line.startswith(("#", "!"))]
-    return lambda path: any(fnmatch(path, each) or fnmatch(path.rpartition("/")[2], each) for each in plain)
 
 
 def _parts(path: str, *, file: bool) -> list[str]:
