@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from concierge.config.keys import Llm
+    from concierge.deploy.drift import Drift
     from concierge.paths import Home
     from concierge.server.launches import Launch
     from concierge.server.look import Presence
@@ -56,6 +57,9 @@ class ServerStatus:
         users: Who holds a lease of it.
         others: Further servers of ours.
         configured: The server at ``base_url``, when the configuration was given.
+        wants: Digest of what our engine was started for.
+        generation: The number of the current generation; None where there is none.
+        drift: What is not as that generation says.
     """
 
     state: Ownership
@@ -69,6 +73,9 @@ class ServerStatus:
     users: tuple[str, ...] = ()
     others: tuple[Other, ...] = ()
     configured: Configured | None = None
+    wants: str | None = None
+    generation: int | None = None
+    drift: tuple[Drift, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -77,7 +84,7 @@ class ServerStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the status as the object that ``--json`` prints."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "wants"}
 
 
 def status(home: Home, llm: Llm | None = None, *, environ: Mapping[str, str] = os.environ) -> ServerStatus:
@@ -123,6 +130,7 @@ def _ours(launch: Launch, beside: Configured | None, *, lost: bool = False) -> S
         uptime_s=round(table.age_s(launch.leader), 1),
         log=record.log,
         configured=beside,
+        wants=record.wants if record.kind == "engine" and record.state != "stopping" else None,
     )
 
 
