@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from concierge.deploy.question import differences
+from concierge.deploy.question import LOCKED, differences
 from concierge.store import manifest
 
 if TYPE_CHECKING:
@@ -53,9 +53,11 @@ def of_machine(current: Generation, marks: Pairs) -> Iterator[Drift]:
 
 def of_question(current: Generation, question: Pairs) -> Iterator[Drift]:
     """Yield what is asked for now, and was not when the generation was made."""
-    for difference in differences(current.question, question):
+    # Who looks need not say again that nothing but the lock may answer.
+    before, now = (tuple(pair for pair in pairs if pair[0] != LOCKED) for pairs in (current.question, question))
+    for difference in differences(before, now):
         name, _, change = difference.partition(" ")
-        where = {"lock": "concierge.lock", "locked": "concierge.lock", "catalogue": "the catalogue"}.get(name, name)
+        where = {"lock": "concierge.lock", "catalogue": "the catalogue"}.get(name, name)
         yield Drift("question", where, f"has moved: {change}")
 
 

@@ -47,6 +47,9 @@ def differences(before: Pairs, now: Pairs) -> list[str]:
     ]
 
 
+LOCKED = "locked"
+"""What a question is called that nothing but the lock may answer."""
+
 MEMORY = "memory"
 """The mark of a machine that is a sum of bytes."""
 

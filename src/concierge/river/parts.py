@@ -149,13 +149,16 @@ class Parts:
         return asked_digest(self.question)
 
     def _pins(self) -> dict[str, bytes]:
+        from concierge.deploy.question import LOCKED
+
         lock, shipped = self.folder / "concierge.lock", files("concierge.catalog")
         if lock.is_file():
-            # What was chosen beside the lock does not answer what is asked for with nothing but the lock.
-            pins = {"locked" if self.config.locked else "lock": lock.read_bytes()}
+            pins = {"lock": lock.read_bytes()}
         else:
             pins = {"catalogue": b"\0".join((shipped / name).read_bytes() for name in ("engines.toml", "models.toml"))}
-        beside = {"flake": (self.flake or "").encode(), "tuned": self.measured.tuned}
+        # What was chosen beside the lock does not answer what is asked for with nothing but the lock.
+        locked = b"locked" if self.config.locked else b""
+        beside = {"flake": (self.flake or "").encode(), "tuned": self.measured.tuned, LOCKED: locked}
         return pins | {name: pin for name, pin in beside.items() if pin}
 
     @cached_property

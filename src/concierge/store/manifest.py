@@ -164,7 +164,7 @@ def examine(entry: Path) -> tuple[list[Fault], str | None]:
 
     faults = [fault for fault in glance(entry) if fault.what != "touched"]
     manifest = read(entry)
-    if manifest is None:
+    if manifest is None or not entry.is_dir():
         return faults, None
     try:
         nar = nar_sha256(entry, seen=seen)
