@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from concierge import files
-from concierge.deploy.verify import ENTRY
 from concierge.store import leftovers, manifest
+from concierge.store.leftovers import ENTRY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

@@ -37,6 +37,13 @@ def asked_digest(question: Pairs) -> str:
     return hashlib.sha256(json.dumps(question).encode()).hexdigest()
 
 
+def askings(question: Pairs) -> set[str]:
+    """Return the digests of what is asked for, with nothing but the lock and without: who looks need not say which."""
+    others = tuple(pair for pair in question if pair[0] != LOCKED)
+    locked = tuple(sorted((*others, (LOCKED, hashlib.sha256(LOCKED.encode()).hexdigest()))))
+    return {asked_digest(others), asked_digest(locked)}
+
+
 def differences(before: Pairs, now: Pairs) -> list[str]:
     """Return what differs between two lists of names and values; a sum of memory only by more than a tenth of it."""
     old, new = dict(before), dict(now)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from concierge.store import manifest
+from concierge.store.leftovers import ENTRY
 from concierge.store.nar import sri
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from concierge.deploy.generation import Generation
     from concierge.store.manifest import Fault
-
-ENTRY = re.compile(r"[0-9a-f]{32}-.+(?<!\.json)")
 
 OWN = frozenset(("threads", "cache_ram", "cpu_moe", "split_mode", "main_gpu"))
 """Parameters that fit a server to one machine: how much of it is used, and where. They are not of the state."""

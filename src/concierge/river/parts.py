@@ -157,7 +157,7 @@ class Parts:
         else:
             pins = {"catalogue": b"\0".join((shipped / name).read_bytes() for name in ("engines.toml", "models.toml"))}
         # What was chosen beside the lock does not answer what is asked for with nothing but the lock.
-        locked = b"locked" if self.config.locked else b""
+        locked = LOCKED.encode() if self.config.locked else b""
         beside = {"flake": (self.flake or "").encode(), "tuned": self.measured.tuned, LOCKED: locked}
         return pins | {name: pin for name, pin in beside.items() if pin}
 

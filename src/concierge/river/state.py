@@ -269,6 +269,7 @@ class State:
     def _drift(self, wants: str | None) -> Iterator[Drift]:
         """Yield what is not as the current generation says; nothing of a server that is a person's own."""
         from concierge.deploy import drift
+        from concierge.deploy.question import askings
 
         parts, generations = self.parts, self.parts.generations
         pointer = generations.pointer()
@@ -281,7 +282,8 @@ class State:
         yield from drift.of_files(current.spec)
         yield from drift.of_server(current, wants, generations)
         yield from drift.of_machine(current, parts.marks)
-        if self._asks() and parts.asked != current.asked and generations.held(parts.asked) != pointer.number:
+        answered = {current.asked, *(asked for asked, number in pointer.held if number == pointer.number)}
+        if self._asks() and not answered & askings(parts.question):
             yield from drift.of_question(current, parts.question)
 
     def _asks(self) -> bool:

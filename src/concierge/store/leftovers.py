@@ -25,6 +25,9 @@ PART_DAYS = 30
 USE_S = 90.0
 """How long those who use a store are waited for."""
 
+ENTRY = re.compile(r"[0-9a-f]{32}-.+(?<!\.json)")
+"""How an entry is called."""
+
 _TURN = re.compile(rf"\.[0-9a-f]{{32}}\{LOCK}")
 
 
@@ -42,6 +45,26 @@ def sweep(root: Path) -> None:
             with contextlib.suppress(OSError), mutex.held_file(lock, wait_s=0.0) as free:
                 if free:
                     unlink(lock)
+    for manifest in root.glob("*.json"):
+        _sweep_manifest(manifest)
+
+
+def turn_of(root: Path, digest: str) -> Path:
+    """Return the lock that whoever brings an entry holds."""
+    return root / f".{digest[:32]}{LOCK}"
+
+
+def _sweep_manifest(manifest: Path) -> None:
+    """Remove the manifest of an entry that is gone, unless somebody brings it now."""
+    entry = manifest.with_suffix("")
+    if entry.exists() or not ENTRY.fullmatch(entry.name):
+        return
+    turn = turn_of(manifest.parent, manifest.name)
+    with contextlib.suppress(OSError), mutex.held_file(turn, wait_s=0.0) as free:
+        if free:
+            if not entry.exists():
+                unlink(manifest)
+            unlink(turn)
 
 
 def remove_free(folders: Sequence[Path]) -> None:

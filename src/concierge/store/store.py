@@ -60,7 +60,7 @@ class Store:
         """
         with storing(self.root):
             paths.make(self.root, self.root.parent)
-        file = self.root / f".{digest(artefacts)[:32]}{leftovers.LOCK}"
+        file = leftovers.turn_of(self.root, digest(artefacts))
         waiting = f"Waiting for another concierge that fetches {artefacts[0].name}."
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):
