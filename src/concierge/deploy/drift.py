@@ -61,12 +61,15 @@ def of_question(current: Generation, question: Pairs) -> Iterator[Drift]:
         yield Drift("question", where, f"has moved: {change}")
 
 
-def of_server(current: Generation, wants: str | None, generations: Generations) -> Iterator[Drift]:
-    """Yield how the server that runs, known by the digest that it was started for, differs from the current one."""
-    if wants is None or wants == current.spec.digest:
+def of_server(current: Generation, wants: Sequence[str], generations: Generations) -> Iterator[Drift]:
+    """Yield how the newest server differs from the current generation, where none was started for that.
+
+    ``wants`` holds the digests of what the servers that run were started for, the newest first.
+    """
+    if not wants or current.spec.digest in wants:
         return
     known = (kept.generation for kept in reversed(generations.all()))
-    other = next((one for one in known if one is not None and one.spec.digest == wants), None)
+    other = next((one for one in known if one is not None and one.spec.digest == wants[0]), None)
     if other is None:
         yield Drift("server", "the running server", "was started for something else")
     for difference in spec_differences(other.spec, current.spec) if other else ():

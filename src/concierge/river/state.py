@@ -266,7 +266,7 @@ class State:
             )
             before = now
 
-    def _drift(self, wants: str | None) -> Iterator[Drift]:
+    def _drift(self, wants: tuple[str, ...]) -> Iterator[Drift]:
         """Yield what is not as the current generation says; nothing of a server that is a person's own."""
         from concierge.deploy import drift
         from concierge.deploy.question import askings

@@ -57,7 +57,7 @@ class ServerStatus:
         users: Who holds a lease of it.
         others: Further servers of ours.
         configured: The server at ``base_url``, when the configuration was given.
-        wants: Digest of what our engine was started for.
+        wants: Digests of what our engines that run were started for, the newest first.
         generation: The number of the current generation; None where there is none.
         drift: What is not as that generation says.
     """
@@ -73,7 +73,7 @@ class ServerStatus:
     users: tuple[str, ...] = ()
     others: tuple[Other, ...] = ()
     configured: Configured | None = None
-    wants: str | None = None
+    wants: tuple[str, ...] = ()
     generation: int | None = None
     drift: tuple[Drift, ...] = ()
 
@@ -96,7 +96,8 @@ def status(home: Home, llm: Llm | None = None, *, environ: Mapping[str, str] = o
     if found:
         seen = _ours(found[0], beside, lost=found[0].record not in known)
         others = tuple(map(_other, (launch for launch in found[1:] if launch.members)))
-        return replace(seen, users=tuple(leases.holders(home, found[0].record)), others=others)
+        wants = tuple(launch.record.wants for launch in found if launch.members and launch.record.kind == "engine")
+        return replace(seen, users=tuple(leases.holders(home, found[0].record)), others=others, wants=wants)
     if known:
         return ServerStatus("dead", model=known[0].model, log=known[0].log, configured=beside)
     return ServerStatus("absent", configured=beside)
@@ -130,7 +131,6 @@ def _ours(launch: Launch, beside: Configured | None, *, lost: bool = False) -> S
         uptime_s=round(table.age_s(launch.leader), 1),
         log=record.log,
         configured=beside,
-        wants=record.wants if record.kind == "engine" and record.state != "stopping" else None,
     )
 
 
