@@ -204,6 +204,16 @@ def strays(rig: Rig) -> list[Path]:
     return found
 
 
+def shares(sizes: dict[Case, int], points: int) -> dict[Case, int]:
+    """Spread the points over the cases as evenly as their sizes allow."""
+    found: dict[Case, int] = {}
+    left = min(points, sum(sizes.values()))
+    for place, case in enumerate(sorted(sizes, key=lambda case: sizes[case])):
+        found[case] = min(sizes[case], -(-left // (len(sizes) - place)))
+        left -= found[case]
+    return found
+
+
 def sweep(root: Path, points: int, *, seed: int = 0, workers: int = 1) -> tuple[Counter[str], list[str]]:
     """Kill at so many points in all, spread over the cases, and return how many of each and what was wrong."""
 
@@ -211,11 +221,12 @@ def sweep(root: Path, points: int, *, seed: int = 0, workers: int = 1) -> tuple[
         place, dice = Place(root / str(worker)), random.Random(seed)  # the same points every time
         done: Counter[str] = Counter()
         wrong: list[str] = []
+        there: dict[Case, list[tuple[str, int]]] = {}
         for case in CASES:
             place.keep(case)
-            there = place.points(case)
-            chosen = dice.sample(there, min(-(-points // len(CASES)), len(there)))
-            for point in chosen[worker::workers]:
+            there[case] = place.points(case)
+        for case, number in shares({case: len(found) for case, found in there.items()}, points).items():
+            for point in dice.sample(there[case], number)[worker::workers]:
                 done[case.name] += 1
                 wrong += place.harm(case, point)
         place.rig(place.rig.root, "down", "--drain", "0")

@@ -117,6 +117,7 @@ def end(launch: Launch, home: Home, *, say: Callable[[str], None], drain_s: floa
     folder.note_stop()
     _drain(record, drain_s, say)
     forced = _terminate(record, grace_s)
+    folder.leases(sweep=True)
     folder.clear()
     return Stopped(record.model, launch.leader.pid, record.base_url, forced, time.monotonic() - began)
 
