@@ -19,6 +19,7 @@ from concierge.deploy.generation import Generation
 from concierge.deploy.verify import verify
 from concierge.plan.words import build_name
 from concierge.processes import follow
+from concierge.store import manifest
 from concierge.store.fetch import Fetcher
 from concierge.store.progress import Silent
 from concierge.store.sources.pypi import Pypi, platform_options
@@ -87,7 +88,8 @@ def through(url: str, store: Path, like: ServerSpec) -> ServerSpec:
 
 def tree(entry: Path) -> dict[str, object]:
     """Return everything of an entry: kinds, modes, times, links and contents, and its manifest."""
-    found: dict[str, object] = {"manifest": entry.with_name(f"{entry.name}.json").read_bytes()}
+    known = manifest.read(entry)
+    found: dict[str, object] = {"manifest": known and known.items}
     for path in sorted(entry.rglob("*")):
         status = path.lstat()
         whole = path.is_file() and not path.is_symlink()

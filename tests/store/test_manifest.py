@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,6 +74,7 @@ def test_what_was_sealed_is_whole_at_a_glance_and_when_every_byte_is_read(entry:
         ("lib/data", lambda file: file.chmod(0o644), "mode"),
         ("run", lambda file: file.chmod(0o444), "mode"),
         ("lib", lambda folder: folder.chmod(0o777), "mode"),
+        (".", lambda folder: folder.chmod(0o555), "mode"),
         ("lib/data", lambda file: os.utime(file), "touched"),
         ("lib/data", lambda file: file.write_bytes(b"other"), "changed"),
         ("lib/data", into_folder, "changed"),
@@ -117,6 +119,7 @@ def test_modes_times_and_what_is_not_ours_are_put_right_without_new_bytes(entry:
     known = sealed(entry)
     (entry / "run").chmod(0o777)
     (entry / "lib").chmod(0o700)
+    entry.chmod(0o555)
     os.utime(entry / "lib" / "data")
     assert manifest.mended(entry, known) == known
     assert manifest.whole(entry)
@@ -126,6 +129,17 @@ def test_modes_times_and_what_is_not_ours_are_put_right_without_new_bytes(entry:
     assert mended is not None
     # What runs may have loaded it.
     assert (mended.again, manifest.whole(entry)) == (1, True)
+
+
+def test_a_file_system_that_keeps_neither_times_nor_modes_is_not_compared_by_them(entry: Path) -> None:
+    manifest.write(entry, replace(sealed(entry), stamped=False, moded=False))
+    for path in (entry, *entry.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o777)
+    os.utime(entry / "run")
+    assert manifest.whole(entry)
+    (entry / "run").write_bytes(b"more than there was")
+    assert list(manifest.glance(entry)) == [Fault(entry / "run", "changed")]
 
 
 def test_other_bytes_are_not_put_right(entry: Path) -> None:

@@ -67,12 +67,13 @@ class Manifest:
     """What an entry holds.
 
     Attributes:
-        stamped: Whether the file system keeps the time that sealed files are given.
+        stamped: Whether the file system keeps the time that sealed files are given; ``moded`` likewise their modes.
         again: How often the entry was brought again because it was damaged: who serves it serves older bytes.
     """
 
     items: tuple[Item, ...]
     stamped: bool = True
+    moded: bool = True
     again: int = 0
 
 
@@ -100,7 +101,8 @@ def read(entry: Path) -> Manifest | None:
             return None
         items = tuple(Item(*each) for each in known["items"])
         right = all(isinstance(item.size, int) and item.kind in get_args(Kind) and item.path for item in items)
-        return Manifest(items, bool(known["stamped"]), int(known["again"])) if items and right else None
+        kept = bool(known["stamped"]), bool(known["moded"])
+        return Manifest(items, *kept, again=int(known["again"])) if items and right else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -108,7 +110,8 @@ def read(entry: Path) -> Manifest | None:
 def write(entry: Path, manifest: Manifest) -> None:
     """Write the manifest of an entry, whole."""
     items = [[item.path, item.kind, item.size, item.said] for item in manifest.items]
-    known = {"schema": SCHEMA, "stamped": manifest.stamped, "again": manifest.again, "items": items}
+    kept = {"stamped": manifest.stamped, "moded": manifest.moded, "again": manifest.again}
+    known = {"schema": SCHEMA, **kept, "items": items}
     files.replace(file_of(entry), f"{json.dumps(known, indent=0)}\n".encode(), mode=0o644)
 
 
@@ -118,10 +121,13 @@ def seal(tree: Path, known: Mapping[str, str]) -> Manifest:
     ``known`` holds the sha256 of files, by path, that need not be read again for it.
     """
     items = [_sealed(tree, path, known) for path in sorted(_below(tree))]
-    found = [item for item in items if item.kind in ("file", "program")]
-    stamped = all((tree / item.path).stat().st_mtime == STAMP_S for item in found[:1])
     _mode(tree, "folder")
-    return Manifest(tuple(items), stamped)
+    first = next((item for item in items if item.kind in ("file", "program")), None)
+    if first is None:
+        return Manifest(tuple(items))
+    status = (tree / first.path).stat()
+    moded = os.name == "posix" and stat.S_IMODE(status.st_mode) == MODES[first.kind]
+    return Manifest(tuple(items), stamped=status.st_mtime == STAMP_S, moded=moded)
 
 
 def glance(entry: Path) -> Iterator[Fault]:
@@ -133,6 +139,8 @@ def glance(entry: Path) -> Iterator[Fault]:
     if manifest is None:
         yield Fault(entry, "unknown")
         return
+    if manifest.moded and stat.S_IMODE(entry.stat().st_mode) != MODES["folder"]:
+        yield Fault(entry, "mode")
     here = set(_below(entry))
     for item in manifest.items:
         path = entry / item.path
@@ -189,9 +197,9 @@ def mended(entry: Path, manifest: Manifest) -> Manifest | None:
     """Put right what needs no new bytes (modes, times, files that are not ours); None where bytes are missing."""
     if read(entry) is None:
         write(entry, manifest)
-    extra = []
+    extra, items = [], (Item(".", "folder"), *manifest.items)
     for fault in list(glance(entry)):
-        item = next((one for one in manifest.items if entry / one.path == fault.path), None)
+        item = next((one for one in items if entry / one.path == fault.path), None)
         if fault.what == "extra":
             extra.append(fault.path)
         elif item is None or fault.what not in ("mode", "touched") or not _restored(fault.path, item):
@@ -219,7 +227,7 @@ def _restored(path: Path, item: Item) -> bool:
         return False
     _mode(path, item.kind)
     if item.kind != "folder":
-        os.utime(path, (STAMP_S, STAMP_S), follow_symlinks=False)
+        os.utime(path, (STAMP_S, STAMP_S))
     return True
 
 
@@ -263,7 +271,7 @@ def _differs(path: Path, item: Item, manifest: Manifest) -> What | None:
         return None if os.readlink(path) == item.said else "changed"  # noqa: PTH115  # as it is written
     if item.kind != "folder" and status.st_size != item.size:
         return "changed"
-    if os.name == "posix" and stat.S_IMODE(status.st_mode) != MODES[item.kind]:
+    if manifest.moded and stat.S_IMODE(status.st_mode) != MODES[item.kind]:
         return "mode"
     return "touched" if manifest.stamped and item.kind != "folder" and status.st_mtime != STAMP_S else None
 

@@ -191,4 +191,4 @@ def _pinned(entry: Path, artefacts: Sequence[Artefact]) -> manifest.Manifest | N
             return None
         runs = os.access(entry / artefact.name, os.X_OK)
         items.append(manifest.Item(artefact.name, "program" if runs else "file", artefact.size, artefact.sha256))
-    return manifest.Manifest(tuple(items))
+    return manifest.Manifest(tuple(items), moded=os.name == "posix")
