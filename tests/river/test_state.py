@@ -186,7 +186,8 @@ def test_back_to_the_generation_before_needs_no_bytes_and_the_server_follows(rig
     assert rig.servers() == []
     assert said(rig, folder, "plan", "--locked")["context"] == 8192
     assert said(rig, folder, *UP)["context"] == 8192
-    assert said(rig, folder, *UP)["started"] is False
+    code, _, err = rig(folder, *UP)
+    assert (code, err.splitlines()[0]) == (0, "Generation 1 answers this, as `concierge rollback` chose.")
     rows = said(rig, folder, "generations")["generations"]
     assert [(row["number"], row["current"], row["held"], row["whole"]) for row in rows] == [
         (1, True, True, True),

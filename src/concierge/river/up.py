@@ -42,6 +42,7 @@ def serve(parts: Parts, lease: Lease, *, declared: bool = True) -> Endpoint:
         return running
     if declared:
         tidy.sweep(parts.home, parts.folder)
+        _say_held(parts, known)
     made: list[Generation] = []
     with ExitStack() as stack:
 
@@ -69,6 +70,17 @@ def serve(parts: Parts, lease: Lease, *, declared: bool = True) -> Endpoint:
     if declared and lease.started and served is not None and parts.config.llm.measure:
         _measure(parts, endpoint, served.spec)
     return _known(parts, endpoint, (served,))
+
+
+def _say_held(parts: Parts, known: Generation | None) -> None:
+    """Say that a rollback has answered what is asked for, or that its answer is lost."""
+    held = parts.generations.held(parts.asked)
+    if held is None:
+        return
+    if known is not None and known.number == held:
+        parts.say(f"Generation {held} answers this, as `concierge rollback` chose.")
+    else:
+        parts.say(f"Generation {held}, which `concierge rollback` chose, does not answer here: going on without it.")
 
 
 def _measure(parts: Parts, endpoint: Endpoint, spec: ServerSpec) -> None:
