@@ -114,7 +114,9 @@ def test_the_lock_of_a_turn_that_was_killed_goes_with_the_next_command(tmp_path:
         assert [file.name for file in tmp_path.glob(".*")] == [f".{'1' * 32}{LOCK}"]
 
 
+@pytest.mark.promise("L42")
 def test_who_has_a_store_to_himself_waits_for_those_who_use_it(tmp_path: Path) -> None:
+    assert leftovers.USE_S == 90
     store, said = tmp_path / "store", list[str]()
     with leftovers.used(store), leftovers.used(store):
         with pytest.raises(StoreError, match="Another command uses"), leftovers.alone(store, said.append, wait_s=0.3):
