@@ -329,9 +329,13 @@ def test_destroy_asks_first_and_nobody_there_is_no_yes(rig: Rig) -> None:
     assert (code, "--yes" in err, len(rig.servers())) == (2, True, 1)
 
 
-def test_destroy_of_nothing_does_nothing(rig: Rig) -> None:
+def test_on_a_machine_where_nothing_was_brought_up_nothing_is_made(rig: Rig) -> None:
     rig.environ["CONCIERGE_HOME"] = str(rig.root / "never")
     assert said(rig, rig.root, "destroy", "--yes")["bytes"] == 0
+    assert said(rig, rig.root, "gc")["removed"] == []
+    assert said(rig, rig.root, "generations")["generations"] == []
+    assert rig(rig.root, "rollback")[0] == 2
+    assert rig(rig.root, "verify", "--all")[0] == 4
     assert not (rig.root / "never").exists()
 
 

@@ -108,11 +108,7 @@ class Generations:
             generation = self._whole(held)
             if generation is not None and same_machine(generation.marks, marks):
                 return generation
-        for number in reversed(self._numbers()):
-            generation = self._whole(number)
-            if generation is not None and generation.asked == asked and same_machine(generation.marks, marks):
-                return generation
-        return None
+        return self._newest(asked, marks)
 
     def held(self, asked: str) -> int | None:
         """Return the number that a rollback chose to answer ``asked``, or None."""
@@ -207,9 +203,13 @@ class Generations:
             held.pop(target.asked, None)
         return tuple(held.items())
 
-    def _newest(self, asked: str) -> Generation | None:
-        found = (self._whole(number) for number in reversed(self._numbers()))
-        return next((generation for generation in found if generation is not None and generation.asked == asked), None)
+    def _newest(self, asked: str, marks: Pairs = ()) -> Generation | None:
+        for number in reversed(self._numbers()):
+            found = self.read(number)
+            # What costs a look at many files comes last.
+            if found is not None and found.asked == asked and same_machine(found.marks, marks) and found.spec.whole:
+                return found
+        return None
 
     def _point(self, number: int, held: tuple[tuple[str, int], ...]) -> None:
         there = set(self._numbers())

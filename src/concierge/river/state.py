@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from concierge.errors import ConciergeError, ServerError, StoreError
+from concierge.errors import ConciergeError, ServerError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,6 +154,8 @@ class State:
 
         parts, generations = self.parts, self.parts.generations
         pointer = generations.pointer()
+        if pointer is None and not generations.all():
+            raise UsageError("Nothing was brought up here yet.", hint="Run `concierge up`.")
         with leftovers.used(parts.home.store):
             now = generations.back(number)
         before = [launch for launch in launches.here(parts.home) if launch.record.kind == "engine"]
