@@ -329,6 +329,48 @@ def test_destroy_asks_first_and_nobody_there_is_no_yes(rig: Rig) -> None:
     assert (code, "--yes" in err, len(rig.servers())) == (2, True, 1)
 
 
+@pytest.mark.parametrize(("answer", "code"), [("yes\n", 0), ("y\n", 2)])
+def test_destroy_takes_a_persons_yes_for_an_answer_and_nothing_else(rig: Rig, answer: str, code: int) -> None:
+    (rig.home.root / "measured.json").write_text("{}")
+    person, terminal = os.openpty()
+    os.write(person, answer.encode())
+    done = subprocess.run(
+        [sys.executable, "-m", "concierge", "destroy"],
+        cwd=rig.root,
+        env={**rig.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdin=terminal,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(person)
+    os.close(terminal)
+    assert done.returncode == code, done.stderr
+    assert (rig.home.root / "measured.json").exists() == (code != 0)
+
+
+def test_what_people_read_names_what_matters(rig: Rig) -> None:
+    one, other = rig.project("one", context=8192), rig.project("other", context=1024)
+    for project in (one, other):
+        assert rig(project, *UP)[0] == 0
+    _, out, _ = rig(other, "generations")
+    assert "* 2 " in out
+    assert "context 8192 → 1024" in out
+    _, out, _ = rig(other, "rollback")
+    assert out.startswith("Generation 1: smollm2-135m with 8192 tokens, on llama-cpp")
+    remove(entry_of(rig, "model.gguf"))
+    _, out, _ = rig(other, "generations")
+    assert "chosen by rollback" in out
+    assert "its bytes are gone or damaged" in out
+    stray = rig.home.store / f"{'a' * 32}-left.gguf"
+    stray.mkdir()
+    _, out, err = rig(other, "gc")
+    assert (out.split(), err.strip()) == (["entry", "0", "B", str(stray)], "Removed 1, 0 B.")
+    _, _, err = rig(other, "destroy", "--yes")
+    assert f"in {rig.home.root}." in err
+
+
 def test_on_a_machine_where_nothing_was_brought_up_nothing_is_made(rig: Rig) -> None:
     rig.environ["CONCIERGE_HOME"] = str(rig.root / "never")
     assert said(rig, rig.root, "destroy", "--yes")["bytes"] == 0
