@@ -137,7 +137,7 @@ def _take(entry: Path, store: Path) -> None:
     if os.path.lexists(entry):
         with suppress(OSError):
             if not entry.is_symlink():
-                entry.chmod(0o700)
+                entry.chmod(manifest.MODES["folder"])  # else nobody but root may move it
         entry.rename(aside)
     manifest.file_of(entry).unlink(missing_ok=True)
     files.remove(aside)

@@ -10,7 +10,6 @@ import contextlib
 import glob
 import os
 import shutil
-import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -144,7 +143,7 @@ class Store:
                 # It is damaged: what is left of it serves nobody, and whoever serves it is to be started again.
                 again += 1
                 with contextlib.suppress(OSError):
-                    target.chmod(stat.S_IRWXU)  # else nobody but root may move it
+                    target.chmod(manifest.MODES["folder"])  # else nobody but root may move it
                 target.rename(staged.with_name(f"{staged.name}.damaged"))
             manifest.write(target, replace(made, again=again))
             try:
