@@ -34,7 +34,7 @@ WEIGHTS = (4, 4, 1, 2, 2, 1, 1)
 REFUSALS = {
     5: ("is in use", "was stopped by another command", "Another command holds the lock"),
     4: ("Another command uses", "Nothing was brought up here yet", "is lost"),
-    2: ("There is no earlier generation",),
+    2: ("There is no earlier generation", "Nothing was brought up here yet"),
 }
 """What a command may say instead of doing what it was asked for, while others do the opposite."""
 
