@@ -35,7 +35,7 @@ from concierge.store.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from concierge.deploy.generation import ServerSpec
+    from concierge.deploy.spec import ServerSpec
 
 CONNECTIONS_TARGET, OWN_MS_TARGET = 3, 20.0
 WHEELS = "CONCIERGE_TEST_WHEELS"

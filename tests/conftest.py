@@ -20,7 +20,7 @@ from tests.make import Make
 
 if TYPE_CHECKING:
     from concierge.catalog.types import Build
-    from concierge.deploy.generation import ServerSpec
+    from concierge.deploy.spec import ServerSpec
 
 
 @pytest.fixture(scope="session")

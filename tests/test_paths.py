@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -54,3 +55,21 @@ def test_a_user_without_home_and_account_needs_only_concierge_home() -> None:
             refused = error.where == "HOME" and "CONCIERGE_HOME" in (error.hint or "")
         os._exit(0 if without and named and refused else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_is_made_for_a_home_is_written_down_and_nothing_where_the_home_was_there(tmp_path: Path) -> None:
+    root = tmp_path / "new" / "deep" / "home"
+    paths.make(root / "store", root)
+    paths.make(root / "run", root)
+    assert (root / paths.MADE).read_text() == str(tmp_path / "new")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (root, root / "store", root / "run")} == {0o700}
+    (tmp_path / "there").mkdir()
+    paths.make(tmp_path / "there" / "store", tmp_path / "there")
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["store"]
+
+
+def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for wanted in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OSError, match=r"exists|Not a directory"):
+            paths.make(wanted, tmp_path)

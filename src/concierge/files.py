@@ -43,7 +43,7 @@ def replace(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         with contextlib.suppress(OSError):
             draft.unlink()
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def sweep(folder: Path) -> None:
@@ -63,7 +63,7 @@ def remove(tree: Path) -> None:
     # Rarely wanted, and it brings every compression library.
     import shutil
 
-    if not tree.is_dir():
+    if tree.is_symlink() or not tree.is_dir():
         tree.unlink(missing_ok=True)
         return
     for folder, _, _ in os.walk(tree):
@@ -84,8 +84,8 @@ def storing(place: Path, kind: type[ConciergeError] = StoreError, *, hint: str |
         raise kind(f"Cannot write to {place}: {error.strerror or error}.", where=str(place), hint=hint) from error
 
 
-def _sync(folder: Path) -> None:
-    """Put the rename on the disk, where a folder can be synced: the file itself is there already."""
+def sync(folder: Path) -> None:
+    """Put what was renamed in a folder on the disk, where a folder can be synced."""
     with contextlib.suppress(OSError):  # Windows opens none
         handle = os.open(folder, os.O_RDONLY)
         try:

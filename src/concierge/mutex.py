@@ -2,7 +2,8 @@
 
 The latter has up to two files. One lies in the user's runtime folder, which is always a local disk; the other in
 the home, where every command finds it whatever its environment says, so that a command started by cron and
-one started in a session exclude each other. The files are never removed: a removed file could be locked by two.
+one started in a session exclude each other. Only their holder may remove them: who waited for a removed one takes the
+lock of the next.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from concierge import paths
 from concierge.errors import ServerError
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def held(
     """Hold the lock; wait for its holder first. Nothing is ever done without it."""
     deadline = time.monotonic() + wait_s
     with ExitStack() as stack:
-        offered = [_take(file, stack, deadline, say) for file in files(home, environ)]
+        offered = [_take(file, home.root, stack, deadline, say) for file in files(home, environ)]
         if not any(offered):
             raise ServerError(
                 f"No file lock can be had in {home.run}.",
@@ -78,17 +80,21 @@ def _private(folder: Path) -> bool:
     return mine and folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
-def _take(file: Path, stack: ExitStack, deadline: float, say: Callable[[str], None]) -> bool:
+def _take(file: Path, root: Path, stack: ExitStack, deadline: float, say: Callable[[str], None]) -> bool:
     """Take one file's lock until ``stack`` closes; False where the file system offers none."""
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        while True:
+            paths.make(file.parent, root)
+            handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+            taken = lock(
+                handle,
+                wait_s=deadline - time.monotonic(),
+                waiting=lambda: say(f"Waiting for another command: {holder(file)}."),
+            )
+            if not taken or _is_at(file, handle):
+                break
+            os.close(handle)  # Whoever held it took the home away with it.
         stack.callback(os.close, handle)
-        taken = lock(
-            handle,
-            wait_s=deadline - time.monotonic(),
-            waiting=lambda: say(f"Waiting for another command: {holder(file)}."),
-        )
     except OSError as error:
         if error.errno in NOT_OFFERED:
             return False
@@ -107,15 +113,16 @@ def _take(file: Path, stack: ExitStack, deadline: float, say: Callable[[str], No
     return True
 
 
-def lock(handle: int, *, wait_s: float = 1.0, waiting: Callable[[], None] = lambda: None) -> bool:
+def lock(handle: int, *, wait_s: float = 1.0, waiting: Callable[[], None] = lambda: None, shared: bool = False) -> bool:
     """Lock an open file until it is closed, its process's end included; return whether it was had in time.
 
-    Somebody who only looks holds it for a moment as well. ``waiting`` is called once, when another holder is waited
-    for long enough that it should be said. A file system that offers no locks is an ``OSError``.
+    A ``shared`` lock excludes only those that are not (on Windows all). Somebody who only looks holds it for a moment
+    as well. ``waiting`` is called once, when another holder is waited for long enough that it should be said. A file
+    system that offers no locks is an ``OSError``.
     """
     deadline = time.monotonic() + wait_s
     told, pause = False, 0.005
-    while not _try(handle):
+    while not _try(handle, shared=shared):
         if time.monotonic() >= deadline:
             return False
         if not told and pause >= 0.1:
@@ -127,7 +134,9 @@ def lock(handle: int, *, wait_s: float = 1.0, waiting: Callable[[], None] = lamb
 
 
 @contextmanager
-def held_file(path: Path, *, wait_s: float = 1.0, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
+def held_file(
+    path: Path, *, wait_s: float = 1.0, waiting: Callable[[], None] = lambda: None, shared: bool = False
+) -> Iterator[bool]:
     """Hold the lock of a file, which is made if need be; yield whether it was had, as ``lock`` does.
 
     Its holder, and nobody else, may remove the file: who waited for a removed one takes the lock of the next.
@@ -135,7 +144,8 @@ def held_file(path: Path, *, wait_s: float = 1.0, waiting: Callable[[], None] = 
     deadline = time.monotonic() + wait_s
     while True:
         with path.open("ab") as file:
-            had = lock(file.fileno(), wait_s=max(deadline - time.monotonic(), 0.0), waiting=waiting)
+            left = max(deadline - time.monotonic(), 0.0)
+            had = lock(file.fileno(), wait_s=left, waiting=waiting, shared=shared)
             if not had or _is_at(path, file.fileno()):
                 yield had
                 return

@@ -1,4 +1,4 @@
-"""Where things are on disk. Nothing here creates anything."""
+"""Where things are on disk, and how the home is made."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+MADE = "made"
+"""In a home that ``make`` made: the first folder that was not there before, so that it can be taken away again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,26 @@ class Home:
     @property
     def current(self) -> Path:
         return self.root / "current"
+
+    @property
+    def measured(self) -> Path:
+        """What was measured on this machine."""
+        return self.root / "measured.json"
+
+    @property
+    def trust(self) -> Path:
+        """What its user has allowed."""
+        return self.root / "trust"
+
+    @property
+    def projects(self) -> Path:
+        """The folders in which it was used, a file each: their locks need what they name."""
+        return self.root / "projects"
+
+    @property
+    def nix(self) -> Path:
+        """Links to engines that Nix keeps."""
+        return self.root / "nix"
 
     @property
     def run(self) -> Path:
@@ -62,6 +86,23 @@ def home(environ: Mapping[str, str] = os.environ) -> Home:
             hint="Set CONCIERGE_HOME to a folder that you can write to.",
         )
     return Home(folder)
+
+
+def make(folder: Path, root: Path) -> None:
+    """Make a folder at or below ``root``, for its user alone; where ``root`` is new, write down what was made for it.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    if not missing:
+        folder.mkdir(exist_ok=True)  # says what is wrong with a file
+        return
+    for place in reversed(missing):
+        place.mkdir(mode=0o700 if root in (place, *place.parents) else 0o777, exist_ok=True)
+    if root in missing:
+        with (root / MADE).open("w", encoding="utf-8") as file:
+            file.write(str(missing[-1]))
 
 
 def user_config(environ: Mapping[str, str] = os.environ) -> Path | None:

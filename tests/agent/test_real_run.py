@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from concierge.agent.events import RunResult
     from concierge.chat.port import Delta
-    from concierge.deploy.generation import ServerSpec
+    from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
 
 pytestmark = pytest.mark.real

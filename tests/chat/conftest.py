@@ -13,7 +13,7 @@ from concierge.server.stop import down
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from concierge.deploy.generation import ServerSpec
+    from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
 
 NOBODY = "http://127.0.0.1:1/v1"

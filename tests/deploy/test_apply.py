@@ -8,6 +8,7 @@ import pytest
 from concierge.catalog.types import Artefact, Build, Model, PathSource, digest
 from concierge.deploy.apply import FIRST_LOOK, RUNGS, Applier
 from concierge.deploy.generation import Generations
+from concierge.deploy.question import asked_digest
 from concierge.errors import FetchError, NothingSuitableError, VerifyError
 from concierge.paths import Home
 from concierge.plan.words import Choice, Failed, Plan, build_name
@@ -66,7 +67,7 @@ class Bench:
 
         store = Store(self.folder / "home" / "store")
         fetcher = Fetcher(store, {"path": local.copy}, Silent(), lambda _: None)
-        return Applier(decide, "asked", fetcher, self.generations, self.said.append)
+        return Applier(decide, (("model", "tiny"),), (("memory", "1"),), fetcher, self.generations, self.said.append)
 
 
 @pytest.fixture
@@ -78,7 +79,9 @@ def test_what_was_decided_is_brought_and_becomes_the_current_generation(bench: B
     build, model = bench.build("engine"), bench.model()
     made = bench.applier([build], model).apply()
     assert bench.generations.current() == made
-    assert (made.number, made.asked, made.tools) == (1, "asked", True)
+    assert (made.number, made.tools) == (1, True)
+    assert (made.question, made.marks) == ((("model", "tiny"),), (("memory", "1"),))
+    assert made.asked == asked_digest(made.question)
     assert made.reasons == (f"{build_name(build)} is next", "it fits")
     spec = made.spec
     assert (spec.build, spec.engine, spec.accelerator) == (build_name(build), "llama-cpp", "cpu")

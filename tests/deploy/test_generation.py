@@ -11,9 +11,12 @@ import pytest
 
 from concierge import mutex
 from concierge.config.keys import Llm
-from concierge.deploy.generation import ASKED, LOCK, Generation, Generations, ServerSpec, asked_digest
+from concierge.deploy.generation import LOCK, Generation, Generations
+from concierge.deploy.question import ASKED, asked_digest, question
+from concierge.deploy.spec import ServerSpec
 from concierge.errors import StoreError
 from concierge.paths import Home
+from concierge.store import manifest
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
@@ -43,9 +46,13 @@ def generations(home: Home) -> Generations:
 def made(home: Home, asked: str = "a", **facts: Any) -> Generation:
     """A generation whose bytes are in the store."""
     model, engine = home.store / "model" / "m.gguf", home.store / "engine"
-    model.parent.mkdir(parents=True, exist_ok=True)
-    model.write_bytes(b"GGUF")
-    engine.mkdir(exist_ok=True)
+    if not model.exists():
+        model.parent.mkdir(parents=True)
+        model.write_bytes(b"GGUF")
+        engine.mkdir()
+        (engine / "engine").write_bytes(b"engine")
+        for entry in (model.parent, engine):
+            manifest.write(entry, manifest.seal(entry, {}))
     spec = ServerSpec(
         build="llama-cpp b1 cpu (wheel)",
         engine="llama-cpp",
@@ -223,34 +230,38 @@ def test_a_folder_that_takes_no_file_is_a_sentence(home: Home, generations: Gene
     assert not home.current.exists()
 
 
+def asked(llm: Llm, pins: bytes = b"", *, folder: Path | None = None) -> str:
+    return asked_digest(question(llm, {"lock": pins}, folder=folder))
+
+
 def test_a_model_file_is_asked_for_with_its_path_its_size_and_its_time(tmp_path: Path) -> None:
     file, llm = tmp_path / "m.gguf", Llm(model="./m.gguf")
-    digests = [asked_digest(llm, b"", folder=tmp_path)]
+    digests = [asked(llm, folder=tmp_path)]
     file.write_bytes(b"one")
     os.utime(file, ns=(1, 1))
-    digests.append(asked_digest(llm, b"", folder=tmp_path))
+    digests.append(asked(llm, folder=tmp_path))
     os.utime(file, ns=(1, 2))
-    digests.append(asked_digest(llm, b"", folder=tmp_path))
+    digests.append(asked(llm, folder=tmp_path))
     file.write_bytes(b"three")
     os.utime(file, ns=(1, 2))
-    digests.append(asked_digest(llm, b"", folder=tmp_path))
-    digests.append(asked_digest(llm, b"", folder=tmp_path / "elsewhere"))
+    digests.append(asked(llm, folder=tmp_path))
+    digests.append(asked(llm, folder=tmp_path / "elsewhere"))
     assert len(set(digests)) == len(digests)
-    assert asked_digest(llm, b"", folder=tmp_path) == digests[-2]
+    assert asked(llm, folder=tmp_path) == digests[-2]
 
 
 def test_the_folder_means_nothing_for_a_model_of_the_catalogue(tmp_path: Path) -> None:
     llm = Llm(model="smollm2-135m")
-    assert asked_digest(llm, b"pins", folder=tmp_path) == asked_digest(llm, b"pins")
-    assert asked_digest(llm, b"pins") != asked_digest(llm, b"other pins")
+    assert asked(llm, b"pins", folder=tmp_path) == asked(llm, b"pins")
+    assert asked(llm, b"pins") != asked(llm, b"other pins")
 
 
 def test_what_decides_what_is_deployed_changes_the_digest_and_nothing_else_does() -> None:
     others = {"engine": "llama-cpp", "model": "tiny", "context": 512, "accelerator": "cpu"}
     assert set(others) == set(ASKED)
-    digests = {asked_digest(replace(Llm(), **{key: value}), b"") for key, value in others.items()}  # type: ignore[arg-type]
-    assert len(digests | {asked_digest(Llm(), b"")}) == 5
-    assert asked_digest(Llm(temperature=1.0, read_timeout_s=1.0), b"") == asked_digest(Llm(), b"")
+    digests = {asked(replace(Llm(), **{key: value})) for key, value in others.items()}  # type: ignore[arg-type]
+    assert len(digests | {asked(Llm())}) == 5
+    assert asked(Llm(temperature=1.0, read_timeout_s=1.0)) == asked(Llm())
 
 
 def test_many_at_once_lose_no_generation_and_share_no_number(home: Home) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from concierge.deploy.generation import ServerSpec
+    from concierge.deploy.spec import ServerSpec
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted(HERE.glob("*/*.sh"))

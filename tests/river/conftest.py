@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from concierge.deploy.generation import ServerSpec
+    from concierge.deploy.spec import ServerSpec
 
 
 @pytest.fixture

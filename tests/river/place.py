@@ -10,7 +10,7 @@ import psutil
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from concierge.deploy.generation import ServerSpec
+    from concierge.deploy.spec import ServerSpec
 
 
 class Place:

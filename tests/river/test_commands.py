@@ -59,7 +59,7 @@ def test_a_warm_run_reads_no_catalogue(place: Place) -> None:
     assert code == 0
     assert "concierge.deploy.generation" in imported
     assert [
-        name for name in ("pydantic", "concierge.catalog.types", "concierge.machine") if f" {name}\n" in imported
+        name for name in ("pydantic", "concierge.catalog.types", "concierge.machine.types") if f" {name}\n" in imported
     ] == []
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from concierge.config.keys import Llm
-from concierge.deploy.generation import ServerSpec
+from concierge.deploy.spec import ServerSpec
 from concierge.paths import Home
 from concierge.server import record as records
 from concierge.server.ensure import ensure

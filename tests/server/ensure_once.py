@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from concierge.config.keys import Llm
-from concierge.deploy.generation import ServerSpec
+from concierge.deploy.spec import ServerSpec
 from concierge.paths import Home
 from concierge.server.ensure import ensure
 

@@ -13,7 +13,7 @@ import pytest
 from concierge.config.keys import Llm
 from concierge.config.kinds import Secret
 from concierge.errors import EndpointError, StartError
-from concierge.server.ensure import ensure, spec_digest, theirs
+from concierge.server.ensure import ensure, theirs
 from concierge.server.processes import table
 from tests.server.peer import peer
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from concierge.deploy.generation import ServerSpec
+    from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
     from tests.server.conftest import Fake, Place
     from tests.server.peer import Said
@@ -381,5 +381,5 @@ def test_equal_wishes_have_equal_digests_and_every_difference_counts(fake: Fake)
             ("parameters", (("parallel", "2"),)),
         )
     ]
-    assert spec_digest(spec) == spec_digest(replace(spec, engine_root=spec.engine_root / "elsewhere"))
-    assert len({spec_digest(wanted) for wanted in (spec, *others)}) == 1 + len(others)
+    assert spec.digest == replace(spec, engine_root=spec.engine_root / "elsewhere").digest
+    assert len({wanted.digest for wanted in (spec, *others)}) == 1 + len(others)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,3 +68,29 @@ def test_who_does_not_get_it_names_the_holder_and_does_nothing(place: Place) -> 
     assert any("Waiting for another command" in line for line in place.said)
     with mutex.held(place.home, environ=place.environ, say=place.said.append, wait_s=5):
         assert table.myself().pid == os.getpid()
+
+
+def test_who_waited_for_a_lock_that_went_with_its_home_takes_the_next_one(place: Place) -> None:
+    waits, taken = threading.Event(), threading.Event()
+
+    def waiter() -> None:
+        with mutex.held(place.home, environ=place.environ, say=lambda _: waits.set()):
+            taken.set()
+
+    thread = threading.Thread(target=waiter)
+    with mutex.held(place.home, environ=place.environ, say=place.said.append):
+        thread.start()
+        assert waits.wait(10)
+        for file in mutex.files(place.home, place.environ):
+            file.unlink()
+    assert taken.wait(10)
+    thread.join(10)
+    assert all(file.exists() for file in mutex.files(place.home, place.environ))
+
+
+def test_shared_holders_exclude_only_those_who_want_it_alone(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    with mutex.held_file(file, shared=True) as one, mutex.held_file(file, wait_s=0, shared=True) as two:
+        assert (one, two) == (True, True)
+        with mutex.held_file(file, wait_s=0) as alone:
+            assert not alone

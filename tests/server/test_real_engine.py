@@ -15,7 +15,7 @@ from concierge.server.status import status
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from concierge.deploy.generation import ServerSpec
+    from concierge.deploy.spec import ServerSpec
     from tests.server.conftest import Place
 
 pytestmark = pytest.mark.real

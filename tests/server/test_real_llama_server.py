@@ -33,7 +33,7 @@ from concierge.units import MIB
 from tests.wait import until
 
 if TYPE_CHECKING:
-    from concierge.deploy.generation import ServerSpec
+    from concierge.deploy.spec import ServerSpec
     from tests.server.conftest import Place
 
 FOLDER = "CONCIERGE_LLAMA_SERVER"

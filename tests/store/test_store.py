@@ -11,10 +11,13 @@ from typing import Literal
 
 import pytest
 
+from concierge import mutex
 from concierge.catalog.types import Artefact, PathSource, digest
 from concierge.errors import StoreError
 from concierge.files import remove
-from concierge.store.store import PART, PART_DAYS, Store, need_space
+from concierge.store import leftovers, manifest
+from concierge.store.leftovers import LOCK, PART, PART_DAYS, STAGING
+from concierge.store.store import Store, need_space
 from concierge.units import human
 
 STAGES = """
@@ -55,13 +58,13 @@ def put(store: Store, data: bytes) -> Path:
 
 
 @pytest.mark.promise("S13")
-def test_an_entry_is_named_by_its_hash_and_is_read_only(tmp_path: Path) -> None:
+def test_an_entry_is_named_by_its_hash_and_its_files_are_read_only(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     entry = put(store, b"bytes")
     assert entry.name == f"{hashlib.sha256(b'bytes').hexdigest()[:32]}-thing"
     assert store.has([artefact(b"bytes")])
     modes = {stat.S_IMODE(p.stat().st_mode) for p in (entry, entry / "folder", entry / "folder" / "thing")}
-    assert modes == {0o555, 0o444}
+    assert modes == {0o755, 0o444}
 
 
 def test_an_entry_without_its_file_is_absent_and_is_brought_again(tmp_path: Path) -> None:
@@ -76,12 +79,52 @@ def test_an_entry_without_its_file_is_absent_and_is_brought_again(tmp_path: Path
     assert [file.read_bytes() for file in entry.iterdir()] == [b"bytes"]
 
 
-def test_an_entry_that_a_killed_process_left_writable_is_sealed_by_the_next_who_uses_it(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    entry = put(store, b"bytes")
-    entry.chmod(0o755)
-    assert store.entry([artefact(b"bytes")]) == entry
-    assert stat.S_IMODE(entry.stat().st_mode) == 0o555
+def test_what_is_brought_in_the_place_of_damage_is_known_as_other_bytes(tmp_path: Path) -> None:
+    store, bare = Store(tmp_path), artefact(b"bytes", "m.gguf", archive=None)
+    entry = put_bare(store, bare)
+    assert manifest.read(entry) == manifest.Manifest((manifest.Item("m.gguf", "file", 5, bare.sha256),))
+    (entry / "m.gguf").unlink()
+    put_bare(store, bare)
+    known = manifest.read(entry)
+    assert known is not None
+    assert (known.again, store.has([bare])) == (1, True)
+
+
+def test_a_bare_file_whose_manifest_is_lost_is_kept_if_it_is_what_is_pinned(tmp_path: Path) -> None:
+    store, bare = Store(tmp_path), artefact(b"bytes", "m.gguf", archive=None)
+    entry = put_bare(store, bare)
+    manifest.file_of(entry).unlink()
+    assert not store.has([bare])
+    assert store.mend([bare])
+    assert store.has([bare])
+    manifest.file_of(entry).unlink()
+    (entry / "m.gguf").chmod(0o644)
+    (entry / "m.gguf").write_bytes(b"other")
+    assert not store.mend([bare])
+    assert not store.mend([artefact(b"nothing is there")])
+
+
+def test_the_lock_of_a_turn_that_was_killed_goes_with_the_next_command(tmp_path: Path) -> None:
+    left = tmp_path / f".{'0' * 32}{LOCK}"
+    left.touch()
+    (tmp_path / f"{STAGING}1{LOCK}").touch()
+    with mutex.held_file(tmp_path / f".{'1' * 32}{LOCK}") as held:
+        assert held
+        put(Store(tmp_path), b"bytes")
+        assert [file.name for file in tmp_path.glob(".*")] == [f".{'1' * 32}{LOCK}"]
+
+
+@pytest.mark.promise("L42")
+def test_who_has_a_store_to_himself_waits_for_those_who_use_it(tmp_path: Path) -> None:
+    assert leftovers.USE_S == 90
+    store, said = tmp_path / "store", list[str]()
+    with leftovers.used(store), leftovers.used(store):
+        with pytest.raises(StoreError, match="Another command uses"), leftovers.alone(store, said.append, wait_s=0.3):
+            pass
+        assert len(said) == 1
+    with leftovers.alone(store, said.append, wait_s=0.3):
+        assert mutex.is_held(store / LOCK)
+    assert not mutex.is_held(store / LOCK)
 
 
 def test_asking_a_store_that_does_not_exist_creates_nothing(tmp_path: Path) -> None:
@@ -103,7 +146,7 @@ def test_a_failure_while_staging_leaves_nothing(tmp_path: Path) -> None:
 def test_placing_what_another_process_placed_first_keeps_one_entry(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert put(store, b"same") == put(store, b"same")
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len([entry for entry in tmp_path.iterdir() if entry.is_dir()]) == 1
 
 
 def test_what_a_killed_process_left_is_swept_by_the_next(tmp_path: Path) -> None:
@@ -155,7 +198,7 @@ def test_remove_takes_sealed_trees_and_forgives_absence(tmp_path: Path) -> None:
     entry = put(Store(tmp_path), b"bytes")
     remove(entry)
     remove(entry)
-    assert list(tmp_path.iterdir()) == []
+    assert [left.suffix for left in tmp_path.iterdir()] == [".json"]
 
 
 @pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (98_362_432, "98.4 MB"), (10**10, "10.0 GB")])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from concierge.deploy.generation import ServerSpec
+    from concierge.deploy.spec import ServerSpec
 
 pytestmark = [pytest.mark.field, pytest.mark.skipif(sys.platform != "linux", reason="surroundings of Linux")]
 

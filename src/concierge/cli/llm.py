@@ -106,4 +106,7 @@ def _told(seen: ServerStatus) -> list[str]:
         state = "on another machine, not asked" if beside.presence is None else beside.presence
         models = f": {', '.join(beside.models[:8])}" if beside.models else ""
         lines.append(f"configured  {beside.base_url} {state}{models}")
+    if seen.generation is not None:
+        lines.append(f"generation  {seen.generation}")
+    lines += [f"drift       {drift}" for drift in seen.drift]
     return lines

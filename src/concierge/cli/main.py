@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer import Abort, Exit
 
-from concierge.cli import chat, config, llm, output, plans, runs
+from concierge.cli import chat, config, llm, output, plans, runs, state
 from concierge.errors import ConciergeError, InternalError, InterruptedByUser, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ app.command("status")(llm.status)
 app.command("tune")(llm.tune)
 app.command("down")(llm.down)
 app.command("plan")(plans.plan)
+app.command("verify")(state.verify)
+app.command("generations")(state.generations)
+app.command("rollback")(state.rollback)
+app.command("gc")(state.gc)
+app.command("destroy")(state.destroy)
 app.command("lock")(plans.lock)
 app.command("trust")(plans.trust)
 app.command("doctor")(plans.doctor)

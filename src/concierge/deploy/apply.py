@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concierge.catalog.types import digest
-from concierge.deploy.generation import Generation, ServerSpec
+from concierge.deploy.generation import Generation
+from concierge.deploy.question import asked_digest
+from concierge.deploy.spec import ServerSpec
 from concierge.errors import FetchError, NothingSuitableError
 from concierge.plan.words import Failed, build_name
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from concierge.catalog.types import Build, Model
     from concierge.deploy.generation import Generations
+    from concierge.deploy.question import Pairs
     from concierge.plan.words import Plan
     from concierge.store.fetch import Fetcher
 
@@ -31,12 +34,14 @@ class Applier:
 
     Attributes:
         decide: Returns the plan for this machine, given the builds that failed so far.
-        asked: Digest of what was asked for.
+        question: What was asked for.
+        marks: What the machine is.
         say: Takes one line of narration.
     """
 
     decide: Callable[[tuple[Failed, ...]], Plan]
-    asked: str
+    question: Pairs
+    marks: Pairs
     fetcher: Fetcher
     generations: Generations
     say: Callable[[str], None]
@@ -76,7 +81,16 @@ class Applier:
             raise _with_way_out(plan, error) from None
         tools, reasons = model.chat.tools, plan.reasons
         protocol = model.chat.protocol
-        made = Generation(number=0, asked=self.asked, tools=tools, reasons=reasons, spec=spec, protocol=protocol)
+        made = Generation(
+            number=0,
+            asked=asked_digest(self.question),
+            tools=tools,
+            reasons=reasons,
+            spec=spec,
+            protocol=protocol,
+            question=self.question,
+            marks=self.marks,
+        )
         return self.generations.switch(made)
 
 

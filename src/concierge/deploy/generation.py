@@ -1,56 +1,33 @@
 """Applied plans: numbered, one of them current, so that a warm start neither probes nor plans.
 
-``generations/<n>.json`` says what was asked for and which server came of it; ``current`` holds a number and is
-replaced atomically. A generation that cannot be read, or whose bytes are gone, counts as absent: it is made again.
+``generations/<n>.json`` says what was asked for and which server came of it. ``current`` holds a number, and below it
+what a rollback left: a question and the number that answers it instead. It is replaced atomically. A generation that
+cannot be read, or whose bytes are gone or damaged, counts as absent: it is made again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from concierge import files, jsontext, mutex
-from concierge.catalog import reference
-from concierge.errors import StoreError
-from concierge.plan.words import Deployed
+from concierge import files, jsontext, mutex, paths
+from concierge.deploy.question import Pairs, same_machine
+from concierge.deploy.spec import ServerSpec
+from concierge.errors import StoreError, UsageError
+from concierge.store import manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from concierge.catalog.types import Engine, Launcher
-    from concierge.config.keys import Llm
     from concierge.paths import Home
-    from concierge.platforms import Accelerator
 
 SCHEMA = 1
 LOCK = "lock"
 WAIT_S = 30.0
 """Far longer than the few writes that are done under the lock, on the slowest disk."""
-
-ASKED = ("engine", "model", "context", "accelerator")
-"""The keys of ``llm`` that decide what is deployed; the others say how to reach it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSpec(Deployed):
-    """The server that deploy hands over: its bytes are in the store already, and equal specs mean equal servers.
-
-    Attributes:
-        engine_root: The unpacked engine in the store, read-only.
-        executable: Path of the program below ``engine_root``, for launchers that have one.
-        model_path: The GGUF (its first shard) in the store.
-    """
-
-    engine: Engine
-    launcher: Launcher
-    accelerator: Accelerator
-    engine_root: Path
-    executable: str | None
-    model_path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +39,8 @@ class Generation:
         tools: Whether the model knows tools.
         protocol: How it acts best; None where that is not known.
         reasons: Why this engine and this model.
+        question: What was asked for, by name: what ``asked`` is the digest of.
+        marks: What the machine was that it was made for, by name; empty where nobody said.
     """
 
     number: int
@@ -70,17 +49,30 @@ class Generation:
     reasons: tuple[str, ...]
     spec: ServerSpec
     protocol: str | None = None
+    question: Pairs = ()
+    marks: Pairs = ()
 
 
-def asked_digest(llm: Llm, pins: bytes, *, folder: Path | None = None) -> str:
-    """Return the digest of what is asked for: the deciding keys, and the pins they are resolved from.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What lies under a number.
 
-    A model file counts with its path, size and time: a warm start does not wait for its hash.
+    Attributes:
+        generation: None where it cannot be read; its bytes may be gone.
+        needs: Names of the entries that it needs, also where another release wrote it.
     """
-    wanted = {key: getattr(llm, key) for key in ASKED}
-    file = reference.state(reference.parse(llm.model, folder=folder))
-    asked = wanted | ({"file": file} if file else {})
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode() + b"\0" + pins).hexdigest()
+
+    number: int
+    generation: Generation | None
+    needs: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """What is current, and the questions that a rollback has answered: each with the number that answers it."""
+
+    number: int
+    held: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +84,36 @@ class Generations:
 
     def current(self) -> Generation | None:
         """Return the current generation, if its bytes are still there."""
+        pointer = self.pointer()
+        return None if pointer is None else self._whole(pointer.number)
+
+    def pointer(self) -> Pointer | None:
+        """Return what is current, whether it can be read or not; None where nothing was ever applied."""
         try:
-            return self._read(int(self.home.current.read_text(encoding="ascii")))
+            first, *rest = self.home.current.read_text(encoding="ascii").splitlines()
+            return Pointer(int(first), tuple((asked, int(number)) for asked, number in map(str.split, rest)))
         except (OSError, ValueError):
             return None
 
-    def find(self, asked: str) -> Generation | None:
-        """Return the newest generation that answers ``asked`` and whose bytes are still there."""
-        for number in reversed(self._numbers()):
-            generation = self._read(number)
-            if generation is not None and generation.asked == asked:
+    def all(self) -> list[Kept]:
+        """Return what lies under each number, in order, whether its bytes are there or not."""
+        return [Kept(number, self.read(number), self._needs(number)) for number in self._numbers()]
+
+    def find(self, asked: str, marks: Pairs = ()) -> Generation | None:
+        """Return what answers ``asked`` on such a machine, and whose bytes are still there.
+
+        That is what a rollback went to, else the newest.
+        """
+        if (held := self.held(asked)) is not None:
+            generation = self._whole(held)
+            if generation is not None and same_machine(generation.marks, marks):
                 return generation
-        return None
+        return self._newest(asked, marks)
+
+    def held(self, asked: str) -> int | None:
+        """Return the number that a rollback chose to answer ``asked``, or None."""
+        pointer = self.pointer()
+        return None if pointer is None else dict(pointer.held).get(asked)
 
     def switch(self, generation: Generation) -> Generation:
         """Make ``generation`` current, writing it under the next number unless one that says the same is there.
@@ -116,11 +126,46 @@ class Generations:
         with self._numbering():
             return self._switch(generation)
 
+    def back(self, number: int | None = None) -> Generation:
+        """Make an earlier generation current (that before this one, where no number is given), and let it answer.
+
+        What the current one answered, it answers from now on, until something else is asked for.
+
+        Raises:
+            UsageError: There is no such generation.
+            StoreError: Its bytes are gone or damaged, or it cannot be written.
+        """
+        with self._numbering():
+            pointer = self.pointer()
+            target = self._target(pointer, number)
+            self._point(target.number, self._answered(pointer, target))
+        return target
+
+    def _target(self, pointer: Pointer | None, number: int | None) -> Generation:
+        numbers = self._numbers()
+        if number is None:
+            earlier = [each for each in numbers if pointer is not None and each < pointer.number]
+            if not earlier:
+                raise UsageError("There is no earlier generation.", hint="`concierge generations` lists them.")
+            number = earlier[-1]
+        found = self.read(number) if number in numbers else None
+        if found is None:
+            gone = "cannot be read" if number in numbers else "is not there"
+            raise UsageError(f"Generation {number} {gone}.", hint="`concierge generations` lists them.")
+        faults = [fault for entry in found.spec.entries for fault in manifest.glance(entry)]
+        if faults:
+            raise StoreError(
+                f"Generation {number} needs {faults[0].path}, which is {manifest.WORDS[faults[0].what]}.",
+                where=str(faults[0].path),
+                hint="Ask for it with `up` as it was asked for then: that fetches it.",
+            )
+        return found
+
     @contextmanager
     def _numbering(self) -> Iterator[None]:
         """Keep others from taking a number meanwhile."""
         with files.storing(self.home.generations), ExitStack() as stack:
-            self.home.generations.mkdir(mode=0o700, parents=True, exist_ok=True)
+            paths.make(self.home.generations, self.home.root)
             lock = self.home.generations / LOCK
             try:
                 had = stack.enter_context(mutex.held_file(lock, wait_s=self.wait_s))
@@ -133,21 +178,53 @@ class Generations:
             yield
 
     def _switch(self, generation: Generation) -> Generation:
-        known = self.find(generation.asked)
+        known = self._whole(generation.number) if generation.number else self._newest(generation.asked)
         if known is None or replace(known, number=0) != replace(generation, number=0):
             number = max(self._numbers(), default=0) + 1
             known = replace(generation, number=number)
-            self._write(self._file(number), json.dumps(self._document(known), indent=2))
-        if self.current() != known:
-            self._write(self.home.current, str(known.number))
+            self._write(self.file(number), json.dumps(self._document(known), indent=2))
+        pointer = self.pointer()
+        held = () if pointer is None else pointer.held
+        if not generation.number:  # Made anew: what answered it before does so no more.
+            held = tuple(pair for pair in held if pair[0] != generation.asked or pair[1] == known.number)
+        self._point(known.number, held)
         return known
+
+    def _answered(self, pointer: Pointer | None, target: Generation) -> tuple[tuple[str, int], ...]:
+        """Return who answers which question once a rollback went to ``target``."""
+        if pointer is None:
+            return ()
+        moved = [asked for asked, answer in pointer.held if answer == pointer.number]
+        current = self.read(pointer.number)
+        if not moved and current is not None:
+            moved = [current.asked]
+        held = {**dict(pointer.held), **dict.fromkeys(moved, target.number)}
+        if self._newest(target.asked) == target:
+            held.pop(target.asked, None)
+        return tuple(held.items())
+
+    def _newest(self, asked: str, marks: Pairs = ()) -> Generation | None:
+        for number in reversed(self._numbers()):
+            found = self.read(number)
+            # What costs a look at many files comes last.
+            if found is not None and found.asked == asked and same_machine(found.marks, marks) and found.spec.whole:
+                return found
+        return None
+
+    def _point(self, number: int, held: tuple[tuple[str, int], ...]) -> None:
+        there = set(self._numbers())
+        now = Pointer(number, tuple(pair for pair in held if pair[1] in there))
+        if self.pointer() != now:
+            lines = [str(number), *(f"{asked} {answer}" for asked, answer in now.held)]
+            self._write(self.home.current, "\n".join(lines))
 
     def _numbers(self) -> list[int]:
         with files.storing(self.home.generations):
             there = list(self.home.generations.iterdir()) if self.home.generations.is_dir() else []
         return sorted(int(file.stem) for file in there if file.suffix == ".json" and file.stem.isdigit())
 
-    def _file(self, number: int) -> Path:
+    def file(self, number: int) -> Path:
+        """Return where a generation is written."""
         return self.home.generations / f"{number}.json"
 
     def _document(self, generation: Generation) -> dict[str, Any]:
@@ -156,9 +233,23 @@ class Generations:
             document["spec"][key] = str(getattr(generation.spec, key).relative_to(self.home.store))
         return document
 
-    def _read(self, number: int) -> Generation | None:
+    def _whole(self, number: int) -> Generation | None:
+        found = self.read(number)
+        return found if found is not None and found.spec.whole else None
+
+    def _needs(self, number: int) -> frozenset[str]:
         try:
-            document = jsontext.parse(self._file(number).read_bytes())
+            spec = jsontext.parse(self.file(number).read_bytes())["spec"]
+            return frozenset(
+                str(spec[key]).replace("\\", "/").partition("/")[0] for key in ("engine_root", "model_path")
+            )
+        except (OSError, ValueError, TypeError, KeyError):
+            return frozenset()
+
+    def read(self, number: int) -> Generation | None:
+        """Return a generation by its number, whether its bytes are there or not; None where it cannot be read."""
+        try:
+            document = jsontext.parse(self.file(number).read_bytes())
             if document.pop("schema") != SCHEMA:
                 return None
             spec = document.pop("spec")
@@ -166,13 +257,17 @@ class Generations:
                 spec[key] = self.home.store / spec[key]
             spec["parameters"] = tuple((name, value) for name, value in spec["parameters"])
             reasons = tuple(document.pop("reasons"))
-            generation = Generation(spec=ServerSpec(**spec), reasons=reasons, **document)
+            asked, marks = (_pairs(document.pop(key, ())) for key in ("question", "marks"))
+            made = Generation(spec=ServerSpec(**spec), reasons=reasons, question=asked, marks=marks, **document)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
-        whole = generation.spec.engine_root.is_dir() and generation.spec.model_path.is_file()
-        return generation if whole else None
+        return made
 
     def _write(self, file: Path, text: str) -> None:
         with files.storing(file):
-            self.home.generations.mkdir(mode=0o700, parents=True, exist_ok=True)
+            paths.make(self.home.generations, self.home.root)
             files.replace(file, f"{text}\n".encode())
+
+
+def _pairs(known: Any) -> Pairs:
+    return tuple((str(name), str(value)) for name, value in known)

@@ -6,12 +6,10 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from concierge import files, jsontext
+from concierge import files, jsontext, paths
 from concierge.plan.words import Rate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from concierge.paths import Home
 
 SCHEMA = 1
@@ -47,7 +45,7 @@ class Measured:
 def load(home: Home) -> Measured:
     """Return what was measured; nothing where the file is not there or cannot be read."""
     try:
-        document = jsontext.parse(_file(home).read_bytes())
+        document = jsontext.parse(home.measured.read_bytes())
         if document.pop("schema") != SCHEMA:
             return Measured()
         reads = document["reads_gb_s"]
@@ -66,16 +64,12 @@ def save(home: Home, measured: Measured) -> None:
     Raises:
         StoreError: It cannot be written.
     """
-    file = _file(home)
+    file = home.measured
     with files.storing(file):
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        paths.make(home.root, home.root)
         document = {
             "schema": SCHEMA,
             "reads_gb_s": measured.reads_gb_s,
             "rates": [asdict(each) for each in measured.rates],
         }
         files.replace(file, f"{json.dumps(document, indent=2)}\n".encode())
-
-
-def _file(home: Home) -> Path:
-    return home.root / "measured.json"

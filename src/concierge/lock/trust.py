@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from concierge import endpoint, files
+from concierge import endpoint, files, paths
 from concierge.errors import StoreError, TrustError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Trusted:
     """What the user of this home has allowed: a file for each digest, which tells a person what it was."""
 
     def __init__(self, home: Home) -> None:
-        self._folder = home.root / "trust"
+        self._folder = home.trust
 
     def allows(self, asked: Asked) -> bool:
         """Return whether everything that is asked for is allowed."""
@@ -73,7 +73,7 @@ class Trusted:
         """
         mark = self._folder / asked.digest
         with files.storing(mark, StoreError, hint="Make that folder writable."):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            paths.make(self._folder, self._folder.parent)
             lines = [f"{request.place}: {request.what}\n" for request in asked.requests]
             files.replace(mark, "".join(lines).encode(), mode=0o600)
 

@@ -34,6 +34,10 @@ def _lines(plan: Plan, *, rejected: bool) -> Iterator[str]:
     for change in plan.changes:
         size = f", {human(change.bytes)}" if change.bytes else ""
         yield f"  {change.action} {change.what:<8} {change.detail}{size}"
+    if plan.drift:
+        yield ""
+        yield "Not as it was brought up:"
+        yield from (f"  {line}" for line in plan.drift)
     yield ""
     yield "Why:"
     yield from (f"  {reason}" for reason in plan.reasons)
@@ -95,5 +99,6 @@ def as_dict(plan: Plan) -> dict[str, Any]:
         "changes": [asdict(change) for change in plan.changes],
         "fetch_bytes": plan.fetch_bytes,
         "disk_bytes": plan.disk_bytes,
+        "drift": list(plan.drift),
         "would_change": plan.would_change,
     }

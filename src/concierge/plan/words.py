@@ -169,6 +169,7 @@ class Plan:
         rejected: Every candidate that was not taken.
         fetch_bytes: Bytes that come over the network.
         disk_bytes: Bytes that must be free, including what is there only while unpacking.
+        drift: What is not as it was brought up, in sentences; ``up`` puts it right.
     """
 
     engine: str
@@ -189,11 +190,12 @@ class Plan:
     endpoint: Endpoint | None = None
     fetch_bytes: int = 0
     disk_bytes: int = 0
+    drift: tuple[str, ...] = ()
 
     @property
     def would_change(self) -> bool:
         """Whether carrying it out would do anything."""
-        return any(change.action != "=" for change in self.changes)
+        return bool(self.drift) or any(change.action != "=" for change in self.changes)
 
 
 def build_name(build: Build) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from concierge.config.sources import Setting
     from concierge.deploy.apply import Applier
     from concierge.deploy.generation import Generation, Generations
+    from concierge.deploy.question import Pairs
     from concierge.deploy.rates import Measured
     from concierge.endpoint import Endpoint
     from concierge.lock.foreign import Describe
@@ -134,20 +135,38 @@ class Parts:
         return self.config.llm.flake or self.environ.get("CONCIERGE_FLAKE")
 
     @cached_property
+    def question(self) -> Pairs:
+        """What is asked for, read from bytes alone: a warm command parses no catalogue."""
+        from concierge.deploy.question import question
+
+        return question(self.config.llm, self._pins(), folder=self.folder)
+
+    @cached_property
     def asked(self) -> str:
-        """Digest of what is asked for, computed from bytes alone: a warm command parses no catalogue."""
-        from concierge.deploy.generation import asked_digest
+        """Digest of what is asked for."""
+        from concierge.deploy.question import asked_digest
 
-        return asked_digest(self.config.llm, self._pins(), folder=self.folder)
+        return asked_digest(self.question)
 
-    def _pins(self) -> bytes:
-        lock = self.folder / "concierge.lock"
-        shipped = files("concierge.catalog")
-        read = [lock] if lock.is_file() else [shipped / "engines.toml", shipped / "models.toml"]
+    def _pins(self) -> dict[str, bytes]:
+        from concierge.deploy.question import LOCKED
+
+        lock, shipped = self.folder / "concierge.lock", files("concierge.catalog")
+        if lock.is_file():
+            pins = {"lock": lock.read_bytes()}
+        else:
+            pins = {"catalogue": b"\0".join((shipped / name).read_bytes() for name in ("engines.toml", "models.toml"))}
         # What was chosen beside the lock does not answer what is asked for with nothing but the lock.
-        mark = b"locked" if self.config.locked else b""
-        tuned = [part for part in (self.measured.tuned,) if part]
-        return b"\0".join((*(file.read_bytes() for file in read), (self.flake or "").encode(), mark, *tuned))
+        locked = LOCKED.encode() if self.config.locked else b""
+        beside = {"flake": (self.flake or "").encode(), "tuned": self.measured.tuned, LOCKED: locked}
+        return pins | {name: pin for name, pin in beside.items() if pin}
+
+    @cached_property
+    def marks(self) -> Pairs:
+        """What this machine is, as far as a look at a few small files tells."""
+        from concierge.machine.capture.marks import marks
+
+        return marks()
 
     def known(self) -> Generation | None:
         """Return the generation that already answers what is asked for.
@@ -157,7 +176,7 @@ class Parts:
             TrustError: The project asks for what its user has not allowed.
         """
         self.gate.settings()
-        found = self.generations.find(self.asked)
+        found = self.generations.find(self.asked, self.marks)
         if self.config.locked if found is None else not self.gate.lock_is_settled():
             self._pinned()
         return found
@@ -227,4 +246,4 @@ class Parts:
         def decide(failed: tuple[Failed, ...]) -> Plan:
             return self.plan(self.running(failed=failed))
 
-        return Applier(decide, self.asked, self.fetcher, self.generations, self.say)
+        return Applier(decide, self.question, self.marks, self.fetcher, self.generations, self.say)

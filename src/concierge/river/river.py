@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from concierge.machine.types import Finding, Machine
     from concierge.plan.listing import EngineRow, ModelRow
     from concierge.plan.words import Plan
+    from concierge.river.state import State
     from concierge.river.trust import Gate
     from concierge.river.tune import Tuned
     from concierge.server.leases import Lease
@@ -118,9 +119,7 @@ class River:
         Raises:
             NothingSuitableError: No engine or no model suits the machine.
         """
-        from concierge.river.up import here
-
-        return self._parts.plan(here(self._parts))
+        return self.state.planned()
 
     def up(self) -> Endpoint:
         """Make sure that a server serves what is asked for, and return where it answers and with which key.
@@ -311,9 +310,7 @@ class River:
         Raises:
             ServerError: The record is damaged or unreadable.
         """
-        from concierge.server.status import status
-
-        return status(self._parts.home, self.config.llm, environ=self._parts.environ)
+        return self.state.status()
 
     def down(self, *, drain_s: float | None = None) -> Stopped | None:
         """Stop the server that concierge started and wait until it is gone; None when none of ours runs.
@@ -401,6 +398,13 @@ class River:
     def gate(self) -> Gate:
         """What this project's files ask for that only its user may allow: looked at, allowed, taken back."""
         return self._parts.gate
+
+    @property
+    def state(self) -> State:
+        """What was brought up here: verified, compared, gone back to, tidied and taken away."""
+        from concierge.river.state import State
+
+        return State(self._parts)
 
     def _for(self, model: str) -> River:
         llm = replace(self.config.llm, model=model)

@@ -11,7 +11,8 @@ from concierge.errors import ConfigError, ServerError, StartError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from concierge.deploy.generation import Generation, ServerSpec
+    from concierge.deploy.generation import Generation
+    from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
     from concierge.plan.words import Plan, Rate
     from concierge.river.parts import Parts
@@ -62,13 +63,16 @@ def tune(parts: Parts, *, seconds: float) -> Tuned:
             where="llm.base_url",
             hint="Leave base_url and local_llm_start_cmd out to tune the engine that concierge would bring.",
         )
+    from concierge.store import leftovers
+
     parts.gate.settings()
     end = time.monotonic() + seconds
     _undisturbed(parts)
     parts = _with_memory(parts)
-    generation = parts.applier.apply()
-    plan = parts.plan(parts.running())
-    return _Tuning(parts, generation, plan, end).tune()
+    with leftovers.used(parts.home.store):
+        generation = parts.applier.apply()
+        plan = parts.plan(parts.running())
+        return _Tuning(parts, generation, plan, end).tune()
 
 
 def _undisturbed(parts: Parts) -> None:
@@ -190,7 +194,9 @@ class _Tuning:
         rates.save(parts.home, parts.measured.having(tuned))
         after = replace(parts)
         spec = replace(self._generation.spec, parameters=best.parameters)
-        after.generations.switch(replace(self._generation, asked=after.asked, spec=spec))
+        after.generations.switch(
+            replace(self._generation, number=0, asked=after.asked, question=after.question, spec=spec)
+        )
 
 
 def _within(tokens: float, bounds: tuple[int, int]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,8 @@ from concierge.catalog import reference
 from concierge.errors import ConciergeError, ConfigError, StoreError
 
 if TYPE_CHECKING:
-    from concierge.deploy.generation import Generation, ServerSpec
+    from concierge.deploy.generation import Generation
+    from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
     from concierge.plan.words import Running
     from concierge.river.parts import Parts
@@ -29,7 +30,9 @@ def serve(parts: Parts, lease: Lease, *, declared: bool = True) -> Endpoint:
     Raises:
         ConciergeError: Any error of planning, fetching or starting.
     """
+    from concierge.deploy import projects, tidy
     from concierge.server.ensure import ensure
+    from concierge.store import leftovers
 
     if parts.named:
         parts.gate.settings()
@@ -37,28 +40,47 @@ def serve(parts: Parts, lease: Lease, *, declared: bool = True) -> Endpoint:
     known = parts.known()
     if not declared and (running := _running(parts, lease)) is not None:
         return running
+    if declared:
+        tidy.sweep(parts.home, parts.folder)
+        _say_held(parts, known)
     made: list[Generation] = []
+    with ExitStack() as stack:
 
-    def prepare() -> ServerSpec:
-        made.append(parts.generations.switch(known) if known else parts.applier.apply())
-        return made[-1].spec
+        def prepare() -> ServerSpec:
+            # Until the server is there, nothing takes its bytes away.
+            stack.enter_context(leftovers.used(parts.home.store))
+            projects.remember(parts.home, parts.folder)
+            there = known if known is not None and known.spec.whole else None
+            made.append(parts.generations.switch(there) if there else parts.applier.apply())
+            return made[-1].spec
 
-    endpoint = ensure(
-        parts.config.llm,
-        model=known.spec.model if known else wanted_model(parts),
-        prepare=prepare,
-        home=parts.home,
-        say=parts.say,
-        environ=parts.environ,
-        lease=lease,
-        room=lambda: _room(parts),
-    )
+        endpoint = ensure(
+            parts.config.llm,
+            model=known.spec.model if known else wanted_model(parts),
+            prepare=prepare,
+            home=parts.home,
+            say=parts.say,
+            environ=parts.environ,
+            lease=lease,
+            room=lambda: _room(parts),
+        )
     if not endpoint.owned:
         return endpoint
     served = made[-1] if made else known
     if declared and lease.started and served is not None and parts.config.llm.measure:
         _measure(parts, endpoint, served.spec)
     return _known(parts, endpoint, (served,))
+
+
+def _say_held(parts: Parts, known: Generation | None) -> None:
+    """Say that a rollback has answered what is asked for, or that its answer is lost."""
+    held = parts.generations.held(parts.asked)
+    if held is None:
+        return
+    if known is not None and known.number == held:
+        parts.say(f"Generation {held} answers this, as `concierge rollback` chose.")
+    else:
+        parts.say(f"Generation {held}, which `concierge rollback` chose, does not answer here: going on without it.")
 
 
 def _measure(parts: Parts, endpoint: Endpoint, spec: ServerSpec) -> None:

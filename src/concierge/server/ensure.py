@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from concierge.config.keys import Llm
-    from concierge.deploy.generation import ServerSpec
+    from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Address, Endpoint
     from concierge.paths import Home
     from concierge.server.engines.command import Command
@@ -150,7 +150,7 @@ def engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredSer
         return proof.engine_endpoint(record, members, patience_s=llm.local_llm_start_timeout_s)
 
     return DesiredServer(
-        digest=spec_digest(spec),
+        digest=spec.digest,
         kind="engine",
         model=spec.model,
         title=f"{spec.engine} ({spec.accelerator}) with {spec.model}",
@@ -182,18 +182,6 @@ def _command(llm: Llm, words: tuple[str, ...], named: Endpoint, environ: Mapping
         limit_s=llm.local_llm_start_timeout_s,
         api_key=named.api_key,
         base_url=named.base_url,
-    )
-
-
-def spec_digest(spec: ServerSpec) -> str:
-    """Return the digest of what is wanted: equal digests are the same bytes served in the same way."""
-    return _digest(
-        {
-            "engine": [spec.engine, spec.launcher, spec.accelerator, spec.engine_sha256, spec.executable],
-            "model": [spec.model, spec.model_sha256],
-            "context": spec.context,
-            "parameters": spec.parameters,
-        }
     )
 
 

@@ -106,7 +106,9 @@ def settle(home: Home) -> None:
     alive = {launch.record.launch for launch in living(home)}
     for record in records.recorded(home):
         if record.launch not in alive and record.machine == table.machine() and not _hidden(record):
-            Folder(home, record.launch).clear()
+            folder = Folder(home, record.launch)
+            folder.leases(sweep=True)
+            folder.clear()
 
 
 def _hidden(record: Record) -> bool:

@@ -127,6 +127,11 @@ def holders(home: Home, record: Record) -> list[str]:
     return sorted(since.values())
 
 
+def sweep(home: Home, record: Record) -> None:
+    """Remove what holders that are gone left behind; the caller holds the lock."""
+    Folder(home, record.launch).leases(sweep=True)
+
+
 def may_go(home: Home, record: Record) -> bool:
     """Return whether nobody uses the server; the caller holds the lock, so that nobody begins to."""
     return not Folder(home, record.launch).leases(sweep=True)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-from concierge import files, jsontext, mutex
+from concierge import files, jsontext, mutex, paths
 from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, ServerError
 from concierge.server.processes import identity as identities
@@ -103,6 +103,7 @@ class Folder:
     """What is on the disk of one launch."""
 
     def __init__(self, home: Home, launch: str) -> None:
+        self._root = home.root
         self.path: Path = home.run / "servers" / launch
         self.file = self.path / "record.json"
         self.alive = self.path / "alive"
@@ -112,8 +113,7 @@ class Folder:
 
     def make(self) -> None:
         with files.storing(self.path, ServerError, hint="Make that folder writable."):
-            for folder in (self.path.parent.parent, self.path.parent, self.path):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            paths.make(self.path, self._root)
 
     def read(self) -> Record | None:
         """Return the record, or None when there is none, it was cleared, or what is there is none."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from concierge.config.keys import Llm
+    from concierge.deploy.drift import Drift
     from concierge.paths import Home
     from concierge.server.launches import Launch
     from concierge.server.look import Presence
@@ -56,6 +57,9 @@ class ServerStatus:
         users: Who holds a lease of it.
         others: Further servers of ours.
         configured: The server at ``base_url``, when the configuration was given.
+        wants: Digests of what our engines that run were started for, the newest first.
+        generation: The number of the current generation; None where there is none.
+        drift: What is not as that generation says.
     """
 
     state: Ownership
@@ -69,6 +73,9 @@ class ServerStatus:
     users: tuple[str, ...] = ()
     others: tuple[Other, ...] = ()
     configured: Configured | None = None
+    wants: tuple[str, ...] = ()
+    generation: int | None = None
+    drift: tuple[Drift, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -77,7 +84,7 @@ class ServerStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the status as the object that ``--json`` prints."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "wants"}
 
 
 def status(home: Home, llm: Llm | None = None, *, environ: Mapping[str, str] = os.environ) -> ServerStatus:
@@ -89,7 +96,8 @@ def status(home: Home, llm: Llm | None = None, *, environ: Mapping[str, str] = o
     if found:
         seen = _ours(found[0], beside, lost=found[0].record not in known)
         others = tuple(map(_other, (launch for launch in found[1:] if launch.members)))
-        return replace(seen, users=tuple(leases.holders(home, found[0].record)), others=others)
+        wants = tuple(launch.record.wants for launch in found if launch.members and launch.record.kind == "engine")
+        return replace(seen, users=tuple(leases.holders(home, found[0].record)), others=others, wants=wants)
     if known:
         return ServerStatus("dead", model=known[0].model, log=known[0].log, configured=beside)
     return ServerStatus("absent", configured=beside)

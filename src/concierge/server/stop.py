@@ -67,18 +67,25 @@ def down(
     """
     if not launches.living(home) and not home.run.exists():
         return None
-    stopped: list[Stopped] = []
     with interrupts.once(), mutex.held(home, environ=environ, say=say):
-        for launch in launches.living(home):
-            if not launch.members:
-                say(f"The server of {launch.record.model} runs in another container or machine: it is left alone.")
-                continue
-            for holder in leases.holders(home, launch.record):
-                say(f"Cut off: {holder} uses the server of {launch.record.model}.")
-            stopped.append(end(launch, home, say=say, drain_s=drain_s, grace_s=grace_s))
-            if len(stopped) > 1:
-                say(f"Stopped another server, of {launch.record.model} (process {stopped[-1].pid}).")
-        launches.settle(home)
+        return end_all(home, say=say, drain_s=drain_s, grace_s=grace_s)
+
+
+def end_all(
+    home: Home, *, say: Callable[[str], None], drain_s: float = DRAIN_S, grace_s: float = GRACE_S
+) -> Stopped | None:
+    """Do as ``down`` does; the caller holds the lock."""
+    stopped: list[Stopped] = []
+    for launch in launches.living(home):
+        if not launch.members:
+            say(f"The server of {launch.record.model} runs in another container or machine: it is left alone.")
+            continue
+        for holder in leases.holders(home, launch.record):
+            say(f"Cut off: {holder} uses the server of {launch.record.model}.")
+        stopped.append(end(launch, home, say=say, drain_s=drain_s, grace_s=grace_s))
+        if len(stopped) > 1:
+            say(f"Stopped another server, of {launch.record.model} (process {stopped[-1].pid}).")
+    launches.settle(home)
     return next(iter(stopped), None)
 
 
@@ -110,6 +117,7 @@ def end(launch: Launch, home: Home, *, say: Callable[[str], None], drain_s: floa
     folder.note_stop()
     _drain(record, drain_s, say)
     forced = _terminate(record, grace_s)
+    folder.leases(sweep=True)
     folder.clear()
     return Stopped(record.model, launch.leader.pid, record.base_url, forced, time.monotonic() - began)
 

@@ -122,6 +122,7 @@ def join(
         if record is None or record.state != "ready":
             return False
         if lease is not None:
+            leases.sweep(home, record)
             lease.take(record, launch.leader)
         return True
 
@@ -236,6 +237,7 @@ class _Attempt:
 
     def _join(self, launch: Launch) -> None:
         record = self._record = launch.record
+        leases.sweep(self._home, record)
         self._lease.take(record, launch.leader)
         self._lease.started = False
         if record.state != "ready":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from concierge.catalog.types import origin, room, sent
 from concierge.errors import ArtefactError, FetchError, VerifyError
 from concierge.files import remove, storing
-from concierge.store import unpack
+from concierge.store import manifest, unpack
 from concierge.store.store import Store, need_space
 from concierge.units import human
 
@@ -62,10 +62,28 @@ class Fetcher:
             StoreError: The store could not take them.
         """
         if self.store.has(artefacts):
-            return self.store.entry(artefacts)
-        need_space(self.store.root, room(artefacts) - self.store.arrived(artefacts), artefacts[0].name)
+            return self.store.path(artefacts)
+        if not self.store.path(artefacts).exists():
+            self._need_space(artefacts)
         with self.store.turn(artefacts, self.say):
-            return self.store.entry(artefacts) if self.store.has(artefacts) else self._fetch(artefacts)
+            if self.store.has(artefacts) or self._mended(artefacts):
+                return self.store.path(artefacts)
+            self._need_space(artefacts)
+            return self._fetch(artefacts)
+
+    def _need_space(self, artefacts: Sequence[Artefact]) -> None:
+        need_space(self.store.root, room(artefacts) - self.store.arrived(artefacts), artefacts[0].name)
+
+    def _mended(self, artefacts: Sequence[Artefact]) -> bool:
+        """Put an entry right that is there and was changed, if that needs no new bytes; say what was wrong."""
+        entry = self.store.path(artefacts)
+        damage = next(manifest.glance(entry), None) if entry.exists() else None
+        if damage is None:
+            return False
+        mended = self.store.mend(artefacts)
+        rest = "it is put right" if mended else f"{artefacts[0].name} is brought again"
+        self.say(f"{damage.path} is {manifest.WORDS[damage.what]}: {rest}.")
+        return mended
 
     def _fetch(self, artefacts: Sequence[Artefact]) -> Path:
         with self.store.staging() as staging, storing(self.store.root):

@@ -17,22 +17,24 @@ from concierge.errors import VerifyError
 from concierge.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # Large enough that hashing, not reading, is the cost; small enough to stay in a second-level cache.
 BLOCK = MIB
 
 
-def nar_sha256(path: Path) -> str:
+def nar_sha256(path: Path, *, seen: Callable[[str, bytes], None] = lambda _path, _block: None) -> str:
     """Return the sha256 of the archive of a file, folder or link, as 64 hexadecimal digits.
+
+    ``seen`` is called with the path and each block of every file, so that one reading serves two purposes.
 
     Raises:
         VerifyError: Something is neither file, folder nor link, cannot be read, or changed while it was read.
     """
     digest = hashlib.sha256()
     try:
-        for chunk in archive(path):
+        for chunk in archive(path, seen=seen):
             digest.update(chunk)
     except OSError as error:
         raise VerifyError(
@@ -48,7 +50,7 @@ def sri(sha256: str) -> str:
     return "sha256-" + base64.b64encode(bytes.fromhex(sha256)).decode("ascii")
 
 
-def archive(root: Path) -> Iterator[bytes]:
+def archive(root: Path, *, seen: Callable[[str, bytes], None] = lambda _path, _block: None) -> Iterator[bytes]:
     """Yield the archive of ``root`` in pieces, never a whole file at once."""
     yield _text(b"nix-archive-1")
     # A list instead of recursion: a legal path can nest deeper than Python's stack.
@@ -61,7 +63,7 @@ def archive(root: Path) -> Iterator[bytes]:
         mode = os.lstat(item).st_mode
         yield _text(b"(") + _text(b"type")
         if stat.S_ISREG(mode):
-            yield from _file(item)
+            yield from _file(item, seen)
         elif stat.S_ISLNK(mode):
             target = os.readlink(item)  # noqa: PTH115  # Path.readlink tidies `./a//b`, and the hash would differ
             yield _text(b"symlink") + _text(b"target") + _text(os.fsencode(target)) + _text(b")")
@@ -85,7 +87,7 @@ def _entries(folder: str) -> Iterator[bytes | str]:
         yield _text(b"entry") + _text(b"(") + _text(b"name") + _text(name) + _text(b"node")
 
 
-def _file(path: str) -> Iterator[bytes]:
+def _file(path: str, seen: Callable[[str, bytes], None]) -> Iterator[bytes]:
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # as above
         status = os.fstat(file.fileno())
         executable = _text(b"executable") + _text(b"") if status.st_mode & stat.S_IXUSR else b""
@@ -93,6 +95,7 @@ def _file(path: str) -> Iterator[bytes]:
         read = 0
         while block := file.read(BLOCK):
             read += len(block)
+            seen(path, block)
             yield block
     if read != status.st_size:
         raise VerifyError(

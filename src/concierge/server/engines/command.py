@@ -16,7 +16,7 @@ from concierge.server.engines import xllamacpp_server
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from concierge.deploy.generation import ServerSpec
+    from concierge.deploy.spec import ServerSpec
 
 INHERITED = re.compile(
     r"PATH|HOME|USER|LOGNAME|LANG|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|OMP_NUM_THREADS"

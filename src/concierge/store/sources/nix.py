@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from concierge import paths
 from concierge.catalog.types import Artefact, Build, Needs, NixSource
 from concierge.errors import FetchError
 from concierge.processes import follow
@@ -121,7 +122,7 @@ class FromFlake:
         """Have Nix build the attribute, and leave the program that starts it in ``folder``."""
         assert source.kind == "nix"
         root = self.home / _link(self.flake, source.attribute)
-        root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        paths.make(root.parent, self.home)
         realise(self.flake, source.attribute, run=self.run, say=self.say, root=root)
         file = folder / artefact.name
         file.write_bytes(program(self.flake, source.attribute))
