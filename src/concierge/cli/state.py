@@ -13,7 +13,7 @@ from concierge.errors import UsageError, VerifyError
 from concierge.units import human
 
 if TYPE_CHECKING:
-    from concierge.river.state import Row
+    from concierge.river.history import Row
 
 
 def verify(

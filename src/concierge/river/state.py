@@ -9,45 +9,16 @@ from typing import TYPE_CHECKING
 from concierge.errors import ConciergeError, ServerError, StoreError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from concierge.deploy.drift import Drift
     from concierge.deploy.gc import Garbage, Needed
-    from concierge.deploy.generation import Generation
     from concierge.deploy.verify import Verified
-    from concierge.plan.words import Change, Plan
+    from concierge.plan.words import Plan
+    from concierge.river.history import Row
     from concierge.river.parts import Parts
     from concierge.server.launches import Launch
     from concierge.server.status import ServerStatus
     from concierge.server.stop import Stopped
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One generation, as it is listed.
-
-    Attributes:
-        made: When, in UTC.
-        current: Whether it is what was last applied.
-        held: Whether a rollback chose it to answer what is asked for.
-        whole: Whether its bytes are there and as they were brought, as far as a glance shows.
-        bytes: Of its entries in the store.
-        differs: What is another than in the generation before.
-        missing: The first file that is not there or not as it was brought.
-    """
-
-    number: int
-    made: str
-    current: bool
-    held: bool
-    build: str | None
-    model: str | None
-    context: int | None
-    whole: bool
-    bytes: int
-    differs: tuple[str, ...]
-    missing: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,28 +62,20 @@ class State:
         Raises:
             ServerError: The record is damaged or unreadable.
         """
+        from concierge.river.compare import drifted
         from concierge.server.status import status
 
         parts = self.parts
         seen = status(parts.home, parts.config.llm, environ=parts.environ)
         pointer = parts.generations.pointer()
-        drift = tuple(self._drift(seen.wants))
+        drift = tuple(drifted(parts, seen.wants))
         return replace(seen, generation=None if pointer is None else pointer.number, drift=drift)
 
     def planned(self) -> Plan:
         """Return the plan, with what has drifted, and with what a rollback holds on to; raises as ``River.plan``."""
-        from concierge.river.up import here
-        from concierge.server.status import status
+        from concierge.river.compare import planned
 
-        parts = self.parts
-        decided = parts.plan(here(parts))
-        if parts.bundle is not None or decided.build is None:
-            return decided
-        drift = list(self._drift(status(parts.home).wants))
-        decided = replace(decided, drift=tuple(map(str, drift)), changes=_restarted(decided.changes, drift))
-        held = parts.generations.held(parts.asked)
-        known = None if held is None else parts.known()
-        return decided if known is None or known.number != held else _held(decided, known)
+        return planned(self.parts)
 
     def verify(self, *, everything: bool = False) -> Verified:
         """Read every byte that the current generation needs (``everything``: that the store holds).
@@ -139,7 +102,9 @@ class State:
 
     def generations(self) -> list[Row]:
         """Return what was applied, oldest first, with what differs from one to the next."""
-        return list(self._rows())
+        from concierge.river.history import rows
+
+        return list(rows(self.parts.generations))
 
     def rollback(self, number: int | None = None) -> Back:
         """Go back to an earlier generation, which answers from now on; its server is the next that is started.
@@ -232,69 +197,6 @@ class State:
         folders += [folder / ".concierge" for folder in projects.known(self.parts.home)]
         return [runs for runs in dict.fromkeys(folder / "runs" for folder in folders) if runs.is_dir()]
 
-    def _rows(self) -> Iterator[Row]:
-        from concierge.deploy import drift, gc
-        from concierge.deploy.question import differences
-        from concierge.store import manifest
-
-        generations = self.parts.generations
-        pointer = generations.pointer()
-        answers = set() if pointer is None else {number for _, number in pointer.held}
-        before: Generation | None = None
-        for kept in generations.all():
-            made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(generations.file(kept.number).stat().st_mtime))
-            now, current = kept.generation, pointer is not None and pointer.number == kept.number
-            if now is None:
-                yield Row(kept.number, made, current, False, None, None, None, False, 0, ("cannot be read",), None)
-                continue
-            fault = next((fault for entry in now.spec.entries for fault in manifest.glance(entry)), None)
-            differs: list[str] = []
-            if before is not None:
-                asked = (f"asked for {each}" for each in differences(before.question, now.question))
-                differs = [*drift.spec_differences(before.spec, now.spec), *asked]
-                differs += differences(before.marks, now.marks)
-            yield Row(
-                kept.number,
-                made,
-                current,
-                kept.number in answers,
-                now.spec.build,
-                now.spec.model,
-                now.spec.context,
-                fault is None,
-                sum(map(gc.size, now.spec.entries)),
-                tuple(differs),
-                None if fault is None else str(fault.path),
-            )
-            before = now
-
-    def _drift(self, wants: tuple[str, ...]) -> Iterator[Drift]:
-        """Yield what is not as the current generation says; nothing of a server that is a person's own."""
-        from concierge.deploy import drift
-        from concierge.deploy.question import askings
-
-        parts, generations = self.parts, self.parts.generations
-        pointer = generations.pointer()
-        if pointer is None or parts.named:
-            return
-        current = generations.read(pointer.number)
-        if current is None:
-            yield drift.Drift("generation", str(generations.file(pointer.number)), "cannot be read")
-            return
-        yield from drift.of_files(current.spec)
-        yield from drift.of_server(current, wants, generations)
-        yield from drift.of_machine(current, parts.marks)
-        answered = {current.asked, *(asked for asked, number in pointer.held if number == pointer.number)}
-        if self._asks() and not answered & askings(parts.question):
-            yield from drift.of_question(current, parts.question)
-
-    def _asks(self) -> bool:
-        """Tell whether this folder asks for something: elsewhere, what runs is as good as anything."""
-        from concierge.deploy.question import ASKED
-
-        named = {("llm", key) for key in ASKED} & self.parts.found.keys()
-        return bool(named) or (self.parts.folder / "concierge.lock").is_file()
-
     def _needed(self) -> Needed:
         """Return what the locks of the known projects name, and what the living servers were started for."""
         from concierge.catalog.types import digest
@@ -322,17 +224,6 @@ class State:
         )
 
 
-def _restarted(changes: tuple[Change, ...], drift: list[Drift]) -> tuple[Change, ...]:
-    """Return the changes of a plan, of which a server that runs otherwise than it should is one."""
-    because = next((str(each) for each in drift if each.what == "server"), None)
-    return tuple(
-        replace(change, action="~", detail=f"restarts: {because}")
-        if because is not None and (change.what, change.action) == ("server", "=")
-        else change
-        for change in changes
-    )
-
-
 def _stopped(parts: Parts, launch: Launch) -> Stopped | None:
     """Stop a server that nobody uses; None where somebody does."""
     from concierge.server import stop
@@ -344,27 +235,3 @@ def _stopped(parts: Parts, launch: Launch) -> Stopped | None:
         return None
     seconds = time.monotonic() - began
     return stop.Stopped(record.model, launch.leader.pid, record.base_url, forced=False, seconds=seconds)
-
-
-def _held(decided: Plan, known: Generation) -> Plan:
-    """Return the plan of a folder whose question a rollback has answered: that generation, as it is."""
-    from concierge.plan.words import Change
-
-    spec = known.spec
-    was = next((change for change in decided.changes if change.what == "server"), None)
-    serves = was is not None and was.action != "+"
-    changes: list[Change] = [
-        Change("=", "engine", f"{spec.build}, already here"),
-        Change("=", "model", f"{spec.model}, already here"),
-        Change("=" if serves else "+", "server", f"{'runs' if serves else 'starts'} with {spec.context} tokens"),
-    ]
-    reason = f"`concierge rollback` went to generation {known.number}; without it:"
-    return replace(
-        decided,
-        model_name=spec.model,
-        context=spec.context,
-        changes=tuple(changes),
-        reasons=(reason, *decided.reasons),
-        fetch_bytes=0,
-        disk_bytes=0,
-    )
