@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from concierge.agent import runs
 from concierge.agent.conversation import conversation
-from concierge.agent.events import Replied, RunResult, ToolReturned
+from concierge.agent.events import Replied, RunResult
 from concierge.agent.protocols import in_text
 from concierge.agent.protocols.choose import able, named
 from concierge.agent.session import run_task
-from concierge.agent.task import Limits, Task
+from concierge.agent.task import Task
 from concierge.chat.fake import FakeChat
-from concierge.chat.port import Reply, ToolCall, Usage
+from concierge.chat.port import Reply, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,36 +164,35 @@ def test_without_a_shell_there_are_no_shell_commands() -> None:
     assert named("something of another release").name == "native"
 
 
-CALLS = st.lists(
-    st.one_of(
-        st.sampled_from(sorted(SPELLINGS.values())),
-        st.text(max_size=40),
-        st.builds(
-            lambda name, arguments, text: Reply(
-                text, tool_calls=[ToolCall("call_0", name, arguments)], usage=Usage(1, 1)
-            ),
-            st.sampled_from(["read", "write", "edit", "list", "search", "shell", "", "rm -rf", "\ud800"]),
-            st.one_of(st.text(max_size=30), st.just("[" * 5000), st.just('{"path": "../x"}'), st.just('{"path": "a"}')),
-            st.text(max_size=10),
-        ),
-    ),
-    min_size=1,
-    max_size=8,
+CALL = '<tool_call>{"name": "read", "arguments": {"path": "a.txt"}}</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (f"Done. {CALL}", "Done."),
+        (CALL + '```json\n{"name": "read"}\n```', ""),
+        ('<tool_call>{"name": "re', ""),
+        (Reply("", tool_calls=[ToolCall("a", "read", "{}")]), ""),
+    ],
 )
-
-
-@settings(max_examples=200, deadline=None)
-@given(script=CALLS, protocol=st.sampled_from(["native", "shell", "json"]))
-def test_no_conversation_however_hostile_loses_an_event_or_its_end(
-    tmp_path_factory: pytest.TempPathFactory, script: list[Any], protocol: str
+def test_a_model_that_is_told_to_answer_and_calls_a_tool_again_says_what_stands_beside_it(
+    play: Play, last: str, said: str
 ) -> None:
-    root = tmp_path_factory.mktemp("run")
-    task = Task("t", "m", limits=Limits(max_steps=6), protocol=protocol)
-    chat = FakeChat([*script, *["The end."] * 8])
-    result = asyncio.run(run_task(chat, task, workspace_root=root, shell_in=lambda _: echo))
-    events = runs.read_run(root, result.id).events
-    assert [event.seq for event in events] == list(range(len(events)))
-    assert [type(event) for event in events].count(RunResult) == 1
-    assert isinstance(events[-1], RunResult)
-    called = sum(len(event.tool_calls) for event in events if isinstance(event, Replied))
-    assert sum(isinstance(event, ToolReturned) for event in events) <= called
+    again = Reply("", tool_calls=[ToolCall("a", "list", "{}")])
+    result = play(FakeChat([again, again, again, last]))
+    assert (result.status, result.text) == (("done", said) if said else ("stopped", ""))
+
+
+@pytest.mark.parametrize("text", ["null", '""', '" "'])
+def test_an_answer_in_json_that_says_nothing_is_none(tmp_path: Path, text: str) -> None:
+    chat = FakeChat([f'{{"action": "answer", "text": {text}}}'])
+    result = asyncio.run(run_task(chat, Task("t", "m", protocol="json"), workspace_root=tmp_path))
+    assert (result.status, result.reason) == ("stopped", "empty")
+
+
+def test_an_answer_in_json_that_is_an_action_is_sent_back(tmp_path: Path) -> None:
+    chat = FakeChat([json.dumps({"action": "answer", "text": CALL}), '{"action": "answer", "text": 3}'])
+    result = asyncio.run(run_task(chat, Task("t", "m", protocol="json"), workspace_root=tmp_path))
+    assert (result.status, result.text) == ("done", "3")
+    assert chat.asked[1].messages[-1]["content"].startswith("Error: That answer is an action.")

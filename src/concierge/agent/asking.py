@@ -86,7 +86,9 @@ class Asking:
     def _read(self, reply: Reply, last: str, *, final: bool) -> Reading:
         if not self._tools:
             return Reading(str(reply), reply.tool_calls)
-        return Reading(self._protocol.plain(reply)) if final else self._protocol.read(reply, self._tools, last=last)
+        if final:
+            return Reading(self._protocol.plain(reply, self._tools))
+        return self._protocol.read(reply, self._tools, last=last)
 
     async def _with_tools_if_taken(self, step: int, max_tokens: int | None) -> Reply:
         try:

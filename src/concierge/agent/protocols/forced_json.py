@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from concierge import jsontext
-from concierge.agent.protocols.port import Name, Reading
+from concierge.agent.protocols import in_text
+from concierge.agent.protocols.port import Name, Reading, names
 from concierge.agent.protocols.prompts import prompt
 from concierge.chat.port import ToolCall
 
@@ -50,14 +51,17 @@ class ForcedJson:
                 str(reply), malformed='Send one JSON object such as {"thought": "…", "action": "list", "path": "."}.'
             )
         if action["action"] == ANSWER:
-            return Reading(str(action.get("text", "")))
+            text = _words(action.get("text"))
+            acts = in_text.find(text, names(tools))[0]
+            return Reading(text, malformed="That answer is an action. Send the action itself." if acts else "")
         given = {name: value for name, value in action.items() if name not in ("thought", "action")}
         return Reading(str(reply), (ToolCall("", action["action"], json.dumps(given, ensure_ascii=False)),))
 
-    def plain(self, reply: Reply) -> str:
+    def plain(self, reply: Reply, tools: Sequence[Spec]) -> str:
         """Return the answer or the thought."""
         action = jsontext.parse_object(reply) or {}
-        return str(action.get("text") or action.get("thought") or reply)
+        words = _words(action.get("text")) or _words(action.get("thought")) or reply
+        return in_text.spoken(words, names(tools))
 
     def said(self, event: Replied) -> Message:
         """Return what it wrote, as it wrote it."""
@@ -66,6 +70,13 @@ class ForcedJson:
     def result(self, event: ToolReturned) -> Message:
         """Return the result as the user's turn."""
         return {"role": "user", "content": event.text}
+
+
+def _words(value: object) -> str:
+    """Return what should be a text as one; nothing for null."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _line(function: dict[str, Any]) -> str:

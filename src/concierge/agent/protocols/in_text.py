@@ -42,6 +42,14 @@ def find(text: str, tools: Collection[str]) -> tuple[tuple[ToolCall, ...], str]:
     return (tuple(found), "") if found else ((), text)
 
 
+def spoken(text: str, tools: Collection[str]) -> str:
+    """Return a text without all calls of ``tools`` in it; empty where what is left tries to be one."""
+    calls, text = find(text, tools)
+    while calls:
+        calls, text = find(text, tools)
+    return "" if looks_like_one(text, tools) else text
+
+
 def looks_like_one(text: str, tools: Collection[str]) -> bool:
     """Tell whether an answer tries to call a tool, and fails: it may mend it, and is no answer."""
     head = text.strip()

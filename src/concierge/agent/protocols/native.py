@@ -45,9 +45,9 @@ class Native:
             )
         return Reading(str(reply))
 
-    def plain(self, reply: Reply) -> str:
-        """Return the text."""
-        return str(reply)
+    def plain(self, reply: Reply, tools: Sequence[Spec]) -> str:
+        """Return the text without calls."""
+        return in_text.spoken(reply, names(tools))
 
     def said(self, event: Replied) -> Message:
         """Return the reply with its calls, as the API takes them back."""

@@ -57,8 +57,8 @@ class StepProtocol(Protocol):
         """Return what a reply means; ``last`` is the result that it answers to."""
         ...
 
-    def plain(self, reply: Reply) -> str:
-        """Return what a reply says when it is the last one, whatever it tries to do."""
+    def plain(self, reply: Reply, tools: Sequence[Spec]) -> str:
+        """Return what a reply says beside all that it tries to do, for it is the last one; empty where that is all."""
         ...
 
     def said(self, event: Replied) -> Message:

@@ -59,16 +59,17 @@ class ShellBlock:
         for match in _BLOCK.finditer(text):
             command = _command(match[1].lower(), match[2])
             if command and _quoted(match[1], command, last):
-                return Reading(self.plain(reply))
+                return Reading(self.plain(reply, tools))
             if command:
                 return _run(command, text[: match.end()])
         calls, rest = in_text.find(reply, names(tools))
         return Reading(rest, calls, in_text=bool(calls))
 
-    def plain(self, reply: Reply) -> str:
+    def plain(self, reply: Reply, tools: Sequence[Spec]) -> str:
         """Return what stands around the commands; where that is nothing, what is in them."""
-        around = _BLOCK.sub(lambda match: "" if match[1].lower() in _LABELS else match[2], reply).strip()
-        return around or _BLOCK.sub(lambda match: match[2], reply).strip()
+        text = in_text.spoken(reply, names(tools))
+        around = _BLOCK.sub(lambda match: "" if match[1].lower() in _LABELS else match[2], text).strip()
+        return around or _BLOCK.sub(lambda match: match[2], text).strip()
 
     def said(self, event: Replied) -> Message:
         """Return what it wrote, as it wrote it."""
