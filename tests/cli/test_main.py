@@ -277,4 +277,4 @@ def test_tools_that_a_server_refuses_are_said_and_neither_sent_nor_taught_again(
     assert "tools" not in second
     *taught, asked = second["messages"]
     assert asked == {"role": "user", "content": "hi"}
-    assert [said["role"] for said in taught] == ["system"] * ("with shell commands" in done.stderr)
+    assert [said["role"] for said in taught][:1] == ["system"] * ("with shell commands" in done.stderr)

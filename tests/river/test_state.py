@@ -382,7 +382,7 @@ def test_on_a_machine_where_nothing_was_brought_up_nothing_is_made(rig: Rig) -> 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody else")
-def test_whoever_made_a_home_deletes_it_with_rm(rig: Rig) -> None:
+def test_whoever_made_a_home_deletes_it_with_chmod_and_rm(rig: Rig) -> None:
     folder = rig.project("one", context=8192)
     for path in (rig.root, *rig.root.rglob("*")):
         os.chown(path, 65534, 65534)
@@ -394,5 +394,6 @@ def test_whoever_made_a_home_deletes_it_with_rm(rig: Rig) -> None:
         pytest.skip("this Python is root's alone")
     assert code == 0, err
     assert rig(folder, "down", through=somebody)[0] == 0
+    subprocess.run([*somebody, "chmod", "-R", "u+w", str(rig.home.root)], check=True)
     done = subprocess.run([*somebody, "rm", "-rf", str(rig.home.root)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr, rig.home.root.exists()) == (0, "", False)

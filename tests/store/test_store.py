@@ -64,7 +64,7 @@ def test_an_entry_is_named_by_its_hash_and_its_files_are_read_only(tmp_path: Pat
     assert entry.name == f"{hashlib.sha256(b'bytes').hexdigest()[:32]}-thing"
     assert store.has([artefact(b"bytes")])
     modes = {stat.S_IMODE(p.stat().st_mode) for p in (entry, entry / "folder", entry / "folder" / "thing")}
-    assert modes == {0o755, 0o444}
+    assert modes == {0o555, 0o755, 0o444}
 
 
 def test_an_entry_without_its_file_is_absent_and_is_brought_again(tmp_path: Path) -> None:

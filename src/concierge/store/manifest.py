@@ -1,8 +1,8 @@
 """What an entry of the store holds, file by file: ``<entry>.json`` beside it.
 
 A sealed file carries a fixed time and no write permission, so that almost every change shows by size, time or mode
-alone; ``glance`` looks at these, ``examine`` reads every byte. Folders stay writable for their owner, who may remove
-them with any tool; the NAR hash knows no modes of folders.
+alone; ``glance`` looks at these, ``examine`` reads every byte. An entry's own folder is closed as well, those inside
+it stay writable for their owner; the NAR hash knows no modes of folders.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ STAMP_S = 1
 
 Kind = Literal["file", "program", "link", "folder"]
 MODES: dict[Kind, int] = {"file": 0o444, "program": 0o555, "folder": 0o755}
+CLOSED = 0o555
+"""The mode of an entry's own folder, once it is in its place: nothing is added to it by accident."""
 
 What = Literal["changed", "missing", "extra", "mode", "touched", "unreadable", "unknown"]
 """Other content, size or kind; not there; not ours; another mode; another time; it cannot be read; an entry without a
@@ -121,7 +123,6 @@ def seal(tree: Path, known: Mapping[str, str]) -> Manifest:
     ``known`` holds the sha256 of files, by path, that need not be read again for it.
     """
     items = [_sealed(tree, path, known) for path in sorted(_below(tree))]
-    _mode(tree, "folder")
     first = next((item for item in items if item.kind in ("file", "program")), None)
     if first is None:
         return Manifest(tuple(items))
@@ -139,7 +140,7 @@ def glance(entry: Path) -> Iterator[Fault]:
     if manifest is None:
         yield Fault(entry, "unknown")
         return
-    if manifest.moded and stat.S_IMODE(entry.stat().st_mode) != MODES["folder"]:
+    if manifest.moded and stat.S_IMODE(entry.stat().st_mode) != CLOSED:
         yield Fault(entry, "mode")
     here = set(_below(entry))
     for item in manifest.items:
@@ -204,8 +205,11 @@ def mended(entry: Path, manifest: Manifest) -> Manifest | None:
             extra.append(fault.path)
         elif item is None or fault.what not in ("mode", "touched") or not _restored(fault.path, item):
             return None
-    for path in extra:
-        files.remove(path)
+    if extra:
+        entry.chmod(MODES["folder"])
+        for path in extra:
+            files.remove(path)
+        entry.chmod(CLOSED)
     # What was not ours may have been loaded by what runs.
     manifest = replace(manifest, again=manifest.again + 1) if extra else manifest
     if read(entry) != manifest:
@@ -225,7 +229,10 @@ def sha256(path: Path) -> str | None:
 def _restored(path: Path, item: Item) -> bool:
     if item.kind in ("file", "program") and sha256(path) != item.said:
         return False
-    _mode(path, item.kind)
+    if item.path == ".":
+        path.chmod(CLOSED)
+    else:
+        _mode(path, item.kind)
     if item.kind != "folder":
         os.utime(path, (STAMP_S, STAMP_S))
     return True

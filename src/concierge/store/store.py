@@ -147,7 +147,9 @@ class Store:
                 target.rename(staged.with_name(f"{staged.name}.damaged"))
             manifest.write(target, replace(made, again=again))
             try:
+                staged.chmod(manifest.MODES["folder"])
                 staged.rename(target)
+                target.chmod(manifest.CLOSED)
             except OSError:
                 if not manifest.whole(target):
                     raise

@@ -158,6 +158,7 @@ let
     "mypy"
     "nvidia-ml-py"
     "pip"
+    "pathspec"
     "platformdirs"
     "psutil"
     "pydantic"
