@@ -26,6 +26,7 @@ def entry(home: Home, letter: str, content: bytes = b"bytes") -> Path:
     made.mkdir(parents=True)
     (made / "file").write_bytes(content)
     manifest.write(made, manifest.seal(made, {}))
+    made.chmod(manifest.CLOSED)
     return made
 
 

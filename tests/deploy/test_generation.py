@@ -53,6 +53,7 @@ def made(home: Home, asked: str = "a", **facts: Any) -> Generation:
         (engine / "engine").write_bytes(b"engine")
         for entry in (model.parent, engine):
             manifest.write(entry, manifest.seal(entry, {}))
+            entry.chmod(manifest.CLOSED)
     spec = ServerSpec(
         build="llama-cpp b1 cpu (wheel)",
         engine="llama-cpp",

@@ -155,6 +155,7 @@ def test_two_trees_with_the_same_content_have_the_same_manifest_to_the_byte(tmp_
         (tmp_path / name / "folder" / "file").write_bytes(b"same")
         (tmp_path / name / "folder" / "file").chmod(mode)
         manifest.write(tmp_path / name, manifest.seal(tmp_path / name, {}))
+        (tmp_path / name).chmod(manifest.CLOSED)
     one, two = (manifest.file_of(tmp_path / name).read_bytes() for name in ("one", "two"))
     assert one == two
 
