@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from concierge.store import manifest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -46,7 +48,8 @@ def engine(real_spec: ServerSpec, environ: dict[str, str], tmp_path: Path) -> It
     """The engine is here already; whatever is started is stopped."""
     store = tmp_path / "state" / "store"
     store.mkdir(mode=0o700, parents=True)
-    (store / real_spec.engine_root.name).symlink_to(real_spec.engine_root)
+    for place in (real_spec.engine_root, manifest.file_of(real_spec.engine_root)):
+        (store / place.name).symlink_to(place)
     yield
     concierge("down", environ=environ, folder=tmp_path)
 

@@ -90,6 +90,18 @@ def test_what_is_brought_in_the_place_of_damage_is_known_as_other_bytes(tmp_path
     assert (known.again, store.has([bare])) == (1, True)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="uses modes and links")
+def test_what_a_link_in_the_store_aims_at_stays_as_it_is(tmp_path: Path) -> None:
+    here, elsewhere = Store(tmp_path / "here"), Store(tmp_path / "elsewhere")
+    bare = artefact(b"bytes", "m.gguf", archive=None)
+    theirs = put_bare(elsewhere, bare)
+    link = here.path([bare])
+    link.parent.mkdir()
+    link.symlink_to(theirs)
+    assert put_bare(here, bare) == link
+    assert (link.is_symlink(), here.has([bare]), elsewhere.has([bare])) == (False, True, True)
+
+
 def test_a_bare_file_whose_manifest_is_lost_is_kept_if_it_is_what_is_pinned(tmp_path: Path) -> None:
     store, bare = Store(tmp_path), artefact(b"bytes", "m.gguf", archive=None)
     entry = put_bare(store, bare)

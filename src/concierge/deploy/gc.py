@@ -135,9 +135,7 @@ def _take(entry: Path, store: Path) -> None:
     """Move an entry out of sight first: a half of one is never seen."""
     aside = store / f"{leftovers.STAGING}{os.urandom(8).hex()}"
     if os.path.lexists(entry):
-        with suppress(OSError):
-            if not entry.is_symlink():
-                entry.chmod(manifest.MODES["folder"])  # else nobody but root may move it
+        manifest.unclose(entry)
         entry.rename(aside)
     manifest.file_of(entry).unlink(missing_ok=True)
     files.remove(aside)

@@ -217,6 +217,13 @@ def mended(entry: Path, manifest: Manifest) -> Manifest | None:
     return manifest if whole(entry) else None
 
 
+def unclose(entry: Path) -> None:
+    """Let an entry be moved, which nobody but root may do with a closed folder; what a link aims at stays closed."""
+    with suppress(OSError):
+        if not entry.is_symlink():
+            entry.chmod(MODES["folder"])
+
+
 def sha256(path: Path) -> str | None:
     """Return the sha256 of a file; None where it cannot be read."""
     try:

@@ -142,12 +142,11 @@ class Store:
             if os.path.lexists(target):
                 # It is damaged: what is left of it serves nobody, and whoever serves it is to be started again.
                 again += 1
-                with contextlib.suppress(OSError):
-                    target.chmod(manifest.MODES["folder"])  # else nobody but root may move it
+                manifest.unclose(target)
                 target.rename(staged.with_name(f"{staged.name}.damaged"))
             manifest.write(target, replace(made, again=again))
             try:
-                staged.chmod(manifest.MODES["folder"])
+                manifest.unclose(staged)
                 staged.rename(target)
                 target.chmod(manifest.CLOSED)
             except OSError:
