@@ -62,20 +62,21 @@ def test_a_better_model_that_would_be_useless_for_its_slowness_gives_way(make: M
     assert named(pick(make, weigh, "cuda")) == ("cuda", "m5", "weighed-with-speed")
 
 
+def merit(make: Make, written: float, read: float = 100) -> float:
+    model = make.model("m", 100, 1)
+    judged = rank.Judged(model, None, Estimate(1, 1, written, written, written, "table", read))
+    return judged.merit / model.rank
+
+
 @pytest.mark.parametrize(("tokens", "left"), [(3, 0.02), (5, 0.5), (7, 0.93), (10, 0.99), (100, 1.0)])
 def test_waiting_for_what_is_written_costs_little_above_seven_tokens_and_all_far_below(
     make: Make, tokens: float, left: float
 ) -> None:
-    estimate = Estimate(1, 1, tokens, tokens, tokens, "table")
-    assert rank.Judged(make.model("m", 100, 1), None, estimate).pace == pytest.approx(left, abs=0.01)
+    assert merit(make, tokens) == pytest.approx(left, abs=0.01)
 
 
-@pytest.mark.parametrize(("tokens", "left"), [(7, 0.11), (20, 0.5), (68, 0.92), (1000, 1.0)])
-def test_waiting_for_a_prompt_costs_little_where_8000_tokens_are_read_within_two_minutes(
-    make: Make, tokens: float, left: float
-) -> None:
-    estimate = Estimate(1, 1, 50, 50, 50, "table", tokens)
-    assert rank.Judged(make.model("m", 100, 1), None, estimate).reading == pytest.approx(left, abs=0.01)
+def test_nobody_waits_for_a_prompt_that_is_read_slower_than_8000_tokens_in_seven_minutes(make: Make) -> None:
+    assert (merit(make, 100, read=19.9), merit(make, 100, read=20.1)) == (0, pytest.approx(1))
 
 
 def test_the_best_of_slow_models_is_taken_and_not_the_smallest(make: Make) -> None:

@@ -44,15 +44,16 @@ For each device, and for all cards of one kind together, each model of the catal
 - **Layers over several cards** where these hold a better model, or more bits of the same, than one of them. Devices
   that stay idle are named.
 
-Of the models that fit, the one with the greatest merit is taken:
+Of the models that fit and read 20 tokens of a prompt a second or more, the one with the greatest merit is taken:
 
-    merit = rank / (1 + (5 / written)^8) / (1 + (20 / read)^2)
+    merit = rank / (1 + (5 / written)^8)
 
 `rank` is the score of a public benchmark of agents' work, with a little more for more bits
-([models.md](models.md#evidence)); `written` and `read` are the tokens a second that [fit.md](fit.md#speed) predicts.
-Above 7 tokens written a second, and 8,000 tokens of a prompt read in two minutes, next to nothing is lost; far below,
-all is. So the best agent is taken and never the fastest, and there is no cliff. A speed that is not known is trusted
-with weights of at most 1 GiB; a memory that is not known is taken as 2 GiB.
+([models.md](models.md#evidence)); `written` and the tokens read a second are what [fit.md](fit.md#speed) predicts.
+Above 7 tokens written a second next to nothing is lost; far below, all is. So the best agent is taken and never the
+fastest. Reading has a floor and is not weighed: a mixture of experts writes faster than it reads, and weighed by both
+it would lose on a faster machine what it wins on a slower one. A speed that is not known is trusted with weights of at
+most 1 GiB; a memory that is not known is taken as 2 GiB.
 
 A model of a higher rank that would be taken if there were less memory is taken all the same: what more memory adds
 never takes a better agent away.

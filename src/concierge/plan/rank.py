@@ -26,7 +26,7 @@ WRITTEN = 5.0
 """Tokens a second at which waiting halves the worth of what is written: slower than slow reading."""
 
 READ = 20.0
-"""Tokens of a prompt a second at which waiting for the first word halves it: 8,000 tokens in seven minutes."""
+"""Tokens of a prompt a second below which nobody waits for the first word: 8,000 tokens in seven minutes."""
 
 SMALL = GIB
 """Weights that any memory still in use reads about ten times a second: usable though the speed is unknown."""
@@ -44,29 +44,19 @@ class Judged:
 
     @property
     def merit(self) -> float:
-        """What the agent is worth here: its rank, less what waiting for it costs.
+        """What the agent is worth here: its rank, less what waiting for it costs, ``rank / (1 + (5 / written)^8)``.
 
-        ``rank / (1 + (5 / written)^8) / (1 + (20 / read)^2)``: next to nothing is lost above 7 tokens written and 70
-        read a second, and there is no cliff. Of two machines the faster never has the better agent lose against the
-        worse: the larger model loses the less, the faster the machine.
+        Next to nothing is lost above 7 tokens a second, and there is no cliff. Of two machines the faster never has the
+        better agent lose against the worse: the larger model loses the less, the faster the machine. That would not
+        hold if reading were weighed as well, since a mixture of experts writes faster than it reads: for reading there
+        is a floor.
         """
-        if self.estimate.likely is None:
+        written, read = self.estimate.likely, self.estimate.prompt
+        if written is None:
             return float(self.model.rank) if self.model.size <= SMALL else 0.0
-        return self.model.rank * self.pace * self.reading
-
-    @property
-    def pace(self) -> float:
-        """The share of its worth that is left when waiting for what it writes is counted."""
-        return _left(self.estimate.likely, WRITTEN, 8)
-
-    @property
-    def reading(self) -> float:
-        """The share that is left when waiting for it to read a prompt is counted."""
-        return 1.0 if self.estimate.prompt is None else _left(self.estimate.prompt, READ, 2)
-
-
-def _left(speed: float | None, half: float, power: int) -> float:
-    return 1 / (1 + (half / speed) ** power) if speed else 0.0
+        if not written or (read is not None and read < READ):
+            return 0.0
+        return self.model.rank / (1 + (WRITTEN / written) ** 8)
 
 
 @dataclass(frozen=True, slots=True)
