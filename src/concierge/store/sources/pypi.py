@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from concierge import paths
 from concierge.errors import FetchError
 from concierge.processes import follow
 from concierge.store.fetch import check_bytes
@@ -82,6 +83,8 @@ class Pypi:
         # What it runs in is ours, whatever a person demands of their own pip.
         kept = {name: value for name, value in self.environ.items() if name != "PIP_REQUIRE_VIRTUALENV"}
         environ = {**kept, "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
+        if paths.user_home(self.environ) is None:
+            environ["HOME"] = str(scratch)  # newer pips refuse to be without one
         output = _run(command, environ, meter)
         if output is not None:
             raise failure(f"{source.package} {source.version}", output, self.environ, where=source.package)
