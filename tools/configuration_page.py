@@ -12,11 +12,13 @@ from concierge.config import keys, sources
 def markdown() -> str:
     """Return the table of docs/configuration.md."""
     lines = ["| Key | Type | Default | Variable | Meaning |", "|---|---|---|---|---|"]
-    for key, field in keys.known_keys().items():
+    servers = {(*keys.MCP, "NAME", name): field for name, field in keys.server_keys().items()}
+    for key, field in (keys.known_keys() | servers).items():
         default = plain(field.default)
-        shown = "unset" if default is None else f"`{json.dumps(default)}`"
+        shown = "unset" if default in (None, []) else f"`{json.dumps(default)}`"
         kind = field.kind.name.replace("|", "\\|")
-        lines.append(f"| `{'.'.join(key)}` | {kind} | {shown} | `{sources.variable(key)}` | {field.description} |")
+        variable = "none" if key in servers else f"`{sources.variable(key)}`"
+        lines.append(f"| `{'.'.join(key)}` | {kind} | {shown} | {variable} | {field.description} |")
     return "\n".join(lines) + "\n"
 
 

@@ -53,6 +53,9 @@ def project(tmp_path: Path) -> Project:
         ("[api]\ntoken = 'known-to-all'", "a token that it knows"),
         ("workspace_root = '/etc/cron.d'", "/etc/cron.d"),
         ("workspace_root = '../elsewhere'", "../elsewhere"),
+        ("[mcp.servers.x]\ncommand = ['npx', 'evil']", 'runs the command ["npx", "evil"] as the MCP server x'),
+        ("[mcp.servers.x]\nurl = 'https://mcp.example/mcp'", "tools of https://mcp.example/mcp, as the MCP server x"),
+        ("[mcp.servers.x]\nurl = 'http://127.0.0.1:8000/mcp'", "tools of http://127.0.0.1:8000/mcp"),
     ],
 )
 def test_what_would_act_for_a_stranger_is_asked_for_and_named_in_full(project: Project, text: str, named: str) -> None:
@@ -127,6 +130,16 @@ def test_a_named_file_of_the_project_is_part_of_what_is_allowed(project: Project
     assert project.asks(text) == before
     script.write_text("two")
     assert project.asks(text).digest != before.digest
+
+
+def test_what_a_server_of_the_projects_is_given_is_part_of_what_is_allowed(project: Project) -> None:
+    asked = project.asks("[mcp.servers.x]\ncommand = ['npx', 'x']\nenv = {LD_PRELOAD = './a.so'}")
+    assert [request.what for request in asked.requests] == [
+        'runs the command ["npx", "x"] as the MCP server x',
+        "gives the MCP server x LD_PRELOAD=./a.so",
+    ]
+    other = project.asks("[mcp.servers.x]\ncommand = ['npx', 'x']\nenv = {LD_PRELOAD = './b.so'}")
+    assert other.digest != asked.digest
 
 
 def test_a_mark_tells_a_person_what_was_allowed(project: Project, tmp_path: Path) -> None:

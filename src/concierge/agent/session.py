@@ -12,10 +12,11 @@ from concierge.agent.workspace import HIDDEN
 from concierge.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from concierge.agent.events import RunResult
+    from concierge.agent.foreign import Foreign
     from concierge.agent.going_on import Past
     from concierge.agent.place import Shell
     from concierge.agent.runs import RunFolder
@@ -35,11 +36,12 @@ async def run_task(
     inside: Path | None = None,
     past: Past | None = None,
     shell_in: Callable[[Path], Shell | None] = lambda _: None,
+    foreign: Sequence[Foreign] = (),
 ) -> RunResult:
     """Run a task in a new directory below ``workspace_root/runs/`` and return its result, whatever its status.
 
     It works on the files of ``inside``, where the run that it continues worked, or in a folder of its own; ``shell_in``
-    makes the shell that is confined to it.
+    makes the shell that is confined to it, and ``foreign`` are tools that other programs have.
 
     The subscribers hear each event after it is written, ``run_started`` first. The secrets, such as API keys, are
     never written; the versions say what else took part, such as the engine.
@@ -60,7 +62,7 @@ async def run_task(
             from concierge.agent.workspace import Workspace
 
             where = inside or folder.workspace
-            toolbox = Tools(Place(where, Workspace(where), shell_in(where)))
+            toolbox = Tools(Place(where, Workspace(where), shell_in(where)), foreign)
         runner = Runner(
             chat,
             journal=journal,

@@ -18,7 +18,10 @@ from concierge.agent.workspace import CONFINED, Entry
 from concierge.errors import ToolError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from concierge.agent.events import CallStatus
+    from concierge.agent.foreign import Foreign
     from concierge.agent.place import Place
 
 CALLS_PER_ANSWER = 16
@@ -144,10 +147,11 @@ TOOLS: dict[str, type[Tool]] = {tool.name: tool for tool in (Read, Write, Edit, 
 
 
 class Tools:
-    """The toolbox of one run, whose tools touch its place alone."""
+    """The toolbox of one run: its own tools, which touch its place alone, and those of other programs."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, foreign: Sequence[Foreign] = ()) -> None:
         self._place = place
+        self._foreign = {tool.name: tool for tool in foreign}
 
     @property
     def folder(self) -> str:
@@ -163,8 +167,9 @@ class Tools:
         return Expected(self._place.workspace, task, how=how) if CONFINED else None
 
     def specs(self) -> tuple[dict[str, Any], ...]:
-        """Return the tools in the chat-completions format; none where the folder cannot be confined."""
-        return tuple(_specs(shell=self._place.shell is not None)) if CONFINED else ()
+        """Return the tools in the chat-completions format; none of its own where the folder cannot be confined."""
+        own = _specs(shell=self._place.shell is not None) if CONFINED else ()
+        return (*own, *(tool.spec for tool in self._foreign.values()))
 
     async def carry_out(self, name: str, arguments: str, *, number: int) -> tuple[CallStatus, str]:
         """Return how the answer's call of that number went, and the text that the model may mend it by."""
@@ -179,6 +184,8 @@ class Tools:
 
     async def call(self, name: str, arguments: str) -> str:
         """Carry out a call as the model wrote it and return the text for the model, or raise what it may mend."""
+        if name in self._foreign:
+            return await self._foreign[name].call(arguments)
         tool = TOOLS.get(name)
         offered = [spec["function"]["name"] for spec in self.specs()]
         if tool is None or name not in offered:

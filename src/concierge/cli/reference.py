@@ -40,10 +40,12 @@ def effective(*, environ: Mapping[str, str] = os.environ, folder: Path | None = 
     """
     found = sources.settings({}, environ=environ, folder=folder or Path())
     whole = sources.build(found)
-    return [
+    known = [
         Row(".".join(key), plain(_at(whole, key)), found[key].place if key in found else "default")
         for key in keys.known_keys()
     ]
+    servers = [key for key in found if keys.server_of(key)]
+    return [*known, *(Row(".".join(key), plain(found[key].value), found[key].place) for key in servers)]
 
 
 def template() -> str:
@@ -75,7 +77,10 @@ def plain(value: object) -> Any:
         return str(value)
     if isinstance(value, str):
         return masked(value)
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        pairs = all(isinstance(part, tuple) for part in value)
+        return {name: plain(part) for name, part in value} if value and pairs else [plain(part) for part in value]
+    return value
 
 
 def _example(field: Key) -> str:

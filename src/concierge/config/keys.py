@@ -143,12 +143,39 @@ class Api:
 
 
 @dataclass(frozen=True, slots=True)
+class McpServer:
+    """A server of the Model Context Protocol, whose tools a run may call beside its own."""
+
+    command: tuple[str, ...] | None = key(
+        kinds.WORDS, None, "Command that starts it and speaks over its pipes, as a list of words."
+    )
+    url: str | None = key(kinds.URL, None, "Its address, where it runs already (Streamable HTTP).")
+    env: tuple[tuple[str, Secret], ...] = key(
+        kinds.NAMED_SECRETS, (), "Variables for the command, beside `PATH`, `HOME` and few more."
+    )
+    env_from: tuple[str, ...] = key(kinds.WORDS, (), "Names of your variables that the command gets as they are.")
+    token_env: str | None = key(kinds.TEXT, None, "Name of the variable that holds the bearer token for `url`.")
+    tools: tuple[str, ...] | None = key(
+        kinds.WORDS, None, "The tools that are offered, by name; unset: all. Few are best for a small model."
+    )
+    timeout_s: float = key(
+        kinds.number(above=0), 60.0, "Seconds that its start, or one call, may take before it has failed."
+    )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether its address is on this machine."""
+        return self.url is not None and endpoint.address(self.url).loopback
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that can be set."""
 
     llm: Llm = field(default_factory=Llm)
     run: Run = field(default_factory=Run)
     api: Api = field(default_factory=Api)
+    mcp: Mapping[str, McpServer] = field(default_factory=dict)
     workspace_root: Path = key(kinds.FOLDER, Path(".concierge"), "Folder whose `runs/` holds the run directories.")
     locked: bool = key(kinds.FLAG, False, "Use nothing but `concierge.lock`; fail when it is missing or not current.")
     trust: bool = key(
@@ -167,6 +194,25 @@ def known_keys() -> dict[KeyPath, Key]:
     for top in fields(Config):
         if top.name in SECTIONS:
             keys.update({(top.name, inner.name): inner.metadata["key"] for inner in fields(SECTIONS[top.name])})
-        else:
+        elif top.name != MCP[0]:
             keys[(top.name,)] = top.metadata["key"]
     return keys
+
+
+MCP: KeyPath = ("mcp", "servers")
+"""Where the servers stand, each in a table of its name."""
+
+
+def server_keys() -> dict[str, Key]:
+    """Return every key that a table ``[mcp.servers.NAME]`` may hold."""
+    return {inner.name: inner.metadata["key"] for inner in fields(McpServer)}
+
+
+def server_of(path: KeyPath) -> str | None:
+    """Return the name of the server that a key belongs to; None where it belongs to none."""
+    return path[2] if path[:2] == MCP and len(path) == 4 else None
+
+
+def find(path: KeyPath) -> Key | None:
+    """Return what a key means; None where there is no such key."""
+    return known_keys().get(path) if server_of(path) is None else server_keys().get(path[3])

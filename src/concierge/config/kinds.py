@@ -48,11 +48,13 @@ class Kind:
         name: Its name in the reference page.
         read: Returns the value, or raises ``ValueError`` with the rest of a sentence that starts with the key.
         is_text: Whether an environment variable's text is the value itself rather than JSON.
+        hidden: Whether it is never shown.
     """
 
     name: str
     read: Callable[[Any], Any]
     is_text: bool = False
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def secret(clean: Callable[[str], str] = str) -> Kind:
     def read(value: Any) -> Secret:
         return value if isinstance(value, Secret) else Secret(clean(_text(value)))
 
-    return Kind("secret text", read, is_text=True)
+    return Kind("secret text", read, is_text=True, hidden=True)
 
 
 def _text(value: Any) -> str:
@@ -161,6 +163,14 @@ def _words(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _named_secrets(value: Any) -> tuple[tuple[str, Secret], ...]:
+    if isinstance(value, tuple):
+        return value
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ValueError("is not a table of texts")
+    return tuple((name, Secret(text)) for name, text in value.items())
+
+
 def _folder(value: Any) -> Path:
     if isinstance(value, Path):
         return value
@@ -174,4 +184,5 @@ TEXT = Kind("text", _text, is_text=True)
 URL = Kind("address", _url, is_text=True)
 FLAG = Kind("true or false", _flag)
 WORDS = Kind("list of words", _words)
+NAMED_SECRETS = Kind("table of secret texts", _named_secrets, hidden=True)
 FOLDER = Kind("path", _folder, is_text=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from concierge import jsontext, paths
 from concierge.config import ollama
-from concierge.config.keys import SECTIONS, Config, known_keys
+from concierge.config.keys import MCP, SECTIONS, Config, McpServer, find, known_keys, server_keys, server_of
 from concierge.endpoint import masked
 from concierge.errors import ConfigError
 
@@ -54,11 +54,18 @@ class Layer:
 
 _URL = ("llm", "base_url")
 
+_NAMES = "a project may not name the variables of whoever works in it"
 PERSONAL: Mapping[KeyPath, str] = {
-    ("llm", "api_key_env"): "a project may not name the variables of whoever works in it",
+    ("llm", "api_key_env"): _NAMES,
     ("trust",): "a project may not allow itself what it asks for",
 }
 """Keys that a project may not set, and why."""
+_PERSONAL_OF_SERVERS: Mapping[str, str] = {"env_from": _NAMES, "token_env": _NAMES}
+
+
+def personal(key: KeyPath) -> str | None:
+    """Return why a project may not set a key; None where it may."""
+    return PERSONAL.get(key) if server_of(key) is None else _PERSONAL_OF_SERVERS.get(key[-1])
 
 
 def load(
@@ -76,10 +83,13 @@ def build(found: Mapping[KeyPath, Setting]) -> Config:
     """Return the configuration of these settings, which are checked already, with the defaults filled in."""
     tops: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    servers: dict[str, dict[str, Any]] = {}
     for path, setting in found.items():
-        (inner[path[0]] if len(path) > 1 else tops)[path[-1]] = setting.value
+        server = server_of(path)
+        part = servers.setdefault(server, {}) if server else inner[path[0]] if len(path) > 1 else tops
+        part[path[-1]] = setting.value
     sections: dict[str, Any] = {name: section(**inner[name]) for name, section in SECTIONS.items()}
-    return Config(**tops, **sections)
+    return Config(**tops, **sections, mcp={name: McpServer(**given) for name, given in servers.items()})
 
 
 def settings(
@@ -90,16 +100,17 @@ def settings(
     say: Callable[[str], None] | None = None,
 ) -> dict[KeyPath, Setting]:
     """Collect every setting that somebody made, checked, with the place that won; a key that is withheld is said."""
-    for key in overrides.keys() - known_keys().keys():
-        raise _unknown_key(key, "the settings")
     keys = known_keys()
+    for key in overrides.keys() - keys.keys():
+        raise _unknown_key(key, "the settings")
     flags = {
         key: Setting(_parse(value, keys[key]) if isinstance(value, str) else value, "command line")
         for key, value in overrides.items()
         if value is not None
     }
     layers = [_of_ollama(environ), *_files(environ, folder), Layer(_from_environment(environ)), Layer(flags)]
-    found = _checked({key: setting for layer in layers for key, setting in layer.settings.items()})
+    found = _checked(_merged(layers))
+    _whole_servers(found)
     for key in (("llm", "api_key"), ("llm", "api_key_env")):
         if _withheld(key, layers):
             kept, url = found.pop(key), found[_URL]
@@ -109,6 +120,43 @@ def settings(
     if say is not None and env is not None and ("llm", "api_key") not in found and not environ.get(env.value):
         say(f"`api_key_env` names {env.value}, which is not set: no key is sent.")
     return found
+
+
+def _merged(layers: Sequence[Layer]) -> dict[KeyPath, Setting]:
+    """Let a later layer win key by key, but an MCP server as a whole: what one place lends it is for no other's."""
+    merged: dict[KeyPath, Setting] = {}
+    for layer in layers:
+        own = {server_of(key) for key in layer.settings} - {None}
+        merged = {key: setting for key, setting in merged.items() if server_of(key) not in own} | dict(layer.settings)
+    return merged
+
+
+def _whole_servers(found: Mapping[KeyPath, Setting]) -> None:
+    """Refuse an MCP server that cannot be reached, or in two ways.
+
+    Raises:
+        ConfigError: It has neither a command nor an address, or both, or what goes with the other.
+    """
+    given: dict[str, set[str]] = {}
+    places: dict[str, str] = {}
+    for key, setting in found.items():
+        if server := server_of(key):
+            given.setdefault(server, set()).add(key[-1])
+            places[server] = setting.place
+    for server, names in given.items():
+        wrong = names & ({"env", "env_from"} if "url" in names else {"token_env"})
+        if len(names & {"command", "url"}) != 1:
+            why = "needs a `command` or a `url`, and not both"
+        elif wrong:
+            why = f"has a `{'url' if 'url' in names else 'command'}`, which takes no `{min(wrong)}`"
+        else:
+            continue
+        dotted = ".".join((*MCP, server))
+        raise ConfigError(
+            f"`{dotted}` in {places[server]} {why}.",
+            where=f"{places[server]}: {dotted}",
+            hint="docs/mcp.md has examples.",
+        )
 
 
 def named(found: Mapping[KeyPath, Setting]) -> bool:
@@ -139,9 +187,9 @@ def wanted(name: str, words: str) -> tuple[KeyPath, Any]:
         ConfigError: There is no such key, or it does not hold that.
     """
     key = tuple(name.split("."))
-    if key not in known_keys():
+    if (known := find(key)) is None:
         raise _unknown_key(key, "the command line")
-    value = _parse(words, known_keys()[key])
+    value = _parse(words, known)
     _checked({key: Setting(value, "command line")})
     return key, value
 
@@ -161,13 +209,15 @@ def _files(environ: Mapping[str, str], folder: Path) -> list[Layer]:
 
 def _of_project(file: Path) -> dict[KeyPath, Setting]:
     found = _from_file(file)
-    for key in PERSONAL.keys() & found.keys():
-        dotted = ".".join(key)
-        raise ConfigError(
-            f"`{dotted}` in {file}: {PERSONAL[key]}.",
-            where=f"{file}: {dotted}",
-            hint=f"Set it in your own concierge.toml, or as {variable(key)}.",
-        )
+    for key in found:
+        if (why := personal(key)) is not None:
+            dotted = ".".join(key)
+            alone = f", or as {variable(key)}" if key in PERSONAL else ""
+            raise ConfigError(
+                f"`{dotted}` in {file}: {why}.",
+                where=f"{file}: {dotted}",
+                hint=f"Set it in your own concierge.toml{alone}.",
+            )
     return {key: replace(setting, project=True) for key, setting in found.items()}
 
 
@@ -202,19 +252,38 @@ def _read(file: Path) -> dict[str, Any]:
 def _flatten(document: Mapping[str, Any], file: Path) -> dict[KeyPath, Any]:
     flat: dict[KeyPath, Any] = {}
     for name, value in document.items():
-        if name not in SECTIONS:
-            flat[(name,)] = value
-        elif isinstance(value, dict):
-            flat.update({(name, inner): inner_value for inner, inner_value in value.items()})
+        if name == MCP[0]:
+            flat |= _of_servers(_table(value, (name,), file), file)
+        elif name in SECTIONS:
+            flat |= {(name, inner): inner_value for inner, inner_value in _table(value, (name,), file).items()}
         else:
-            raise ConfigError(f"`{name}` in {file} is a table of keys, not a value.", where=f"{file}: {name}")
-    for key in flat.keys() - known_keys().keys():
-        raise _unknown_key(key, str(file))
+            flat[(name,)] = value
+    for key in flat:
+        if find(key) is None:
+            raise _unknown_key(key, str(file))
     return flat
 
 
+def _of_servers(table: Mapping[str, Any], file: Path) -> dict[KeyPath, Any]:
+    for name in table.keys() - {MCP[1]}:
+        raise _unknown_key((MCP[0], name), str(file))
+    servers = _table(table.get(MCP[1], {}), MCP, file)
+    return {
+        (*MCP, name, key): value
+        for name, server in servers.items()
+        for key, value in _table(server, (*MCP, name), file).items()
+    }
+
+
+def _table(value: Any, path: KeyPath, file: Path) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    dotted = ".".join(path)
+    raise ConfigError(f"`{dotted}` in {file} is a table of keys, not a value.", where=f"{file}: {dotted}")
+
+
 def _unknown_key(key: KeyPath, place: str) -> ConfigError:
-    dotted, keys = ".".join(key), known_keys()
+    dotted, keys = ".".join(key), [*known_keys(), *((*key[:-1], name) for name in server_keys() if server_of(key))]
     sections = {known[:1] for known in keys}
     names = {".".join(known): known for known in (*sections, *keys)} | {known[-1]: known for known in keys}
     close = difflib.get_close_matches(dotted, names, n=1) or difflib.get_close_matches(key[-1], names, n=1)
@@ -255,18 +324,19 @@ def _parse(words: str, key: Key) -> Any:
 
 
 def _checked(found: Mapping[KeyPath, Setting]) -> dict[KeyPath, Setting]:
-    keys = known_keys()
     checked: dict[KeyPath, Setting] = {}
     for path, setting in found.items():
+        key = find(path)
+        assert key is not None
         try:
-            checked[path] = replace(setting, value=keys[path].kind.read(setting.value))
+            checked[path] = replace(setting, value=key.kind.read(setting.value))
         except ValueError as error:
-            raise _wrong_value(".".join(path), setting, keys[path], str(error)) from None
+            raise _wrong_value(".".join(path), setting, key, str(error)) from None
     return checked
 
 
 def _wrong_value(dotted: str, setting: Setting, key: Key, why: str) -> ConfigError:
-    shown = "the value" if key.kind.name == "secret text" else _shown(setting.value)
+    shown = "the value" if key.kind.hidden else _shown(setting.value)
     return ConfigError(
         f"`{dotted}` in {setting.place}: {shown} {why}.",
         where=f"{setting.place}: {dotted}",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from concierge.catalog.types import Artefact, Catalog
     from concierge.config.keys import KeyPath
+    from concierge.config.kinds import Secret
     from concierge.config.sources import Setting
     from concierge.lock.file import Lock
     from concierge.paths import Home
@@ -112,9 +113,18 @@ def of_settings(found: Mapping[KeyPath, Setting], folder: Path) -> Asked:
     for key, setting in sorted(found.items()):
         if setting.project and (what := _told(key, setting.value, folder)) is not None:
             requests.append(Request(what, setting.place))
-            named += setting.value if isinstance(setting.value, tuple) else [str(setting.value)]
+            named += _words(setting.value)
     content = [str(folder.absolute()), [request.what for request in requests], _contents(named, folder)]
     return Asked(tuple(requests), _digest(content))
+
+
+def _words(value: Any) -> list[str]:
+    return [str(word) for word in value] if isinstance(value, tuple) else [str(value)]
+
+
+def _assigned(pair: tuple[str, Secret]) -> str:
+    """Return a variable and its value: a project's own file holds it, so it is no secret of whoever is asked."""
+    return f"{pair[0]}={pair[1].get_secret_value()}"
 
 
 def _told(key: KeyPath, value: Any, folder: Path) -> str | None:
@@ -141,6 +151,19 @@ def _told(key: KeyPath, value: Any, folder: Path) -> str | None:
         case ("workspace_root",):
             inside = (folder / value).resolve().is_relative_to(folder.resolve())
             return None if inside else f"writes runs to {value}"
+        case ("mcp", "servers", name, part):
+            return _told_of_server(name, part, value)
+    return None
+
+
+def _told_of_server(name: str, part: str, value: Any) -> str | None:
+    match part:
+        case "command":
+            return f"runs the command {json.dumps(list(value), ensure_ascii=False)} as the MCP server {name}"
+        case "url":
+            return f"lets a model call tools of {endpoint.address(value)}, as the MCP server {name}"
+        case "env":
+            return f"gives the MCP server {name} {', '.join(map(_assigned, value)) or 'no variables'}"
     return None
 
 

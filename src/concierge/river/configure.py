@@ -24,8 +24,8 @@ def set_key(parts: Parts, name: str, words: str, *, user: bool) -> Path:
     key, value = sources.wanted(name, words)
     project, own = parts.folder / sources.PROJECT_FILE, paths.user_config(parts.environ)
     file = own if own is not None and (user or not project.is_file()) else project
-    if file == project and key in sources.PERSONAL:
-        raise ConfigError(f"`{name}`: {sources.PERSONAL[key]}.", where=name, hint="Set it with --user.")
+    if file == project and (why := sources.personal(key)) is not None:
+        raise ConfigError(f"`{name}`: {why}.", where=name, hint="Set it with --user.")
     allowed = parts.gate.open()
     with files.storing(file, ConfigError, hint="Make it writable."):
         text = file.read_bytes().decode() if file.is_file() else ""

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from concierge.chat.client import OpenAICompatibleChatClient
-from concierge.errors import ReplyError, TransportError
+from concierge.errors import ConfigError, ReplyError, TransportError
 from concierge.server.leases import Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from pathlib import Path
     from typing import Unpack
 
     from concierge.agent.events import RunResult
+    from concierge.agent.foreign import Foreign
     from concierge.agent.going_on import Past
     from concierge.agent.journal import Subscriber
     from concierge.agent.place import Shell
     from concierge.agent.task import Task
     from concierge.chat.port import ChatOptions, Delta, Message, Reply
+    from concierge.config.keys import McpServer
     from concierge.endpoint import Endpoint
     from concierge.errors import ServerError
     from concierge.river.parts import Parts
@@ -76,7 +79,8 @@ async def converse(
     from concierge.agent.session import run_task
 
     shell_in = await _shells(parts, task.text) if task.offer_tools else lambda _: None
-    async with Client(parts, endpoint, leases) as chat:
+    servers = parts.config.mcp if task.offer_tools else {}
+    async with _tools_of(servers, parts) as foreign, Client(parts, endpoint, leases) as chat:
         return await run_task(
             chat,
             task,
@@ -88,7 +92,32 @@ async def converse(
             inside=inside,
             past=past,
             shell_in=shell_in,
+            foreign=foreign,
         )
+
+
+@contextlib.asynccontextmanager
+async def _tools_of(servers: Mapping[str, McpServer], parts: Parts) -> AsyncIterator[Sequence[Foreign]]:
+    """Give the tools of MCP servers.
+
+    Raises:
+        ConfigError: What speaks to them is not installed, or a variable for one is not set.
+    """
+    if not servers:
+        yield ()
+        return
+    try:
+        from concierge.agent.mcp.servers import opened
+    except ImportError as error:
+        raise ConfigError(
+            f"`mcp.servers` is set, and {error.name} is not installed, which speaks to them.",
+            where="mcp.servers",
+            hint="Install concierge with its extra, `concierge[mcp]` (docs/mcp.md).",
+        ) from None
+    from concierge.agent.protocols.port import OWN
+
+    async with opened(servers, folder=parts.folder, environ=parts.environ, own=OWN, say=parts.say) as foreign:
+        yield foreign
 
 
 async def _shells(parts: Parts, text: str) -> Callable[[Path], Shell | None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from concierge import jsontext
 from concierge.agent.protocols import in_text
-from concierge.agent.protocols.port import Name, Reading, names
+from concierge.agent.protocols.port import Name, Reading, line, names
 from concierge.agent.protocols.prompts import prompt
 from concierge.chat.port import ToolCall
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ANSWER = "answer"
 """The action that ends a run."""
+_SHAPE = ("type", "enum", "items", "properties")
+"""What a schema needs of an argument; what is told of it stands in the system text."""
 
 
 class ForcedJson:
@@ -31,7 +33,7 @@ class ForcedJson:
     def taught(self, tools: Sequence[Spec]) -> tuple[Message, ...]:
         """Return the system text with the tools, one a line, and an example as turns."""
         system, *examples = prompt("json")
-        lines = [system["content"], "", "Actions:", *(_line(tool["function"]) for tool in tools)]
+        lines = [system["content"], "", "Actions:", *map(line, tools)]
         ending = f'- {ANSWER} {{"text": "…"}}: end with this answer'
         return ({"role": "system", "content": "\n".join([*lines, ending])}, *examples)
 
@@ -79,11 +81,6 @@ def _words(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _line(function: dict[str, Any]) -> str:
-    arguments = ", ".join(f'"{name}": …' for name in function["parameters"]["properties"])
-    return f"- {function['name']} {{{arguments}}}: {function['description'].splitlines()[0]}"
-
-
 def _schema(tools: Sequence[Spec]) -> dict[str, Any]:
     able = [
         _action(
@@ -97,7 +94,7 @@ def _schema(tools: Sequence[Spec]) -> dict[str, Any]:
 
 
 def _action(name: str, properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    plain = {key: {"type": part.get("type", "string")} for key, part in properties.items()}
+    plain = {key: {word: part[word] for word in _SHAPE if word in part} for key, part in properties.items()}
     return {
         "type": "object",
         "properties": {"thought": {"type": "string", "maxLength": 200}, "action": {"const": name}, **plain},

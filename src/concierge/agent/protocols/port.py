@@ -17,6 +17,9 @@ Name = Literal["native", "shell", "json"]
 Spec = dict[str, Any]
 """A tool in the chat-completions format."""
 
+OWN = frozenset(("read", "write", "edit", "list", "search", "shell"))
+"""The tools of every run; what else is offered belongs to other programs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -68,6 +71,13 @@ class StepProtocol(Protocol):
     def result(self, event: ToolReturned) -> Message:
         """Return the message that brings a result to the model."""
         ...
+
+
+def line(tool: Mapping[str, Any]) -> str:
+    """Return a tool on one line, as a system text tells of it."""
+    function = tool["function"]
+    arguments = ", ".join(f'"{name}": …' for name in function["parameters"]["properties"])
+    return f"- {function['name']} {{{arguments}}}: {function['description'].splitlines()[0]}"
 
 
 def names(tools: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from concierge.agent.protocols import in_text
-from concierge.agent.protocols.port import Name, Reading, names
+from concierge.agent.protocols.port import OWN, Name, Reading, line, names
 from concierge.agent.protocols.prompts import prompt
 from concierge.chat.port import ToolCall
 
@@ -36,6 +36,15 @@ _SHELLS = ("", *_LABELS)
 _PYTHON = ("python", "python3", "py")
 
 
+OTHERS = """There are tools beside the shell. To call one, write its name and its arguments in a block of its own:
+
+```json
+{"name": "…", "arguments": {…}}
+```
+
+Tools:"""
+
+
 class ShellBlock:
     """A model that writes shell commands like prose."""
 
@@ -43,8 +52,15 @@ class ShellBlock:
     how = "with one command in a ```bash block"
 
     def taught(self, tools: Sequence[Spec]) -> tuple[Message, ...]:
-        """Return the system text, and an example as turns."""
-        return prompt("shell")
+        """Return the system text, with the tools of other programs, one a line, and an example as turns."""
+        others = [tool for tool in tools if tool["function"]["name"] not in OWN]
+        if not others:
+            return prompt("shell")
+        system, *examples = prompt("shell")
+        return (
+            {"role": "system", "content": "\n".join([system["content"], "", OTHERS, *map(line, others)])},
+            *examples,
+        )
 
     def options(self, tools: Sequence[Spec]) -> ChatOptions:
         """Return where to stop: a model that goes on behind its command imagines the output."""
