@@ -235,6 +235,7 @@ class River:
         from concierge.agent.going_on import GO_ON, past
         from concierge.agent.task import Task
         from concierge.agent.task import limits as allowed
+        from concierge.river.acting import protocol
         from concierge.river.converse import converse
 
         before = None if continues is None else past(self.config.workspace_root, continues)
@@ -248,7 +249,7 @@ class River:
             offer_tools=there.tools,
             context=there.context,
             temperature=None if self.config.llm.temperature == "auto" else self.config.llm.temperature,
-            protocol=there.protocol or "native" if self.config.llm.protocol == "auto" else self.config.llm.protocol,
+            protocol=await protocol(self._parts, there, self._leases),
         )
         subscribers = () if on_event is None else (on_event,)
         return await converse(
