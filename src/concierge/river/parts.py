@@ -192,7 +192,7 @@ class Parts:
         return plan(self.machine, self.config.llm, self.catalog, running)
 
     def running(self, *, failed: tuple[Failed, ...] = (), endpoint: Endpoint | None = None) -> Running:
-        """Return what is already here, for the plan."""
+        """Return what is already here, for the plan; what ``failed`` is what did so just now, or last time."""
         from concierge.catalog.types import digest
         from concierge.plan.words import Running
         from concierge.store.store import free_space
@@ -205,10 +205,17 @@ class Parts:
             current=current.spec if current else None,
             serving=current is not None and self._serving(),
             stored=frozenset(digest(entry) for entry in entries if store.has(entry)),
-            failed=failed,
+            failed=failed or self._failed_here(),
             rates=self.measured.rates,
             disk_free=free_space(self.home.store),
         )
+
+    def _failed_here(self) -> tuple[Failed, ...]:
+        """Return the builds that did not serve on this very machine, with its drivers as they are now."""
+        from concierge.plan.words import Failed
+
+        found = self.generations.find(self.asked, self.marks)
+        return () if found is None else tuple(Failed(name, reason) for name, reason in found.failed)
 
     def _serving(self) -> bool:
         from concierge.server.status import status
@@ -246,4 +253,4 @@ class Parts:
         def decide(failed: tuple[Failed, ...]) -> Plan:
             return self.plan(self.running(failed=failed))
 
-        return Applier(decide, self.question, self.marks, self.fetcher, self.generations, self.say)
+        return Applier(decide, self.question, self.marks, self.fetcher, self.say)
