@@ -34,6 +34,7 @@
       # Never forced by `nix flake check` or `nix flake show`: large, unfree or absent on some systems.
       legacyPackages = forAllSystems (scope: {
         inherit (scope)
+          constraints
           engines
           models
           ollamaStores

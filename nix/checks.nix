@@ -27,6 +27,7 @@ let
 in
 {
   package = concierge;
+  inherit (concierge.tests) suite;
 
   formatting =
     pkgs.runCommand "concierge-formatting"

@@ -18,6 +18,7 @@ rec {
     inherit pkgs;
     importNixpkgs = config: import nixpkgs { inherit system config; };
   };
+  constraints = import ./constraints.nix { inherit pkgs; };
   models = import ./models.nix { inherit pkgs; };
   ollamaStore = import ./ollama-store.nix { inherit pkgs; };
   ollamaStores = lib.mapAttrs (_: model: ollamaStore { inherit model; }) models;

@@ -26,7 +26,8 @@ in
       config
       scope
       ;
-    stateDir = "/Users/Shared/concierge";
+    # Of each person who is logged in: concierge and the jobs' scripts know whose ~ it is.
+    stateDir = "~/Library/Application Support/concierge";
   };
 
   config = lib.mkIf cfg.enable {
@@ -34,10 +35,14 @@ in
       inherit
         lib
         pkgs
+        config
         cfg
         parts
         scope
         ;
+      # The jobs' shell replaces these.
+      tokenStarts = [ "$" ];
+      stateStarts = [ "~/" ];
     };
     services.concierge.resolvedAcceleration =
       if cfg.acceleration == "auto" then "metal" else cfg.acceleration;
@@ -49,7 +54,6 @@ in
         cfg
         parts
         ;
-      run = "${cfg.stateDir}/run";
       wrap = serviceConfig: { inherit serviceConfig; };
     };
   };

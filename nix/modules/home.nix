@@ -19,12 +19,16 @@ let
       scope
       ;
   };
-  pairs = lib.mapAttrsToList (name: value: "${name}=${value}");
+  # systemd splits at blanks and replaces what follows % and $, but inside the words that this makes.
+  literal = lib.replaceStrings [ "%" ] [ "%%" ];
+  pairs = lib.mapAttrsToList (name: value: literal (builtins.toJSON "${name}=${value}"));
+  folder = builtins.toJSON (lib.replaceStrings [ "$" ] [ "$$" ] (literal cfg.stateDir));
   makesToken = cfg.apiTokenFile == null;
   usesKey = cfg.engine == "llama-cpp";
   # %t is the person's runtime folder, which is memory and goes with the session.
   key = "%t/concierge/key";
-  token = if makesToken then "%t/concierge/token" else cfg.apiTokenFile;
+  # Secret managers for one person write %t or ${XDG_RUNTIME_DIR}, which systemd replaces inside quotes too.
+  token = builtins.toJSON (if makesToken then "%t/concierge/token" else cfg.apiTokenFile);
   apiEnvironment = parts.environment // {
     CONCIERGE_CONFIG_PATH = "${parts.config}";
   };
@@ -45,10 +49,13 @@ in
       inherit
         lib
         pkgs
+        config
         cfg
         parts
         scope
         ;
+      tokenStarts = [ "$" ] ++ lib.optional isLinux "%";
+      stateStarts = lib.optional (!isLinux) "~/";
     };
 
     services.concierge.resolvedAcceleration =
@@ -75,7 +82,7 @@ in
             Type = "exec";
             Environment = pairs apiEnvironment;
             ExecStartPre = [
-              "${pkgs.coreutils}/bin/mkdir -p ${cfg.stateDir}"
+              "${pkgs.coreutils}/bin/mkdir -p ${folder}"
             ]
             ++ lib.optional makesToken "${parts.makeSecret} ${token}";
             ExecStart = "${parts.api} ${token}${lib.optionalString usesKey " ${key}"}";
@@ -117,7 +124,6 @@ in
           cfg
           parts
           ;
-        run = "${cfg.stateDir}/run";
         wrap = config: {
           enable = true;
           inherit config;

@@ -4,15 +4,20 @@
   pkgs,
   cfg,
   parts,
-  # Folder for the key, the token and the logs.
-  run,
   # Turns a job's plist into what the importing module system wants.
   wrap,
 }:
 let
   makesToken = cfg.apiTokenFile == null;
+  # Folder for the key, the token and the logs, as a word of the shell.
+  run =
+    if lib.hasPrefix "~/" cfg.stateDir then
+      ''"$HOME"/${lib.escapeShellArg "${lib.removePrefix "~/" cfg.stateDir}/run"}''
+    else
+      lib.escapeShellArg "${cfg.stateDir}/run";
   key = "${run}/key";
-  token = if makesToken then "${run}/token" else cfg.apiTokenFile;
+  # Secret managers for one person write $HOME or $(getconf …), which the shell is to replace.
+  token = if makesToken then "${run}/token" else ''"${cfg.apiTokenFile}"'';
   # launchd opens a log file but makes no folder for it.
   log = name: ''
     ${pkgs.coreutils}/bin/mkdir -p -m 700 ${run}

@@ -20,6 +20,14 @@ let
   };
   hardening = devices: import ./hardening.nix { inherit lib devices; };
 
+  # What ProtectHome takes away.
+  hidden = [
+    "/home"
+    "/root"
+    "/run/user"
+  ];
+  within = folder: lib.hasPrefix "${folder}/" "${cfg.stateDir}/";
+
   # systemd makes and owns folders below /var/lib; any other one is made by tmpfiles.
   below = lib.hasPrefix "/var/lib/" cfg.stateDir;
   state =
@@ -98,16 +106,30 @@ in
         inherit
           lib
           pkgs
+          config
           cfg
           parts
           scope
           ;
+        tokenStarts = [ "%" ];
       }
       ++ [
         {
           assertion =
             cfg.openFirewall -> cfg.host != "127.0.0.1" && cfg.host != "::1" && cfg.host != "localhost";
           message = "services.concierge.openFirewall is on, but the API listens on ${cfg.host} alone. Set services.concierge.host to 0.0.0.0 or to an address of this machine.";
+        }
+        {
+          assertion = !lib.any within hidden;
+          message = "services.concierge.stateDir is ${cfg.stateDir}, and the units see nothing below ${lib.concatStringsSep ", " hidden}. Use a folder such as /var/lib/concierge or /srv/concierge.";
+        }
+        {
+          assertion = config.users.users ? ${cfg.user};
+          message = "services.concierge.user is ${cfg.user}, and nothing here defines that user. Add users.users.${cfg.user}, or leave it at concierge, which is made.";
+        }
+        {
+          assertion = config.users.groups ? ${cfg.group};
+          message = "services.concierge.group is ${cfg.group}, and nothing here defines that group. Add users.groups.${cfg.group}, or leave it at concierge, which is made.";
         }
       ];
 

@@ -66,7 +66,7 @@ in
 
   model = mkOption {
     type = types.either types.package types.str;
-    default = "smollm2-135m";
+    default = scope.defaultModel;
     example = literalExpression ''"qwen3.5-9b"'';
     description = ''
       The model to serve: a name in concierge's catalogue, whose file Nix then fetches by its hash; a package

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+import urllib.parse
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ class Nix:
         nixpkgs: The stub, or the folder that CONCIERGE_NIXPKGS names.
         real: Whether it is a real nixpkgs.
         environment: Variables of every command.
+        locked: Reference to a nixpkgs that is in the store; nothing where it is a folder of ours.
     """
 
     executable: Path
@@ -34,6 +36,12 @@ class Nix:
     nixpkgs: Path
     real: bool
     environment: Mapping[str, str]
+    locked: str = ""
+
+    @property
+    def reference(self) -> str:
+        """Return the nixpkgs as an input; a real one is in Nix's store already, and not copied for each command."""
+        return self.locked or f"path:{self.nixpkgs}"
 
     def run(
         self,
@@ -59,7 +67,7 @@ class Nix:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on the project's flake, with our nixpkgs in place of the locked one."""
         reference = f"path:{self.project}" + (f"#{attribute}" if attribute else "")
-        override = ("--override-input", "nixpkgs", f"path:{self.nixpkgs}", "--no-write-lock-file")
+        override = ("--override-input", "nixpkgs", self.reference, "--no-write-lock-file")
         return self.run(*command.split(), reference, *override, *words, check=check)
 
     def build(self, attribute: str) -> Path:
@@ -91,6 +99,13 @@ class Nix:
         return Path(done.stdout.strip())
 
 
+def stored(nix: Nix) -> Nix:
+    """Put a real nixpkgs into the store once, and name it by its hash from then on."""
+    found = json.loads(nix.run("flake", "prefetch", "--json", f"path:{nix.nixpkgs}").stdout)
+    path, narhash = found["storePath"], urllib.parse.quote(found["hash"], safe="")
+    return replace(nix, nixpkgs=Path(path), locked=f"path:{path}?narHash={narhash}")
+
+
 def find() -> Path | None:
     """Return the Nix that ``./bootstrap.sh test --nix`` provides, or the machine's own."""
     named = os.environ.get("CONCIERGE_NIX") or shutil.which("nix")
@@ -112,7 +127,7 @@ def lab(executable: Path, folder: Path, python: str) -> Nix:
     real = os.environ.get("CONCIERGE_NIXPKGS")
     if real:
         features = "experimental-features = nix-command flakes\n"
-        return Nix(executable, project, Path(real).resolve(), True, {**os.environ, "NIX_CONFIG": features})
+        return stored(Nix(executable, project, Path(real).resolve(), True, {**os.environ, "NIX_CONFIG": features}))
     stub = folder / "nixpkgs"
     shutil.copytree(REPOSITORY / "tests" / "nix" / "stub", stub)
     (stub / "host.nix").write_text(f"{{ python = {json.dumps(python)}; }}\n", encoding="utf-8")

@@ -50,6 +50,20 @@ let
     darwinOptions
     (import (project + "/nix/modules/darwin.nix") { flake = "/flake"; })
   ];
+  shared = evaluate [
+    darwinOptions
+    (import (project + "/nix/modules/darwin.nix") { flake = "/flake"; })
+    { services.concierge.stateDir = "/Users/Shared/concierge"; }
+  ];
+  spaced = evaluate [
+    homeOptions
+    (import (project + "/nix/modules/home.nix") { flake = "/flake"; })
+    {
+      xdg.dataHome = lib.mkForce "/home/ada/my 100% $data";
+      services.concierge.environment.SAID = ''a "b" 100% \c'';
+      services.concierge.apiTokenFile = "\${XDG_RUNTIME_DIR}/my secrets/token";
+    }
+  ];
   refused =
     config: map (each: each.message) (builtins.filter (each: !each.assertion) config.assertions);
 in
@@ -62,7 +76,13 @@ in
     state = home.services.concierge.stateDir;
     options = builtins.attrNames home.services.concierge;
   };
+  spaced = {
+    refused = refused spaced;
+    units = spaced.systemd.user.services;
+  };
+  shared.refused = refused shared;
   darwin = {
+    state = darwin.services.concierge.stateDir;
     refused = refused darwin;
     agents = darwin.launchd.user.agents;
     options = builtins.attrNames darwin.services.concierge;

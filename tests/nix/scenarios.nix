@@ -36,19 +36,94 @@ let
     elsewhere.services.concierge.stateDir = "/srv/concierge";
     own.services.concierge.user = "someone";
     own.services.concierge.group = "people";
+    own.users.users.someone = {
+      isSystemUser = true;
+      group = "people";
+    };
+    own.users.groups.people = { };
+    beside.services.ollama.enable = true;
     settings.services.concierge.settings.run.max_steps = 40;
+    whichever.services.concierge = {
+      engine = "remote";
+      model = "auto";
+      settings.llm.base_url = "http://gpu.example:8000/v1";
+    };
+    named.services.concierge = {
+      engine = "remote";
+      settings.llm.base_url = "http://gpu.example:8000/v1";
+      settings.llm.model = "qwen3.5-9b";
+    };
+    # An LLM port that nothing here opens is in nobody's way.
+    shared.services.concierge = {
+      engine = "remote";
+      model = "qwen3.5-9b";
+      settings.llm.base_url = "http://127.0.0.1:11435/v1";
+    };
+    shared.services.ollama.enable = true;
+    shared.services.ollama.port = 11435;
+    nested.services.concierge.stateDir = "/var/lib/ai/concierge";
+    ports.services.concierge.port = 1024;
+    ports.services.concierge.llmPort = 1025;
+    parallel.services.concierge.extraArguments = [
+      "--parallel"
+      "4"
+    ];
+    kept.services.concierge.models = [ "smollm2-135m" ];
+    sixth.services.concierge.host = "::1";
+    credential.services.concierge.apiTokenFile = "%t/secrets/token";
+    homely.services.concierge.stateDir = "/homework/concierge";
 
     # Each of these must be refused in a sentence.
     reachable.services.concierge.host = "0.0.0.0";
     closed.services.concierge.openFirewall = true;
     secret.services.concierge.settings.api.token = "hunter2";
     nowhere.services.concierge.engine = "remote";
+    nowhere.services.concierge.model = "auto";
     twice.services.concierge.settings.llm.base_url = "http://127.0.0.1:1/v1";
     port.services.concierge.settings.api.port = 1;
     metal.services.concierge.acceleration = "metal";
     unknown.services.concierge.model = "qwen0";
     unknownToo.services.concierge.models = [ "qwen0" ];
     clash.services.concierge.llmPort = 8787;
+    stored.services.concierge.apiTokenFile = "${builtins.toFile "token" "hunter2"}";
+    relative.services.concierge.apiTokenFile = "secrets/token";
+    privileged.services.concierge.port = 80;
+    unrooted.services.concierge.stateDir = "state/concierge";
+    everybodys.services.concierge.stateDir = "/tmp/concierge";
+    lowLlm.services.concierge.llmPort = 80;
+    ollamaApi.services.concierge.port = 11434;
+    ollamaApi.services.ollama.enable = true;
+    otherToken.services.concierge.apiTokenFile = "$HOME/token";
+    run.services.concierge.stateDir = "/run/user/1000/concierge";
+    file.services.concierge = {
+      engine = "remote";
+      model = pkgs.writeText "tiny.gguf" "GGUF";
+      settings.llm.base_url = "http://gpu.example:8000/v1";
+    };
+    home.services.concierge.stateDir = "/home/ada/concierge";
+    nobody.services.concierge.user = "someone";
+    noGroup.services.concierge.group = "people";
+    ollamaToo.services.concierge.llmPort = 11434;
+    ollamaToo.services.ollama.enable = true;
+    ignored.services.concierge = {
+      engine = "ollama";
+      extraArguments = [ "--parallel" ];
+    };
+    idle.services.concierge = {
+      engine = "remote";
+      model = "auto";
+      acceleration = "cuda";
+      settings.llm.base_url = "http://gpu.example:8000/v1";
+    };
+    unnamed.services.concierge = {
+      engine = "remote";
+      settings.llm.base_url = "http://gpu.example:8000/v1";
+    };
+    opened.services.concierge.extraArguments = [
+      "--host"
+      "0.0.0.0"
+    ];
+    openedToo.services.concierge.extraArguments = [ "--host=0.0.0.0" ];
   };
 
   evaluate =

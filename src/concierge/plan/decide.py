@@ -137,7 +137,25 @@ def _candidates(
             rejected.append(verdict)
         else:
             candidates.extend(verdict)
-    return rank.order(candidates, running.stored), rejected
+    compiled = _compiled(llm, candidates, running)
+    candidates = [each for each in candidates if build_name(each.build) not in {entry.name for entry in compiled}]
+    return rank.order(candidates, running.stored), rejected + compiled
+
+
+def _compiled(llm: Llm, candidates: Sequence[Candidate], running: Running) -> list[Rejected]:
+    """Return Nix's CUDA builds that would be compiled for an hour, where a cache has Vulkan's."""
+    brought = [(each.build, running.brings(build_name(each.build))) for each in candidates]
+    ready = any(build.accelerator == "vulkan" and cost and not cost.compiles for build, cost in brought)
+    if llm.accelerator != "auto" or not ready:
+        return []
+    late = {
+        build_name(build): cost for build, cost in brought if build.accelerator == "cuda" and cost and cost.compiles
+    }
+    way = "trust cache.nixos-cuda.org (docs/nix.md) to have it ready-made, or set llm.accelerator = cuda"
+    return [
+        Rejected("engine", name, "compile", f"Nix would compile {cost.compiled} packages for it here: {way}", "cuda")
+        for name, cost in late.items()
+    ]
 
 
 def _otherwise(llm: Llm, build: Build, running: Running) -> Rejected | None:

@@ -15,7 +15,7 @@ Action = Literal["+", "~", "-", "="]
 
 Cause = Literal[
     "accelerator", "device", "driver", "library", "loader", "glibc", "compute", "gfx", "vulkan", "os", "launcher",
-    "engine-build", "failed", "memory", "speed", "context", "unknown", "asked", "ranked-lower",
+    "engine-build", "compile", "failed", "memory", "speed", "context", "unknown", "asked", "ranked-lower",
 ]  # fmt: skip
 """Why a candidate was not taken, as a word that stays the same."""
 
@@ -72,6 +72,23 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What Nix would do to bring a build: only Nix knows, as its caches decide.
+
+    Attributes:
+        name: The build, as ``build_name`` gives it.
+        compiled: How many packages it would build here, the wrapper around the engine included.
+        compiles: The engine itself is among them.
+        bytes: What it would download.
+    """
+
+    name: str
+    compiled: int
+    compiles: bool
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """What is already here.
 
@@ -83,6 +100,7 @@ class Running:
         failed: What was tried and failed, so that the next rung is taken.
         rates: What servers of ours were measured to do here.
         disk_free: Bytes free where the store is; None when unknown.
+        foreseen: What Nix said about its builds that are not here yet.
     """
 
     endpoint: Endpoint | None = None
@@ -92,6 +110,11 @@ class Running:
     failed: tuple[Failed, ...] = ()
     rates: tuple[Rate, ...] = ()
     disk_free: int | None = None
+    foreseen: tuple[Foreseen, ...] = ()
+
+    def brings(self, name: str) -> Foreseen | None:
+        """Return what Nix would do to bring the build of that name, where it was asked."""
+        return next((each for each in self.foreseen if each.name == name), None)
 
     def rate(self, engine_sha256: str, model_sha256: str) -> Rate | None:
         """Return what that engine was measured to do with that model, tuned before as it came."""

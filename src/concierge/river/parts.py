@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from concierge.lock.foreign import Describe
     from concierge.machine.types import Machine
     from concierge.paths import Home
-    from concierge.plan.words import Failed, Plan, Running
+    from concierge.plan.words import Failed, Foreseen, Plan, Running
     from concierge.river.trust import Gate
     from concierge.store.fetch import Deliver, Fetcher
     from concierge.store.progress import Progress
@@ -208,6 +208,7 @@ class Parts:
             failed=failed or self._failed_here(),
             rates=self.measured.rates,
             disk_free=free_space(self.home.store),
+            foreseen=self.foreseen,
         )
 
     def _failed_here(self) -> tuple[Failed, ...]:
@@ -216,6 +217,27 @@ class Parts:
 
         found = self.generations.find(self.asked, self.marks)
         return () if found is None else tuple(Failed(name, reason) for name, reason in found.failed)
+
+    @cached_property
+    def foreseen(self) -> tuple[Foreseen, ...]:
+        """What Nix would do for each of the flake's engines that could run here and that it has not brought yet."""
+        if self.flake is None or self.config.locked:
+            return ()
+        from concierge.plan.words import Foreseen, build_name
+        from concierge.store.sources import nix
+
+        found = []
+        for build in self.catalog.builds:
+            source = build.artefact[0].sources[0]
+            asked = self.config.llm.accelerator in ("auto", build.accelerator)
+            if source.kind != "nix" or not asked or not self.machine.usable(build.accelerator).ok:
+                continue
+            if nix.built_before(self.home.root, self.flake, source.attribute):
+                continue
+            cost = nix.foresee(self.flake, source.attribute)
+            if cost is not None:
+                found.append(Foreseen(build_name(build), cost.compiled, cost.compiles, cost.bytes))
+        return tuple(found)
 
     def _serving(self) -> bool:
         from concierge.server.status import status

@@ -175,6 +175,12 @@ let
 
   # Unlike a Python package from nixpkgs it compiles and tests nothing: the source runs on the host's Python.
   buildPythonApplication =
+    arguments:
+    pythonApplication arguments
+    // {
+      overridePythonAttrs = changed: buildPythonApplication (arguments // changed);
+    };
+  pythonApplication =
     {
       pname,
       version,
@@ -184,8 +190,10 @@ let
       dependencies,
       pythonRelaxDeps,
       nativeBuildInputs,
-      nativeCheckInputs,
-      disabledTestMarks,
+      doCheck ? true,
+      nativeCheckInputs ? [ ],
+      disabledTestMarks ? [ ],
+      passthru,
       pythonImportsCheck,
       makeWrapperArgs,
       postFixup,
@@ -201,7 +209,14 @@ let
           postFixup
           ;
         src = "${src}";
-        passthru = { inherit dependencies pythonRelaxDeps nativeCheckInputs; };
+        passthru = passthru // {
+          inherit
+            dependencies
+            pythonRelaxDeps
+            doCheck
+            nativeCheckInputs
+            ;
+        };
         inputs = build-system ++ dependencies ++ nativeCheckInputs;
       }
       ''

@@ -100,3 +100,33 @@ def test_a_result_in_another_machines_store_is_refused() -> None:
     with pytest.raises(FetchError, match="not on this machine") as caught:
         nix.realise("/src", "a", run=FakeRun(output="/nix/store/nowhere\n"))
     assert caught.value.where == "/src#a"
+
+
+CACHED = (
+    "this derivation will be built:",
+    "  /nix/store/5dfl6v872kldfghl0ywnm188przavzwr-concierge-llama-cpp-vulkan-9190.drv",
+    "these 3 paths will be fetched (12.5 MiB download, 45.67 MiB unpacked):",
+    "  /nix/store/wwnm9ff8bz8ng7drk5ri20lh0dbcjjxf-llama-cpp-9190",
+)
+COMPILED = (
+    "these 2 derivations will be built:",
+    "  /nix/store/zhjjpxwminkji18cspfm7lf7ylhg3r2v-llama-cpp-9190.drv",
+    "  /nix/store/a9q4fbcvf4zvcq4056xg556f5jjgz9vq-concierge-llama-cpp-cuda-9190.drv",
+    "these 200 paths will be fetched (3.5 GiB download, 9.1 GiB unpacked):",
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "cost"),
+    [(CACHED, nix.Cost(1, False, 25 << 19)), (COMPILED, nix.Cost(2, True, 7 << 29)), ((), nix.Cost(0, False, 0))],
+    ids=("cached", "compiled", "here"),
+)
+def test_nix_says_what_it_would_compile_and_download(said: tuple[str, ...], cost: nix.Cost) -> None:
+    run = FakeRun(tail=said)
+    assert nix.foresee("/src", "engines.llama-cpp.cuda", run=run) == cost
+    assert "--dry-run" in run.words
+
+
+@pytest.mark.parametrize("run", [FakeRun(1), FakeRun(None), FakeRun(raises=FileNotFoundError("nix"))])
+def test_a_nix_that_does_not_answer_foresees_nothing(run: FakeRun) -> None:
+    assert nix.foresee("/src", "engines.llama-cpp.cuda", run=run) is None

@@ -11,6 +11,7 @@ link is a root, so that Nix's garbage collection leaves the engine alone.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,13 @@ PROGRAM = "llama-server"
 
 TIMEOUT_S = 3 * 3600.0
 """Long enough to compile a CUDA engine where no cache is trusted; it only ends what would never end."""
+
+DRY_S = 120.0
+"""How long Nix may think about what it would do; the first time it fetches the flake's nixpkgs."""
+
+_NIX = ("nix", "--extra-experimental-features", "nix-command flakes")
+_DERIVATION = re.compile(r"^\s+\S+/[0-9a-z]{32}-(\S+)\.drv$")
+_DOWNLOAD = re.compile(r"will be fetched \(([0-9.]+) ([KMGT]?)i?B download")
 
 TAIL = 12
 """Lines of Nix's own message that an error repeats."""
@@ -143,7 +151,7 @@ def realise(
     """Build or download one attribute of a flake and return its store path; a link at ``root`` keeps it there."""
     wanted = f"{flake}#{attribute}"
     link = ["--no-link"] if root is None else ["--out-link", str(root)]
-    words = ["nix", "--extra-experimental-features", "nix-command flakes", "build", "--no-write-lock-file", *link]
+    words = [*_NIX, "build", "--no-write-lock-file", *link]
     words += ["--print-out-paths", wanted]
     tail: deque[str] = deque(maxlen=TAIL)
 
@@ -172,6 +180,36 @@ def realise(
             hint=f"Run `nix build '{wanted}'` to see all of it.",
         )
     return _one_path(done.stdout, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What Nix would do: packages to build here, whether the engine is one of them, and bytes to download."""
+
+    compiled: int
+    compiles: bool
+    bytes: int
+
+
+def foresee(flake: str, attribute: str, *, run: Follow = follow) -> Cost | None:
+    """Ask Nix what it would download and compile for one attribute; None where it does not say."""
+    words = [*_NIX, "build", "--no-write-lock-file", "--no-link", "--dry-run", f"{flake}#{attribute}"]
+    said: list[str] = []
+    try:
+        done = run(words, seconds=DRY_S, err=said.append)
+    except OSError:
+        return None
+    if done.exit != 0:
+        return None
+    built = [found[1] for line in said if (found := _DERIVATION.search(line))]
+    sizes = [found.groups() for line in said if (found := _DOWNLOAD.search(line))]
+    size = sum(float(number) * 1024 ** " KMGT".index(unit or " ") for number, unit in sizes)
+    return Cost(len(built), any(each.startswith("llama-cpp-") for each in built), int(size))
+
+
+def built_before(home: Path, flake: str, attribute: str) -> bool:
+    """Tell whether Nix has brought the attribute before and its result is still there."""
+    return (home / _link(flake, attribute)).exists()
 
 
 def _one_path(output: str, wanted: str) -> Path:

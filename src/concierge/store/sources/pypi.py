@@ -41,7 +41,12 @@ def _pip() -> tuple[str, ...]:
     found = importlib.util.find_spec("pip")
     if found is None or found.origin is None:
         return (sys.executable, "-m", "pip")
-    return (sys.executable, str(Path(found.origin).with_name("__main__.py")))
+    return started(Path(found.origin).parent)
+
+
+def started(package: Path) -> tuple[str, ...]:
+    """Return the words that start the pip in this folder: every pip finds itself when its folder is what is started."""
+    return (sys.executable, str(package))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ in
     hardware.graphics.enable = option types.bool false;
     networking.firewall.allowedTCPPorts = option (types.listOf types.port) [ ];
     nix.settings = option (types.attrsOf (types.listOf types.str)) { };
+    services.ollama.enable = option types.bool false;
+    services.ollama.port = option types.port 11434;
     system.extraDependencies = option (types.listOf types.anything) [ ];
     system.stateVersion = option types.str "26.05";
     systemd.services = option (types.attrsOf unit) { };
