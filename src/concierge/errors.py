@@ -13,6 +13,7 @@
     │   └── StoreError                 4    the store could not take them (disk, permissions)
     ├── ServerError                    5    the LLM server is not usable
     │   ├── StartError                 5    ours died or never became ready
+    │   │   └── UnfitError             5    this build of the engine does not serve here; another one may
     │   └── EndpointError              5    the configured one is unreachable or serves something else
     ├── ChatError                      1    a chat request failed
     │   ├── TransportError             5    no answer arrived: refused, reset, timed out
@@ -122,6 +123,10 @@ class ServerError(ConciergeError):
 
 class StartError(ServerError):
     """The server we started died or never became ready."""
+
+
+class UnfitError(StartError):
+    """This build of the engine does not serve on this machine; another one may."""
 
 
 class EndpointError(ServerError):

@@ -42,6 +42,11 @@ class Home:
         return self.root / "measured.json"
 
     @property
+    def endpoints(self) -> Path:
+        """What servers were found to do."""
+        return self.root / "endpoints.json"
+
+    @property
     def trust(self) -> Path:
         """What its user has allowed."""
         return self.root / "trust"

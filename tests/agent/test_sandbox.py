@@ -21,7 +21,7 @@ import pytest
 from concierge.agent.sandbox import search
 from concierge.agent.sandbox.seatbelt import profile
 from concierge.agent.sandbox.shell import COMMAND_BYTES, Limits, Outcome, Sandbox
-from concierge.agent.sandbox.view import View, seen
+from concierge.agent.sandbox.view import Secrets, View, seen
 from concierge.errors import SandboxError
 from tests.wait import PATIENCE_S, gone, until
 
@@ -483,6 +483,19 @@ def test_the_home_is_refused_and_a_folder_in_it_is_not(folder: Path, monkeypatch
     with pytest.raises(SandboxError, match="for itself"):
         seen(folder, invisible=(), network=False)
     assert seen(folder / "project", invisible=(), network=False).folder == str(folder / "project")
+
+
+def test_a_secret_that_comes_while_one_works_is_hidden_from_the_next_command(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "open").touch(mode=0o644)
+    (tmp_path / "shadow").touch(mode=0o640)
+    secrets = Secrets([str(tmp_path)])
+    assert secrets.below([str(tmp_path)]) == [str(tmp_path / "shadow")]
+    assert secrets.below(["/usr"]) == []
+    (tmp_path / "inner" / "key").touch(mode=0o600)
+    assert sorted(secrets.below([str(tmp_path)])) == [str(tmp_path / "inner" / "key"), str(tmp_path / "shadow")]
+    (tmp_path / "shadow").unlink()
+    assert secrets.below([str(tmp_path)]) == [str(tmp_path / "inner" / "key")]
 
 
 @pytest.mark.parametrize("name", ["missing", "file"])

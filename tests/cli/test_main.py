@@ -250,7 +250,7 @@ def test_what_is_piped_in_beside_a_task_belongs_to_it_or_is_said_to_be_left_asid
                 told = run.communicate(piped, timeout=30)[1]
         assert said in told
         assert ("standard input" in told) is bool(said)
-        assert server.bodies[0]["messages"][-1]["content"] == sent
+        assert server.bodies[-1]["messages"][-1]["content"] == sent
 
 
 def test_more_than_a_task_may_be_is_not_taken_from_a_pipe(environ: dict[str, str], tmp_path: Path) -> None:
@@ -269,7 +269,8 @@ def test_tools_that_a_server_refuses_are_said_and_neither_sent_nor_taught_again(
     piece = {"choices": [{"index": 0, "delta": {"content": "Paris."}, "finish_reason": "stop"}]}
     answer: Said = (200, f"data: {json.dumps(piece)}\n\ndata: [DONE]\n\n".encode())
     with peer(lambda line, _: (200, {"data": [{"id": "m"}]}) if "GET" in line else [refused, answer]) as server:
-        done = concierge("run", "--base-url", server.base_url, "hi", environ=environ, folder=tmp_path)
+        native = {**environ, "CONCIERGE_LLM_PROTOCOL": "native"}
+        done = concierge("run", "--base-url", server.base_url, "hi", environ=native, folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "Paris.\n")
     assert "The server takes no tools for this model" in done.stderr
     first, second = server.bodies

@@ -35,7 +35,8 @@ def call(name: str, arguments: dict[str, Any]) -> Said:
 @pytest.fixture
 def model() -> Iterator[Peer]:
     """A model that adds with the server's tool, then answers."""
-    talk = [call("add", {"a": 20, "b": 22}), whole(content="It is 42.")]
+    asked_how = call("read", {"path": "notes.txt"})
+    talk = [asked_how, call("add", {"a": 20, "b": 22}), whole(content="It is 42.")]
     models: Said = (200, {"object": "list", "data": [{"id": "m", "object": "model"}]})
     with peer(lambda line, _: talk if line.startswith("POST") else models) as made:
         made.headers["Content-Type"] = "application/json"
@@ -44,7 +45,7 @@ def model() -> Iterator[Peer]:
 
 def run(model: Peer, tmp_path: Path, *flags: str, servers: str) -> subprocess.CompletedProcess[str]:
     own = tmp_path / ".config" / "concierge"
-    own.mkdir(parents=True)
+    own.mkdir(parents=True, exist_ok=True)
     (own / "concierge.toml").write_text(servers, encoding="utf-8")
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     environ = {"HOME": str(tmp_path), "CONCIERGE_HOME": str(tmp_path / "state"), "CONCIERGE_LLM_MODEL": "m"}
@@ -64,10 +65,19 @@ def test_a_run_calls_the_tools_of_a_server_beside_its_own(model: Peer, tmp_path:
     done = run(model, tmp_path, servers=servers)
     assert (done.returncode, done.stdout) == (0, "It is 42.\n"), done.stderr
     assert "  add 20  (14 characters" in done.stderr
-    offered = [tool["function"]["name"] for tool in model.bodies[0]["tools"]]
+    offered = [tool["function"]["name"] for tool in model.bodies[1]["tools"]]
     assert offered[-1] == "add"
     assert "read" in offered
-    assert model.bodies[1]["messages"][-1]["content"] == "The sum is 42."
+    assert model.bodies[2]["messages"][-1]["content"] == "The sum is 42."
+
+
+def test_a_model_that_nobody_measured_is_asked_once_how_it_acts(model: Peer, tmp_path: Path) -> None:
+    first = run(model, tmp_path, servers="")
+    assert "m is asked once how it acts.\nIt acts by tool calls" in first.stderr
+    asked = len(model.bodies)
+    again = run(model, tmp_path, servers="")
+    assert "asked once" not in again.stderr
+    assert len(model.bodies) == asked + 1
 
 
 def test_a_run_without_tools_starts_no_server(model: Peer, tmp_path: Path) -> None:

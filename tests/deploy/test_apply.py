@@ -7,10 +7,8 @@ import pytest
 
 from concierge.catalog.types import Artefact, Build, Model, PathSource, digest
 from concierge.deploy.apply import FIRST_LOOK, RUNGS, Applier
-from concierge.deploy.generation import Generations
 from concierge.deploy.question import asked_digest
 from concierge.errors import FetchError, NothingSuitableError, VerifyError
-from concierge.paths import Home
 from concierge.plan.words import Choice, Failed, Plan, build_name
 from concierge.store.fetch import Fetcher
 from concierge.store.progress import Silent
@@ -32,7 +30,6 @@ class Bench:
         self.folder = folder
         self.said: list[str] = []
         self.failures: list[tuple[Failed, ...]] = []
-        self.generations = Generations(Home(folder / "home"))
 
     def file(self, name: str, *, there: bool = True) -> Artefact:
         data = name.encode()
@@ -67,7 +64,7 @@ class Bench:
 
         store = Store(self.folder / "home" / "store")
         fetcher = Fetcher(store, {"path": local.copy}, Silent(), lambda _: None)
-        return Applier(decide, (("model", "tiny"),), (("memory", "1"),), fetcher, self.generations, self.said.append)
+        return Applier(decide, (("model", "tiny"),), (("memory", "1"),), fetcher, self.said.append)
 
 
 @pytest.fixture
@@ -75,11 +72,11 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def test_what_was_decided_is_brought_and_becomes_the_current_generation(bench: Bench) -> None:
+def test_what_was_decided_is_brought_and_is_not_current_before_it_is_proven(bench: Bench) -> None:
     build, model = bench.build("engine"), bench.model()
     made = bench.applier([build], model).apply()
-    assert bench.generations.current() == made
-    assert (made.number, made.tools) == (1, True)
+    assert not (bench.folder / "home" / "generations").exists()
+    assert (made.number, made.tools, made.failed) == (0, True, ())
     assert (made.question, made.marks) == ((("model", "tiny"),), (("memory", "1"),))
     assert made.asked == asked_digest(made.question)
     assert made.reasons == (f"{build_name(build)} is next", "it fits")
@@ -108,6 +105,7 @@ def test_an_engine_that_cannot_be_had_gives_way_to_the_next_and_it_is_said(bench
     assert failed.name == build_name(first)
     assert str(bench.folder / "first") in failed.reason
     assert f"{build_name(first)} cannot be had: {failed.reason}" in bench.said
+    assert made.failed == ((failed.name, failed.reason),)
 
 
 @pytest.mark.promise("L41")
@@ -116,7 +114,6 @@ def test_after_the_last_rung_the_last_cause_is_the_error(bench: Bench) -> None:
     with pytest.raises(FetchError, match=f"engine{RUNGS - 1}"):
         bench.applier(builds, bench.model()).apply()
     assert [len(failed) for failed in bench.failures] == list(range(RUNGS))
-    assert bench.generations.current() is None
 
 
 def test_what_suits_and_cannot_be_had_is_the_cause_when_nothing_else_is_left(bench: Bench) -> None:
@@ -153,4 +150,3 @@ def test_a_model_that_cannot_be_had_is_an_error_that_names_one_from_elsewhere_un
     assert "concierge lock" in hint
     assert (f"--model {FIRST_LOOK}" in hint) == offered
     assert caught.value.where == str(bench.folder / "lost.gguf")
-    assert bench.generations.current() is None

@@ -60,8 +60,8 @@ class Rig:
         yield
         hold.unlink(missing_ok=True)
 
-    def project(self, name: str, *, context: int) -> Path:
-        """Make a folder with a configuration and its lock."""
+    def project(self, name: str, *, context: int, faults: Sequence[str] = (), serving: bool = True) -> Path:
+        """Make a folder with a configuration and its lock: a build for each fault, then the one that serves."""
         folder = self.root / name
         folder.mkdir()
         catalog = load()
@@ -69,7 +69,10 @@ class Rig:
         assert model is not None
         engine = _artefact(self._engine, "engine.zip", archive="zip")
         chosen = Catalog(
-            builds=(self._build.model_copy(update={"artefact": (engine,)}),),
+            builds=(
+                *(self._faulty(fault) for fault in faults),
+                *([self._build.model_copy(update={"artefact": (engine,), "proven": not faults})] if serving else []),
+            ),
             models=(model.model_copy(update={"artefact": (_artefact(self._model, "model.gguf"),)}),),
         )
         (folder / "concierge.toml").write_text(f'[llm]\nmodel = "{MODEL}"\ncontext = {context}\n')
@@ -77,6 +80,14 @@ class Rig:
         sealed = lockfile.seal(base.generator, base.llm, chosen, dict(base.serving))
         (folder / "concierge.lock").write_text(lockfile.dump(sealed))
         return folder
+
+    def _faulty(self, fault: str) -> Build:
+        file = self.root / f"{fault}.zip"
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.write(STUB, "xllamacpp/__init__.py")
+            archive.writestr("xllamacpp/fault", fault)
+        artefact = (_artefact(file, file.name, archive="zip"),)
+        return self._build.model_copy(update={"artefact": artefact, "version": f"0.{fault}", "proven": True})
 
     def start(self, folder: Path, *words: str, through: Sequence[str] = ()) -> subprocess.Popen[str]:
         """Start a command, ``through`` what puts it somewhere else."""

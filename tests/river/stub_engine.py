@@ -1,5 +1,6 @@
 """Stands in for the xllamacpp package: it starts at once and answers like llama-server, a word at a time.
 
+A file ``fault`` beside it says what is wrong with this build, by name.
 A file ``pace`` in the home says how many seconds it takes to load and how many an answer takes; while there is a file
 ``hold``, no answer ends.
 """
@@ -7,6 +8,9 @@ A file ``pace`` in the home says how many seconds it takes to load and how many 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +20,11 @@ from typing import Any
 
 WORDS = 10
 HOLD, PACE = (Path(__file__).parents[3] / name for name in ("hold", "pace"))
+FAULT = Path(__file__).with_name("fault")
+
+
+def fault() -> str:
+    return FAULT.read_text() if FAULT.exists() else ""
 
 
 def CommonParams() -> SimpleNamespace:  # noqa: N802  # the package's name
@@ -58,7 +67,7 @@ class Answers(BaseHTTPRequestHandler):
             self.stream()
             self.busy.pop()
         else:
-            told = {"role": "assistant", "content": "Hi"}
+            told = {"role": "assistant", "content": "@" * 12 if fault() == "nonsense" else "Hi"}
             self.say(200, {"choices": [{"message": told}], "usage": {"completion_tokens": 1}})
 
     def stream(self) -> None:
@@ -95,10 +104,16 @@ class Server:
     def __init__(self, parameters: Any) -> None:
         load_s, answer_s = pace()
         time.sleep(load_s)
+        if fault() == "illegal":
+            os.kill(os.getpid(), signal.SIGILL)
+        if fault() == "library":
+            sys.exit("libcublas.so.13: cannot open shared object file: No such file or directory")
+        if fault() == "model":
+            sys.exit("unknown model architecture")
         facts = {
             "key": parameters.api_keys[0],
             "alias": next(iter(parameters.model_alias)),
-            "context": parameters.n_ctx,
+            "context": 256 if fault() == "short" else parameters.n_ctx,
             "answer_s": answer_s,
             "busy": [],
         }

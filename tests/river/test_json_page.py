@@ -38,6 +38,7 @@ SESSION = (
     "up -c 1024",
     "up",
     "status",
+    "logs",
     "verify",
     "generations",
     "rollback",

@@ -114,7 +114,7 @@ def test_an_exact_name_is_used_however_it_is_spelled(place: Place, name: str) ->
     with peer(lambda line, _: (200, {"data": [{"id": name}]}) if "GET" in line else (400, {"error": "seen"})) as server:
         code, _, err = place("run", "--base-url", server.base_url, "--model", name, "hi")
         assert f"{name} answers at {server.base_url}, which was there already." in err
-        assert [body["model"] for body in server.bodies] == [name]
+        assert {body["model"] for body in server.bodies} == {name}
         assert code == 1
     assert place.servers() == []
 
@@ -122,7 +122,7 @@ def test_an_exact_name_is_used_however_it_is_spelled(place: Place, name: str) ->
 def test_auto_is_the_one_model_of_a_named_server_and_several_are_listed(place: Place) -> None:
     with peer(lambda line, _: LISTED if "GET" in line else (400, {"error": "seen"})) as server:
         place("run", "--base-url", server.base_url, "hi")
-        assert [body["model"] for body in server.bodies] == ["m"]
+        assert {body["model"] for body in server.bodies} == {"m"}
         server.says = lambda *_: (200, {"data": [{"id": "a"}, {"id": "b"}]})
         code, _, err = place("run", "--base-url", server.base_url, "hi")
         assert code == 5

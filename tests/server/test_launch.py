@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge.catalog.flags import PARAMETERS
-from concierge.errors import StartError
+from concierge.errors import StartError, UnfitError
 from concierge.server.engines import xllamacpp_server
 from concierge.server.engines.command import engine_command, user_command
 
@@ -205,3 +205,44 @@ def test_a_model_drafts_with_its_own_block_only_where_the_build_can(fake: Fake) 
     program.write_text("#!/bin/sh\necho '--parallel'\n")
     with pytest.raises(StartError, match="does not know the parameter `drafts`"):
         engine_command(drafting, key=KEY, environ={"PATH": "/usr/bin:/bin"})
+
+
+DEVICES = """Available devices:
+  Vulkan0: llvmpipe (LLVM 15.0.6, 256 bits) (24106 MiB, 20000 MiB free)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a script stands for the program")
+@pytest.mark.parametrize(
+    ("accelerator", "listed", "code", "why"),
+    [
+        ("vulkan", DEVICES, 0, None),
+        ("cpu", "Available devices:\n", 0, None),
+        ("cuda", DEVICES, 0, r"lists no cuda device \(it lists Vulkan\)"),
+        ("rocm", "Available devices:\n", 0, r"lists no rocm device \(it lists none at all\)"),
+        ("vulkan", DEVICES, 1, "lists no vulkan device"),
+    ],
+)
+def test_a_build_that_lists_no_device_of_the_kind_that_is_planned_is_not_started(
+    fake: Fake, accelerator: str, listed: str, code: int, why: str | None
+) -> None:
+    spec = replace(fake(), accelerator=accelerator)  # type: ignore[arg-type]
+    program = spec.engine_root / "llama-server"
+    answer = f"cat <<'END'\n{listed}END\nexit {code}"
+    program.write_text(f"#!/bin/sh\nif [ $1 = --help ]; then echo --list-devices; exit; fi\n{answer}\n")
+    program.chmod(0o755)
+    if why is None:
+        assert engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"}).argv[0] == str(program)
+        return
+    with pytest.raises(UnfitError, match=why):
+        engine_command(spec, key=KEY, environ={"PATH": "/usr/bin:/bin"})
+
+
+def test_the_wheels_server_ends_where_layers_are_to_go_to_a_device_and_there_is_none() -> None:
+    def listed(*kinds: str) -> SimpleNamespace:
+        found = [{"name": kind, "type": SimpleNamespace(name=f"GGML_BACKEND_DEVICE_TYPE_{kind}")} for kind in kinds]
+        return SimpleNamespace(get_device_info=lambda: found)
+
+    xllamacpp_server.device_is_there(listed("CPU", "IGPU"))
+    with pytest.raises(SystemExit, match=r"lists no GPU device \(it lists CPU\)"):
+        xllamacpp_server.device_is_there(listed("CPU"))

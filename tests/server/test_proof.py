@@ -12,7 +12,7 @@ import pytest
 
 from concierge.errors import StartError
 from concierge.server.processes import table
-from concierge.server.proof import engine_endpoint
+from concierge.server.proof import engine_endpoint, nonsense
 from concierge.server.record import Record
 from tests.server.peer import peer
 
@@ -72,7 +72,7 @@ def test_an_engine_that_answers_our_key_refuses_another_and_generates_is_ready()
     assert (endpoint.dialect, endpoint.owned, endpoint.context) == ("llama-server", True, 512)
     assert server.asked == ["GET /props", "GET /props", "POST /v1/chat/completions"]
     (question,) = server.bodies
-    assert (question["model"], question["max_tokens"], question["stream"]) == ("tiny", 1, False)
+    assert (question["model"], question["max_tokens"], question["stream"]) == ("tiny", 12, False)
 
 
 def test_an_engine_that_was_proven_before_is_not_made_to_generate_again() -> None:
@@ -215,3 +215,23 @@ def test_an_engine_that_generates_at_the_second_try_is_ready() -> None:
 def test_an_engine_that_does_not_count_its_tokens_is_believed(usage: object) -> None:
     with engine(spoken=(200, {"choices": [1], "usage": usage})):
         assert proven(record()) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@@@@@@@@@@",
+        "GGGGGGGGGGGG",
+        "\ufffd\ufffd\ufffd\ufffd a \ufffd\ufffd\ufffd\ufffd",
+        "\x01\x02\x03\x04\x05\x06\x07\x08",
+    ],
+)
+def test_what_no_model_would_write_is_nonsense(text: str) -> None:
+    assert nonsense(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Hi", "!!!", "One, two, three", "- - - five", "Один, два", "一、二、三、四、五", "aaaaaaab c"]
+)
+def test_a_small_models_foolish_words_are_words(text: str) -> None:
+    assert not nonsense(text)

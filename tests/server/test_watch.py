@@ -8,7 +8,7 @@ import pytest
 
 from concierge.server.processes import table
 from concierge.server.processes.identity import Usage
-from concierge.server.watch import Child, Progress, worked
+from concierge.server.watch import Child, Progress, unfit, worked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,3 +150,27 @@ def test_a_child_that_runs_has_not_ended() -> None:
         assert child.status is None
         process.kill()
         assert child.ended_within(10)
+
+
+@pytest.mark.parametrize(
+    ("status", "log", "expected"),
+    [
+        (-4, "", True),
+        (-11, "", True),
+        (-9, "", False),
+        (-15, "", False),
+        (1, "llama-server: error while loading shared libraries: libcublas.so.13: cannot open shared object", True),
+        (127, "/lib/libc.so.6: version `GLIBC_2.38' not found", True),
+        (1, "CUDA error: no kernel image is available for execution on the device", True),
+        (1, "ggml_vulkan: Device memory allocation of size 1 failed.", True),
+        (1, "xllamacpp lists no GPU device (it lists CPU)", True),
+        (1, "error loading model: unknown model architecture: 'new'", False),
+        (1, "", False),
+        (1, "libggml.so: failed to map segment from shared object; cannot open shared object file", False),
+        (None, "", False),
+    ],
+)
+def test_a_build_is_at_fault_where_its_libraries_its_device_or_its_instructions_are_wanting(
+    status: int | None, log: str, expected: bool
+) -> None:
+    assert unfit(status, log) is expected

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from concierge.cli import options, output
-from concierge.errors import ServerError
+from concierge.errors import ServerError, UsageError
 
 if TYPE_CHECKING:
     from concierge.endpoint import Endpoint
@@ -80,6 +80,28 @@ def down(
         output.narrate(f"Stopped {stopped.model} (process {stopped.pid}).")
 
 
+def logs(
+    *,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of its end.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what it writes, until it ends.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Print what the server that concierge started last has written."""
+    if follow and as_json:
+        raise UsageError("--follow prints lines, and --json one object.", where="logs", hint="Leave one of them out.")
+    log = options.river({}).log()
+    if as_json:
+        output.data(log=str(log.path), model=log.model, lines=log.tail(lines))
+        return
+    output.narrate(f"The log is {log.path}.")
+    for line in log.tail(lines):
+        output.result(line)
+    if follow:
+        for line in log.follow():
+            output.result(line)
+        output.narrate("The server has ended.")
+
+
 def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
     """Return what a client must know, without the key."""
     return {
@@ -89,6 +111,10 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "owned": endpoint.owned,
         "context": endpoint.context,
     }
+
+
+ACTS = {"native": "by tool calls", "shell": "with shell commands", "json": "by JSON actions"}
+"""What the protocols are called, as the end of a sentence."""
 
 
 def _told(seen: ServerStatus) -> list[str]:
@@ -106,6 +132,8 @@ def _told(seen: ServerStatus) -> list[str]:
         state = "on another machine, not asked" if beside.presence is None else beside.presence
         models = f": {', '.join(beside.models[:8])}" if beside.models else ""
         lines.append(f"configured  {beside.base_url} {state}{models}")
+    if seen.protocol is not None:
+        lines.append(f"acts        {ACTS[seen.protocol]}")
     if seen.generation is not None:
         lines.append(f"generation  {seen.generation}")
     lines += [f"drift       {drift}" for drift in seen.drift]

@@ -81,7 +81,7 @@ class Llm:
         kinds.choice("auto", "native", "shell", "json"),
         "auto",
         "How the model acts: by tool calls of the server, one shell command a turn, or one JSON action a turn, which a "
-        "schema forces; `auto`: as was measured to be best for the model, else by tool calls.",
+        "schema forces; `auto`: as was measured to be best for the model, else as it does when it is asked once.",
     )
     flake: str | None = key(
         kinds.TEXT,

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from concierge.catalog.types import Build, Model
-    from concierge.deploy.generation import Generations
     from concierge.deploy.question import Pairs
     from concierge.plan.words import Plan
     from concierge.store.fetch import Fetcher
@@ -36,6 +35,7 @@ class Applier:
         decide: Returns the plan for this machine, given the builds that failed so far.
         question: What was asked for.
         marks: What the machine is.
+        fetcher: Brings bytes into the store.
         say: Takes one line of narration.
     """
 
@@ -43,17 +43,23 @@ class Applier:
     question: Pairs
     marks: Pairs
     fetcher: Fetcher
-    generations: Generations
     say: Callable[[str], None]
 
-    def apply(self) -> Generation:
-        """Plan and carry it out; an engine that cannot be had gives way to the next one, and it is said."""
-        failed: tuple[Failed, ...] = ()
-        for _ in range(RUNGS):
+    def apply(self, failed: tuple[Failed, ...] = ()) -> Generation:
+        """Plan, bring the bytes, and return the generation that they make, which is nowhere written yet.
+
+        An engine that cannot be had gives way to the next one, and it is said; those that ``failed`` are passed over.
+
+        Raises:
+            NothingSuitableError: Nothing suits this machine, or nothing else does.
+            FetchError: What suits cannot be had.
+        """
+        last: FetchError | None = None
+        for _ in range(len(failed), RUNGS):
             try:
                 plan = self.decide(failed)
             except NothingSuitableError:
-                if failed:
+                if last is not None:
                     # What suits this machine could not be had: that is the cause, not that nothing else does.
                     break
                 raise
@@ -67,10 +73,10 @@ class Applier:
                 failed = (*failed, Failed(name, error.what))
                 last = error
                 continue
-            return self._switch(plan)
-        raise last
+            return self._made(plan, failed)
+        raise last or NothingSuitableError(f"{RUNGS} builds were tried here, and none of them serves.")
 
-    def _switch(self, plan: Plan) -> Generation:
+    def _made(self, plan: Plan, failed: tuple[Failed, ...]) -> Generation:
         build, model = plan.build, plan.model
         assert build is not None
         assert model is not None
@@ -79,19 +85,17 @@ class Applier:
             spec = bring(build, model, context=plan.context, parameters=plan.parameters, fetcher=self.fetcher)
         except FetchError as error:
             raise _with_way_out(plan, error) from None
-        tools, reasons = model.chat.tools, plan.reasons
-        protocol = model.chat.protocol
-        made = Generation(
+        return Generation(
             number=0,
             asked=asked_digest(self.question),
-            tools=tools,
-            reasons=reasons,
+            tools=model.chat.tools,
+            reasons=plan.reasons,
             spec=spec,
-            protocol=protocol,
+            protocol=model.chat.protocol,
             question=self.question,
             marks=self.marks,
+            failed=tuple((each.name, each.reason) for each in failed),
         )
-        return self.generations.switch(made)
 
 
 def bring(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from concierge.paths import Home
 
 OURS = {
-    "": re.compile(rf"current|measured\.json|{paths.MADE}"),
+    "": re.compile(rf"current|(measured|endpoints)\.json|{paths.MADE}"),
     "generations": re.compile(r"[0-9]+\.json|lock"),
     "trust": re.compile(r"[0-9a-f]{64}"),
     "projects": re.compile(r"[0-9a-f]{32}"),

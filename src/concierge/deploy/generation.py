@@ -41,6 +41,7 @@ class Generation:
         reasons: Why this engine and this model.
         question: What was asked for, by name: what ``asked`` is the digest of.
         marks: What the machine was that it was made for, by name; empty where nobody said.
+        failed: The builds that were tried before and do not serve here, each with the reason.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Generation:
     protocol: str | None = None
     question: Pairs = ()
     marks: Pairs = ()
+    failed: Pairs = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +259,8 @@ class Generations:
                 spec[key] = self.home.store / spec[key]
             spec["parameters"] = tuple((name, value) for name, value in spec["parameters"])
             reasons = tuple(document.pop("reasons"))
-            asked, marks = (_pairs(document.pop(key, ())) for key in ("question", "marks"))
-            made = Generation(spec=ServerSpec(**spec), reasons=reasons, question=asked, marks=marks, **document)
+            document |= {key: _pairs(document.pop(key, ())) for key in ("question", "marks", "failed")}
+            made = Generation(spec=ServerSpec(**spec), reasons=reasons, **document)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
         return made

@@ -200,7 +200,7 @@ class Parts:
         return plan(self.machine, self.config.llm, self.catalog, running)
 
     def running(self, *, failed: tuple[Failed, ...] = (), endpoint: Endpoint | None = None) -> Running:
-        """Return what is already here, for the plan."""
+        """Return what is already here, for the plan; what ``failed`` is what did so just now, or last time."""
         from concierge.catalog.types import digest
         from concierge.plan.words import Running
         from concierge.store.store import free_space
@@ -213,11 +213,18 @@ class Parts:
             current=current.spec if current else None,
             serving=current is not None and self._serving(),
             stored=frozenset(digest(entry) for entry in entries if store.has(entry)),
-            failed=failed,
+            failed=failed or self._failed_here(),
             rates=self.measured.rates,
             disk_free=free_space(self.home.store),
             foreseen=self.foreseen,
         )
+
+    def _failed_here(self) -> tuple[Failed, ...]:
+        """Return the builds that did not serve on this very machine, with its drivers as they are now."""
+        from concierge.plan.words import Failed
+
+        found = self.generations.find(self.asked, self.marks)
+        return () if found is None else tuple(Failed(name, reason) for name, reason in found.failed)
 
     @cached_property
     def foreseen(self) -> tuple[Foreseen, ...]:
@@ -276,4 +283,4 @@ class Parts:
         def decide(failed: tuple[Failed, ...]) -> Plan:
             return self.plan(self.running(failed=failed))
 
-        return Applier(decide, self.question, self.marks, self.fetcher, self.generations, self.say)
+        return Applier(decide, self.question, self.marks, self.fetcher, self.say)

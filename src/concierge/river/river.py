@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from concierge.river.trust import Gate
     from concierge.river.tune import Tuned
     from concierge.server.leases import Lease
+    from concierge.server.logs import ServerLog
     from concierge.server.status import ServerStatus
     from concierge.server.stop import Stopped
     from concierge.store.progress import Progress
@@ -235,6 +236,7 @@ class River:
         from concierge.agent.going_on import GO_ON, past
         from concierge.agent.task import Task
         from concierge.agent.task import limits as allowed
+        from concierge.river.acting import protocol
         from concierge.river.converse import converse
 
         before = None if continues is None else past(self.config.workspace_root, continues)
@@ -248,7 +250,7 @@ class River:
             offer_tools=there.tools,
             context=there.context,
             temperature=None if self.config.llm.temperature == "auto" else self.config.llm.temperature,
-            protocol=there.protocol or "native" if self.config.llm.protocol == "auto" else self.config.llm.protocol,
+            protocol=await protocol(self._parts, there, self._leases),
         )
         subscribers = () if on_event is None else (on_event,)
         return await converse(
@@ -311,6 +313,25 @@ class River:
             ServerError: The record is damaged or unreadable.
         """
         return self.state.status()
+
+    def log(self) -> ServerLog:
+        """Return the log of the server that concierge started last, of those that run first.
+
+        Raises:
+            ServerError: None was ever started here, or the launches cannot be read.
+        """
+        from concierge.server.logs import newest
+
+        found = newest(self._parts.home)
+        if found is None:
+            from concierge.errors import ServerError
+
+            raise ServerError(
+                "No server of ours was started here yet, so there is no log.",
+                where=str(self._parts.home.run),
+                hint="`concierge up` starts one.",
+            )
+        return found
 
     def down(self, *, drain_s: float | None = None) -> Stopped | None:
         """Stop the server that concierge started and wait until it is gone; None when none of ours runs.

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from concierge.endpoint import Endpoint
 from concierge.errors import ConciergeError, ServerError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +70,21 @@ class State:
         seen = status(parts.home, parts.config.llm, environ=parts.environ)
         pointer = parts.generations.pointer()
         drift = tuple(drifted(parts, seen.wants))
-        return replace(seen, generation=None if pointer is None else pointer.number, drift=drift)
+        number = None if pointer is None else pointer.number
+        return replace(seen, generation=number, drift=drift, protocol=self._protocol(seen))
+
+    def _protocol(self, seen: ServerStatus) -> str | None:
+        """Return how the model acts that would be asked: ours, or the configured one."""
+        from concierge.river.acting import known
+
+        current, parts = self.parts.generations.current(), self.parts
+        if seen.state == "ready" and seen.model and seen.base_url:
+            ours = current is not None and current.spec.model == seen.model
+            protocol = current.protocol if ours and current is not None else None
+            return known(parts, Endpoint(seen.base_url, seen.model, owned=True, protocol=protocol))
+        if seen.configured is not None and seen.configured.serves:
+            return known(parts, Endpoint(seen.configured.base_url, parts.config.llm.model))
+        return None
 
     def planned(self) -> Plan:
         """Return the plan, with what has drifted, and with what a rollback holds on to; raises as ``River.plan``."""

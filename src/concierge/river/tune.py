@@ -70,7 +70,7 @@ def tune(parts: Parts, *, seconds: float) -> Tuned:
     _undisturbed(parts)
     parts = _with_memory(parts)
     with leftovers.used(parts.home.store):
-        generation = parts.applier.apply()
+        generation = parts.generations.switch(parts.applier.apply())
         plan = parts.plan(parts.running())
         return _Tuning(parts, generation, plan, end).tune()
 

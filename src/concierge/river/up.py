@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from concierge.catalog import reference
-from concierge.errors import ConciergeError, ConfigError, StoreError
+from concierge.errors import ConciergeError, ConfigError, NothingSuitableError, StoreError, UnfitError
 
 if TYPE_CHECKING:
     from concierge.deploy.generation import Generation
     from concierge.deploy.spec import ServerSpec
     from concierge.endpoint import Endpoint
-    from concierge.plan.words import Running
+    from concierge.plan.words import Failed, Running
     from concierge.river.parts import Parts
     from concierge.server.leases import Lease
 
@@ -30,9 +30,7 @@ def serve(parts: Parts, lease: Lease, *, declared: bool = True) -> Endpoint:
     Raises:
         ConciergeError: Any error of planning, fetching or starting.
     """
-    from concierge.deploy import projects, tidy
-    from concierge.server.ensure import ensure
-    from concierge.store import leftovers
+    from concierge.deploy import tidy
 
     if parts.named:
         parts.gate.settings()
@@ -43,33 +41,92 @@ def serve(parts: Parts, lease: Lease, *, declared: bool = True) -> Endpoint:
     if declared:
         tidy.sweep(parts.home, parts.folder)
         _say_held(parts, known)
-    made: list[Generation] = []
     with ExitStack() as stack:
+        proven = _Rungs(parts, known, lease, stack).proven()
+    if proven.generation is not None and declared and lease.started and parts.config.llm.measure:
+        _measure(parts, proven.endpoint, proven.generation.spec)
+    return _known(parts, proven.endpoint, (proven.generation,)) if proven.endpoint.owned else proven.endpoint
 
-        def prepare() -> ServerSpec:
-            # Until the server is there, nothing takes its bytes away.
-            stack.enter_context(leftovers.used(parts.home.store))
-            projects.remember(parts.home, parts.folder)
-            there = known if known is not None and known.spec.whole else None
-            made.append(parts.generations.switch(there) if there else parts.applier.apply())
-            return made[-1].spec
 
-        endpoint = ensure(
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A server that answers as it should; its generation where it is ours."""
+
+    endpoint: Endpoint
+    generation: Generation | None
+
+
+@dataclass
+class _Rungs:
+    """Starts what is planned, and proves it; a build that does not serve here gives way to the next one.
+
+    What is proven becomes the current generation, and nothing else does.
+    """
+
+    parts: Parts
+    known: Generation | None
+    lease: Lease
+    stack: ExitStack
+    made: Generation | None = None
+    failed: tuple[Failed, ...] = ()
+
+    def proven(self) -> Proven:
+        parts = self.parts
+        while True:
+            self.made = None
+            try:
+                endpoint = self._ensured()
+            except UnfitError as error:
+                self._pass_over(error)
+                continue
+            if not endpoint.owned:
+                return Proven(endpoint, None)
+            return Proven(endpoint, parts.generations.switch(self.made) if self.made else self.known)
+
+    def _ensured(self) -> Endpoint:
+        from concierge.server.ensure import ensure
+
+        parts = self.parts
+        return ensure(
             parts.config.llm,
-            model=known.spec.model if known else wanted_model(parts),
-            prepare=prepare,
+            model=self.known.spec.model if self.known else wanted_model(parts),
+            prepare=self._prepare,
             home=parts.home,
             say=parts.say,
             environ=parts.environ,
-            lease=lease,
+            lease=self.lease,
             room=lambda: _room(parts),
         )
-    if not endpoint.owned:
-        return endpoint
-    served = made[-1] if made else known
-    if declared and lease.started and served is not None and parts.config.llm.measure:
-        _measure(parts, endpoint, served.spec)
-    return _known(parts, endpoint, (served,))
+
+    def _prepare(self) -> ServerSpec:
+        from concierge.deploy import projects
+        from concierge.store import leftovers
+
+        parts = self.parts
+        # Until the server is there, nothing takes its bytes away.
+        self.stack.enter_context(leftovers.used(parts.home.store))
+        projects.remember(parts.home, parts.folder)
+        there = None if self.failed or self.known is None or not self.known.spec.whole else self.known
+        self.made = there or parts.applier.apply(self.failed)
+        return self.made.spec
+
+    def _pass_over(self, error: UnfitError) -> None:
+        """Note what does not serve here; the error is raised where nothing else is left."""
+        from concierge.deploy.apply import RUNGS
+        from concierge.plan.words import Failed
+
+        made = self.made
+        if made is None:
+            raise error
+        reason = error.what.partition("\n")[0].removesuffix(" Its log ends:")
+        self.failed = (*(Failed(*pair) for pair in made.failed), Failed(made.spec.build, reason))
+        self.parts.say(f"{made.spec.build} does not serve here: {reason}")
+        if len(self.failed) >= RUNGS:
+            raise error
+        try:
+            self.parts.plan(self.parts.running(failed=self.failed))
+        except NothingSuitableError:
+            raise error from None
 
 
 def _say_held(parts: Parts, known: Generation | None) -> None:

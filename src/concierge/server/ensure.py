@@ -147,7 +147,7 @@ def engine(spec: ServerSpec, llm: Llm, environ: Mapping[str, str]) -> DesiredSer
         return engine_command(spec, key=key, environ=environ)
 
     def prove(record: Record, members: Sequence[Identity]) -> Endpoint | None:
-        return proof.engine_endpoint(record, members, patience_s=llm.local_llm_start_timeout_s)
+        return proof.engine_endpoint(record, members, patience_s=llm.local_llm_start_timeout_s, context=spec.context)
 
     return DesiredServer(
         digest=spec.digest,

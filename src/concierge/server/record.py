@@ -186,7 +186,7 @@ class Folder:
 def recorded(home: Home) -> list[Record]:
     """Return every record of the home, the newest first; those in a copy of another home are that one's."""
     here, found = place(home), []
-    for folder in _folders(home):
+    for folder in folders(home):
         record = folder.read()
         if record and record.launch == folder.path.name and (record.home == here or folder.held()):
             found.append(record)
@@ -195,14 +195,15 @@ def recorded(home: Home) -> list[Record]:
 
 def forget_old(home: Home) -> None:
     """Remove what is left of launches that are over, but for the newest logs."""
-    folders = [folder for folder in _folders(home) if not folder.file.exists()]
+    recordless = [folder for folder in folders(home) if not folder.file.exists()]
     # Who used it may want to know yet how it ended.
-    over = [folder for folder in folders if not folder.held() and not folder.leases()]
-    for folder in sorted(over, key=_age)[: -(KEPT - 1)]:
+    over = [folder for folder in recordless if not folder.held() and not folder.leases()]
+    for folder in sorted(over, key=age)[: -(KEPT - 1)]:
         files.remove(folder.path)
 
 
-def _folders(home: Home) -> list[Folder]:
+def folders(home: Home) -> list[Folder]:
+    """Return what is on the disk of every launch of a home, those that are over included; in no order."""
     try:
         names = os.listdir(home.run / "servers")  # noqa: PTH208  # names are what is wanted
     except (FileNotFoundError, NotADirectoryError):
@@ -219,7 +220,8 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _age(folder: Folder) -> float:
+def age(folder: Folder) -> float:
+    """Return when a launch wrote its log last, in seconds since the epoch; 0 where it wrote none."""
     try:
         return folder.log.stat().st_mtime
     except OSError:

@@ -60,6 +60,7 @@ class ServerStatus:
         wants: Digests of what our engines that run were started for, the newest first.
         generation: The number of the current generation; None where there is none.
         drift: What is not as that generation says.
+        protocol: How the model acts that would be asked now; None where that is not known.
     """
 
     state: Ownership
@@ -76,6 +77,7 @@ class ServerStatus:
     wants: tuple[str, ...] = ()
     generation: int | None = None
     drift: tuple[Drift, ...] = ()
+    protocol: str | None = None
 
     @property
     def usable(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concierge import files, mutex
-from concierge.errors import ServerError, StartError
+from concierge.errors import ServerError, StartError, UnfitError
 from concierge.server.processes import table
 from concierge.server.processes.identity import BORN, LAUNCH
 
@@ -40,6 +41,21 @@ _NO_PROGRAMS = (
 
 _NOT_MAPPED = "failed to map segment from shared object"
 """How the loader of glibc refuses a library on a file system that is mounted noexec."""
+
+_FAULTS = frozenset(
+    getattr(signal, name) for name in ("SIGILL", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE") if hasattr(signal, name)
+)
+"""Signals by which a program ends itself."""
+
+_UNFIT = re.compile(
+    r"error while loading shared libraries|cannot open shared object file|symbol lookup error|undefined symbol"
+    r"|version `GLIBC\w*_[\d.]+' not found|Illegal instruction|lists no \w+ device"
+    r"|CUDA error|no CUDA-capable device|driver version is insufficient|no kernel image is available"
+    r"|hipError|ROCm error|rocBLAS error|ErrorDeviceLost|ErrorInitializationFailed|ErrorIncompatibleDriver"
+    r"|ErrorOutOfDeviceMemory|ggml_vulkan: .*(?:error|fail)|ggml_metal\w*: error",
+    re.IGNORECASE,
+)
+"""What loaders, drivers and llama.cpp's backends write when a build finds its device or its libraries wanting."""
 
 CHATTER = 256
 """Bytes that a server may log for each of our questions without that being progress."""
@@ -183,7 +199,8 @@ def _size(path: Path) -> int:
 
 def not_started(kind: Kind, program: str, error: OSError) -> StartError:
     forbidden = _NO_PROGRAMS if error.errno == errno.EACCES else None
-    return StartError(
+    raised = UnfitError if kind == "engine" and forbidden is None else StartError
+    return raised(
         f"Cannot start {program}: {error.strerror or error}.",
         where=program,
         hint="Correct `local_llm_start_cmd`." if kind == "command" else forbidden,
@@ -191,7 +208,8 @@ def not_started(kind: Kind, program: str, error: OSError) -> StartError:
 
 
 def ended(record: Record, title: str, status: int | None) -> StartError:
-    return StartError(
+    kind = UnfitError if record.kind == "engine" and unfit(status, _log_tail(record)) else StartError
+    return kind(
         f"{title} ended while it was starting{_manner(status)}.{_log_tail(record)}",
         where=record.log,
         hint=_advice(record, status),
@@ -227,6 +245,15 @@ def taken_away(record: Record) -> StartError:
         f"The server of {record.model} was stopped by another command while it was starting.",
         hint="Try again when that command is done.",
     )
+
+
+def unfit(status: int | None, log: str) -> bool:
+    """Tell whether it is the build that does not suit this machine, rather than the model, memory or a person."""
+    if _NOT_MAPPED in log:
+        return False
+    if status is not None and status < 0:
+        return -status in _FAULTS
+    return _UNFIT.search(log) is not None
 
 
 def _manner(status: int | None) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from concierge.agent.sandbox.keeping import kept
 from concierge.agent.sandbox.launcher.order import Order
-from concierge.agent.sandbox.view import seen
+from concierge.agent.sandbox.view import Secrets, seen
 from concierge.units import GIB, KIB, MIB
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Sandbox:
     layer: Layer
     helper: str = ""
     """The program that does it, if it is not ours."""
+    secrets: Secrets = field(default_factory=Secrets, compare=False, repr=False)
 
     async def run(
         self,
@@ -76,7 +77,7 @@ class Sandbox:
         if "\0" in text or len(text.encode()) > COMMAND_BYTES:
             what = f"The command has a NUL character or more than {COMMAND_BYTES} bytes. Put it into a file.\n"
             return Outcome(_CANNOT_RUN, what, cut=False, ended="exit")
-        view = await asyncio.to_thread(seen, folder, invisible=invisible, network=network)
+        view = await asyncio.to_thread(seen, folder, invisible=invisible, network=network, secrets=self.secrets)
         order = self._order(text, view, limits, network=network)
         end = await kept(order.line(), seconds=limits.seconds, output_bytes=limits.output_bytes)
         return Outcome(end.code, end.output.decode("utf-8", "replace"), end.ended == "output", end.ended)

@@ -47,15 +47,15 @@ class View:
     environ: dict[str, str]
 
 
-def seen(folder: Path, *, invisible: Iterable[Path], network: bool) -> View:
-    """Look at the file system as it is now.
+def seen(folder: Path, *, invisible: Iterable[Path], network: bool, secrets: Secrets | None = None) -> View:
+    """Look at the file system as it is now; ``secrets`` remembers those of the system's settings.
 
     Raises:
         SandboxError: The folder is not one that a command may have for itself.
     """
     own = _own(folder)
     readable, links = _system(network=network)
-    hidden = list(_secrets(readable)) if sys.platform == "linux" else []
+    hidden = (secrets or Secrets()).below(readable) if sys.platform == "linux" else []
     guards: list[str] = []
     covered: list[str] = []
     for path in (each.expanduser().resolve() for each in invisible):
@@ -117,28 +117,54 @@ def _system(*, network: bool) -> tuple[list[str], dict[str, str]]:
     return readable, links
 
 
-def _secrets(readable: list[str]) -> Iterator[str]:
-    """Yield what we could read among the system's settings and what is not meant for everybody."""
-    for root in _SETTINGS:
-        if any(root == path or Path(path) in Path(root).parents for path in readable):
-            yield from _not_for_all(root)
+class Secrets:
+    """What we could read among the system's settings and what is not meant for everybody.
+
+    It is looked for again once a folder there has changed: what was open to everybody before, and is closed in its
+    place, was no secret.
+    """
+
+    def __init__(self, roots: Iterable[str] = _SETTINGS) -> None:
+        self._roots = tuple(roots)
+        self._looked: dict[str, int] = {}
+        self._found: list[str] = []
+
+    def below(self, readable: Iterable[str]) -> list[str]:
+        """Return what is to be hidden of the folders that are readable."""
+        roots = [root for root in self._roots if any(_inside(root, path) for path in readable)]
+        if not self._looked or any(_changed(folder) != then for folder, then in self._looked.items()):
+            self._looked = {}
+            self._found = [path for root in self._roots for path in self._not_for_all(root)]
+        return [path for path in self._found if any(_inside(path, root) for root in roots)]
+
+    def _not_for_all(self, folder: str) -> Iterator[str]:
+        self._looked[folder] = _changed(folder)  # before it is read: what comes meanwhile is seen the next time
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            return
+        for entry in entries:
+            if entry.is_symlink():
+                continue
+            mode = entry.stat(follow_symlinks=False).st_mode
+            wanted = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
+            if mode & wanted != wanted:
+                if os.access(entry.path, os.R_OK):
+                    yield entry.path
+            elif stat.S_ISDIR(mode):
+                yield from self._not_for_all(entry.path)
 
 
-def _not_for_all(folder: str) -> Iterator[str]:
+def _inside(path: str, root: str) -> bool:
+    return path == root or path.startswith(f"{root}/")
+
+
+def _changed(folder: str) -> int:
+    """Return when something was put into a folder or taken out of it, in nanoseconds; 0 where it is not there."""
     try:
-        entries = list(os.scandir(folder))
+        return Path(folder).stat().st_mtime_ns
     except OSError:
-        return
-    for entry in entries:
-        if entry.is_symlink():
-            continue
-        mode = entry.stat(follow_symlinks=False).st_mode
-        wanted = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
-        if mode & wanted != wanted:
-            if os.access(entry.path, os.R_OK):
-                yield entry.path
-        elif stat.S_ISDIR(mode):
-            yield from _not_for_all(entry.path)
+        return 0
 
 
 def _environ(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from concierge.errors import StartError
+from concierge.errors import StartError, UnfitError
 from concierge.processes import follow
 from concierge.server.engines import xllamacpp_server
 
@@ -57,6 +58,15 @@ DRAFTS = "--spec-type"
 SPARED = frozenset(("cache_ram", "threads", "flash_attn"))
 """Left out where a build has no flag for it: one without the first keeps no old prompts, so that there is nothing to
 bound, and the others change nothing but the speed."""
+
+LIST_DEVICES = "--list-devices"
+DEVICES = {
+    "cuda": frozenset(("cuda",)),
+    "rocm": frozenset(("rocm", "hip")),
+    "vulkan": frozenset(("vulkan",)),
+    "metal": frozenset(("metal", "mtl")),
+}
+"""What llama.cpp's backends call their devices, in small letters and without their numbers."""
 
 HELP_S = 60.0
 """A program that is read from a slow disk for the first time answers late."""
@@ -121,6 +131,8 @@ def _program(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
     # The plan counts cards by their place on the bus.
     environ = {**environ, "XDG_CONFIG_HOME": NO_CONFIGURATION, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     flags = _flags(program, environ, _nowhere(spec))
+    if LIST_DEVICES in flags and spec.accelerator in DEVICES:
+        _device_is_there(program, spec, environ)
     argv = [
         *(str(program), "--host", "127.0.0.1", "--port", "0"),
         *("--model", str(spec.model_path), "--alias", spec.model),
@@ -145,6 +157,22 @@ def _program(spec: ServerSpec, key: str, environ: Mapping[str, str]) -> Command:
     return Command(tuple(argv), {**environ, "LLAMA_API_KEY": key}, cwd=_nowhere(spec))
 
 
+def _device_is_there(program: Path, spec: ServerSpec, environ: Mapping[str, str]) -> None:
+    """Refuse a build whose own list of devices has none of the kind that the plan counts on.
+
+    Without one the server loads every layer into main memory and answers all the same, many times slower.
+    """
+    said = follow([str(program), LIST_DEVICES], seconds=HELP_S, environ=environ, cwd=_nowhere(spec))
+    names = re.findall(r"^\s+([A-Za-z]+)\d*: ", said.stdout + said.stderr, re.MULTILINE)
+    if said.exit != 0 or not {name.lower() for name in names} & DEVICES[spec.accelerator]:
+        listed = ", ".join(names) or "none at all"
+        raise UnfitError(
+            f"{program} lists no {spec.accelerator} device (it lists {listed}).",
+            where=str(program),
+            hint="`concierge doctor` says what this machine's driver lacks.",
+        )
+
+
 def _translated(spec: ServerSpec, known: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters of ``spec`` under the names that this build has for them."""
     unknown = [name for name, _ in spec.parameters if name not in known]
@@ -166,12 +194,14 @@ def _flags(program: Path, environ: Mapping[str, str], cwd: Path) -> frozenset[st
     try:
         said = follow([str(program), "--help"], seconds=HELP_S, environ=environ, cwd=cwd)
     except OSError as error:
-        raise StartError(f"{program} does not run: {error}", where=str(program)) from None
+        # Where programs may not be run at all, another one may neither.
+        kind = StartError if error.errno == errno.EACCES else UnfitError
+        raise kind(f"{program} does not run: {error}", where=str(program)) from None
     text = said.stdout + said.stderr
     if said.exit is None:
-        raise StartError(f"{program} does not run: --help took longer than {HELP_S:g} s", where=str(program))
+        raise UnfitError(f"{program} does not run: --help took longer than {HELP_S:g} s", where=str(program))
     if said.exit != 0:
-        raise StartError(
+        raise UnfitError(
             f"{program} --help ended with {said.exit}: {text.strip()[-400:]}",
             where=str(program),
             hint="The build does not suit this machine, or a shared library is missing.",

@@ -72,6 +72,14 @@ def _set(target: Any, path: str, value: int) -> None:
     setattr(target, last, value)
 
 
+def device_is_there(xllamacpp: Any) -> None:
+    """End where layers are to go to a device and there is none: they would be computed by the CPU without a word."""
+    found = [device["name"] for device in xllamacpp.get_device_info()]
+    kinds = {getattr(device["type"], "name", "").rpartition("_")[2] for device in xllamacpp.get_device_info()}
+    if not kinds & {"GPU", "IGPU"}:
+        sys.exit(f"xllamacpp lists no GPU device (it lists {', '.join(found)})")
+
+
 def main() -> None:
     options = arguments(sys.argv[1:])
     key = os.environ.pop(KEY)
@@ -83,6 +91,8 @@ def main() -> None:
 
     parameters = xllamacpp.CommonParams()
     configure(xllamacpp, parameters, options, key)
+    if any(setting.startswith("gpu_layers=") and setting != "gpu_layers=0" for setting in options.set):
+        device_is_there(xllamacpp)
     try:
         server = xllamacpp.Server(parameters)
     except RuntimeError as error:
