@@ -26,7 +26,7 @@ let
     "/root"
     "/run/user"
   ];
-  within = folder: lib.hasPrefix "${folder}/" "${cfg.stateDir}/";
+  unseen = path: lib.any (folder: lib.hasPrefix "${folder}/" "${path}/") hidden;
 
   # systemd makes and owns folders below /var/lib; any other one is made by tmpfiles.
   below = lib.hasPrefix "/var/lib/" cfg.stateDir;
@@ -90,6 +90,15 @@ in
         default = true;
         description = "Refuse memory that is both writable and executable. A driver's compiler may need it off.";
       };
+      memoryMax = mkOption {
+        type = types.nullOr types.str;
+        default = "90%";
+        example = "24G";
+        description = ''
+          Memory that the LLM may take, in the words of systemd's `MemoryMax`: above it the LLM is ended, and not
+          the machine's other services. `null` sets no limit.
+        '';
+      };
       cudaCache.enable = mkOption {
         type = types.bool;
         default = false;
@@ -120,8 +129,12 @@ in
           message = "services.concierge.openFirewall is on, but the API listens on ${cfg.host} alone. Set services.concierge.host to 0.0.0.0 or to an address of this machine.";
         }
         {
-          assertion = !lib.any within hidden;
+          assertion = !unseen cfg.stateDir;
           message = "services.concierge.stateDir is ${cfg.stateDir}, and the units see nothing below ${lib.concatStringsSep ", " hidden}. Use a folder such as /var/lib/concierge or /srv/concierge.";
+        }
+        {
+          assertion = !(parts.isPath && unseen cfg.model);
+          message = "services.concierge.model is ${toString cfg.model}, and the units see nothing below ${lib.concatStringsSep ", " hidden}. Move the file to a folder such as /srv/models.";
         }
         {
           assertion = config.users.users ? ${cfg.user};
@@ -166,7 +179,12 @@ in
       environment = parts.llmEnvironment // {
         HOME = "%S/concierge-llm";
       };
-      unitConfig = limits;
+      unitConfig =
+        limits
+        // lib.optionalAttrs parts.isPath {
+          RequiresMountsFor = cfg.model;
+          AssertPathExists = cfg.model;
+        };
       serviceConfig =
         hardening cfg.gpuDevices
         // common
@@ -185,7 +203,8 @@ in
           MemoryDenyWriteExecute = cfg.denyWriteExecute;
           IPAddressDeny = "any";
           IPAddressAllow = "localhost";
-        };
+        }
+        // lib.optionalAttrs (cfg.memoryMax != null) { MemoryMax = cfg.memoryMax; };
     };
 
     systemd.services.concierge = {

@@ -11,8 +11,23 @@ let
 
   catalogued = name: scope.models.${name};
   isPackage = !lib.isString cfg.model;
-  modelName = if isPackage then lib.removeSuffix ".gguf" cfg.model.name else cfg.model;
-  modelFile = if isPackage then "${cfg.model}" else (catalogued cfg.model).passthru.gguf;
+  # A file that Nix does not know: it must be there when the service starts.
+  isPath = !isPackage && lib.hasPrefix "/" cfg.model;
+  isFile = isPackage || isPath;
+  modelName =
+    if isPackage then
+      lib.removeSuffix ".gguf" cfg.model.name
+    else if isPath then
+      lib.removeSuffix ".gguf" (baseNameOf cfg.model)
+    else
+      cfg.model;
+  modelFile =
+    if isPackage then
+      "${cfg.model}"
+    else if isPath then
+      cfg.model
+    else
+      (catalogued cfg.model).passthru.gguf;
   # Ollama names a model of the declarative store by the folder that its manifest is in.
   served = if cfg.engine == "ollama" then "localhost/concierge/${modelName}" else modelName;
 
@@ -59,7 +74,8 @@ in
     local
     settings
     modelName
-    isPackage
+    isPath
+    isFile
     ;
 
   # Every file that must be here before the first start, so that the start needs no network.

@@ -22,7 +22,7 @@ UPSTREAM = Path(__file__).with_name("upstream-ollama.service")
 SCENARIOS = '(import (project + "/tests/nix/scenarios.nix") { inherit nixpkgs project; })'
 WORKING = (
     *("default", "graphics", "cuda", "rocm", "ollama", "exposed", "remote", "elsewhere", "own", "settings", "beside"),
-    *("whichever", "named", "shared", "nested", "ports", "parallel", "kept", "sixth", "credential", "homely"),
+    *("whichever", "named", "shared", "nested", "ports", "parallel", "kept", "sixth", "credential", "homely", "path"),
 )
 NVIDIA = {"char-nvidia", "char-nvidiactl", "char-nvidia-caps", "char-nvidia-frontend", "char-nvidia-uvm", "/dev/dxg"}
 
@@ -187,6 +187,10 @@ def test_the_environment_reaches_the_engine(machines: Machines) -> None:
         ("otherToken", "is $HOME/token, and a service has no folder"),
         ("ollamaApi", "would listen on port 11434, which services.ollama has"),
         ("file", "would ignore a model that is a file"),
+        ("homeModel", "is /home/ada/mine.gguf, and the units see nothing below /home"),
+        ("relativeModel", "models/mine.gguf is not in the catalogue"),
+        ("ollamaPath", "a file alone does not say how its conversations are written"),
+        ("remotePath", "would ignore a model that is a file"),
         ("home", "is /home/ada/concierge, and the units see nothing below /home"),
         ("nobody", "user is someone, and nothing here defines"),
         ("noGroup", "group is people, and nothing here defines"),
@@ -207,6 +211,22 @@ def test_what_cannot_work_is_refused_in_one_plain_sentence(machines: Machines, s
 
 def test_what_works_is_not_refused(machines: Machines) -> None:
     assert {name: machines.refused[name] for name in WORKING} == {name: [] for name in WORKING}
+
+
+def test_a_model_by_its_path_is_waited_for_and_must_be_there(machines: Machines) -> None:
+    unit = machines.facts["path"]["services"]["concierge-llm"]["unitConfig"]
+    assert (unit["RequiresMountsFor"], unit["AssertPathExists"]) == ("/srv/models/mine.gguf", "/srv/models/mine.gguf")
+    assert "AssertPathExists" not in machines.facts["default"]["services"]["concierge-llm"]["unitConfig"]
+
+
+def test_the_llm_is_ended_before_the_machine_runs_out_of_memory(machines: Machines) -> None:
+    assert machines.service("default", "concierge-llm")["MemoryMax"] == "90%"
+    assert "MemoryMax" not in machines.service("path", "concierge-llm")
+
+
+def test_a_forbidden_call_is_an_error_and_no_death(machines: Machines) -> None:
+    for unit in ("concierge", "concierge-llm"):
+        assert machines.service("default", unit)["SystemCallErrorNumber"] == "EPERM"
 
 
 def test_an_option_that_does_not_exist_is_refused(nix: Nix) -> None:
