@@ -78,7 +78,7 @@ in
       group = mkOption {
         type = types.str;
         default = "concierge";
-        description = "Group that both units run as; made when it is the default.";
+        description = "Group that both units run as, whose members may use the LLM and the API; made when it is the default.";
       };
       openFirewall = mkOption {
         type = types.bool;
@@ -164,6 +164,8 @@ in
     users.groups = mkIf (cfg.group == "concierge") { concierge = { }; };
 
     environment.systemPackages = [ cfg.package ];
+    # Whoever is in the group has an LLM with `concierge run`, and nobody else its key.
+    environment.etc."concierge/concierge.toml".source = parts.client key;
     system.extraDependencies = parts.keep;
     networking.firewall = mkIf cfg.openFirewall { allowedTCPPorts = [ cfg.port ]; };
     nix.settings = mkIf cfg.cudaCache.enable {
@@ -196,7 +198,7 @@ in
           TimeoutStartSec = "30min";
           RuntimeDirectory = "concierge-llm";
           RuntimeDirectoryPreserve = "restart"; # the API keeps the key that it read
-          RuntimeDirectoryMode = "0700";
+          RuntimeDirectoryMode = "0750";
           # Compiled GPU kernels are kept here.
           StateDirectory = "concierge-llm";
           StateDirectoryMode = "0700";
@@ -230,7 +232,7 @@ in
           TimeoutStartSec = "2min";
           RuntimeDirectory = "concierge";
           RuntimeDirectoryPreserve = "restart";
-          RuntimeDirectoryMode = "0700";
+          RuntimeDirectoryMode = "0750";
           WorkingDirectory = cfg.stateDir;
         };
     };

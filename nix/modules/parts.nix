@@ -87,6 +87,16 @@ in
     cp $file $out
   '';
 
+  # What a concierge on the same machine needs to find the LLM, as the machine's own concierge.toml. Argument: the key file.
+  client =
+    key:
+    toml.generate "concierge-client.toml" {
+      llm = {
+        inherit (settings.llm) base_url model context;
+      }
+      // lib.optionalAttrs (cfg.engine == "llama-cpp") { api_key_file = key; };
+    };
+
   environment = {
     CONCIERGE_HOME = "${cfg.stateDir}/home";
   }
@@ -101,9 +111,10 @@ in
     }
     // cfg.environment;
 
-  # A key for the LLM and a token for the API: files that only this user reads, and that a crash does not change.
+  # A key for the LLM and a token for the API: files that this user writes and their group reads, and that a crash does
+  # not change.
   makeSecret = pkgs.writeShellScript "concierge-secret" ''
-    umask 077
+    umask 027
     [ ! -s "$1" ] || exit 0
     ${pkgs.coreutils}/bin/mkdir -p "$(${pkgs.coreutils}/bin/dirname "$1")"
     ${random} > "$1.new" && ${pkgs.coreutils}/bin/mv "$1.new" "$1"

@@ -215,6 +215,7 @@ builtins.mapAttrs (
       );
       acceleration = config.services.concierge.resolvedAcceleration;
     };
+    client = config.environment.etc."concierge/concierge.toml".source;
     # Complete files, whose programs exist. The model is a stand-in: no test that reads units needs its bytes.
     units =
       let

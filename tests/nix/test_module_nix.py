@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import threading
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,6 +214,34 @@ def test_what_works_is_not_refused(machines: Machines) -> None:
     assert {name: machines.refused[name] for name in WORKING} == {name: [] for name in WORKING}
 
 
+@pytest.mark.parametrize(
+    ("scenario", "llm"),
+    [
+        (
+            "default",
+            {
+                "base_url": "http://127.0.0.1:11435/v1",
+                "model": "smollm2-135m",
+                "context": 8192,
+                "api_key_file": "/run/concierge-llm/key",
+            },
+        ),
+        ("remote", {"base_url": "http://gpu.example:8000/v1", "model": "qwen3.5-9b", "context": 8192}),
+    ],
+)
+def test_a_client_on_the_machine_is_told_where_the_llm_is(machines: Machines, scenario: str, llm: Any) -> None:
+    if machines.nix.real:
+        pytest.skip("writing TOML with a real nixpkgs is the work of its caches")
+    told = machines.nix.built(f"{SCENARIOS}.{scenario}.client").read_text(encoding="utf-8")
+    assert tomllib.loads(told) == {"llm": llm}
+
+
+def test_the_group_reads_the_secrets_and_nobody_else_does(machines: Machines) -> None:
+    for unit in ("concierge", "concierge-llm"):
+        service = machines.service("default", unit)
+        assert (service["RuntimeDirectoryMode"], service["Group"]) == ("0750", "concierge")
+
+
 def test_a_model_by_its_path_is_waited_for_and_must_be_there(machines: Machines) -> None:
     unit = machines.facts["path"]["services"]["concierge-llm"]["unitConfig"]
     assert (unit["RequiresMountsFor"], unit["AssertPathExists"]) == ("/srv/models/mine.gguf", "/srv/models/mine.gguf")
@@ -331,7 +360,8 @@ def test_a_secret_is_long_private_and_kept_over_a_restart(stubbed: Nix, tmp_path
     subprocess.run([secret, file], check=True, timeout=10)
     assert file.read_text(encoding="utf-8") == first
     assert re.fullmatch(r"[A-Za-z0-9_-]{32}", first)
-    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert file.parent.stat().st_mode & 0o007 == 0
 
 
 def exposure(unit: Path) -> float:
