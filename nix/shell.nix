@@ -6,7 +6,7 @@
   ruff,
   uv,
   engine,
-  # The source to run where the shell is entered outside of a checkout.
+  # Its engines come first, and its source runs where the shell is entered outside of a checkout.
   flake,
 }:
 let
@@ -23,6 +23,7 @@ let
   );
   # -P: a folder that happens to be called concierge is not taken for it.
   concierge = writeShellScriptBin "concierge" ''
+    export CONCIERGE_FLAKE=''${CONCIERGE_FLAKE-${flake}}
     exec ${python}/bin/python3 -P -c 'import sys; sys.argv[0] = "concierge"; from concierge.__main__ import main; main()' "$@"
   '';
 in

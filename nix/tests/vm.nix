@@ -13,6 +13,10 @@ pkgs.testers.runNixOSTest {
     virtualisation.cores = 2;
     services.concierge.enable = true;
     environment.systemPackages = [ pkgs.curl ];
+    users.users.ada = {
+      isNormalUser = true;
+      extraGroups = [ "concierge" ];
+    };
   };
 
   testScript = ''
@@ -47,10 +51,14 @@ pkgs.testers.runNixOSTest {
         ))
         assert run["status"] == "done", run
 
+    with subtest("a member of the group has the LLM without any setting"):
+        machine.succeed("su - ada -c \"concierge run 'What is the capital of France?'\"")
+
     with subtest("strangers are refused"):
         machine.fail("curl --fail --silent http://127.0.0.1:11435/props")
         machine.fail("curl --fail --silent http://127.0.0.1:8787/runs")
         machine.fail("runuser -u nobody -- cat /run/concierge-llm/key")
+        machine.fail("runuser -u nobody -- cat /run/concierge/token")
 
     with subtest("a crash is mended, and the key stays"):
         machine.succeed("systemctl kill --signal=SIGKILL concierge-llm.service")

@@ -58,6 +58,13 @@ def test_outside_of_a_checkout_the_source_of_the_flake_runs(shell: str, tmp_path
     assert done.stdout == f"concierge {__version__}\n", done.stderr
 
 
+def test_the_engines_of_the_flake_come_first_there_too(shell: str, tmp_path: Path) -> None:
+    text = entered(shell, tmp_path, 'cat "$(command -v concierge)"; echo "${CONCIERGE_FLAKE-unset}"').stdout
+    assert "-source}" in text
+    # Only the command is told: tests that are run in this shell are not.
+    assert text.splitlines()[-1] == "unset"
+
+
 def test_the_engine_and_the_tools_are_there(shell: str, tmp_path: Path) -> None:
     done = entered(shell, tmp_path, "command -v llama-server ruff uv treefmt python3 concierge")
     assert len(done.stdout.splitlines()) == 6, done.stderr
