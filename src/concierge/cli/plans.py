@@ -125,6 +125,30 @@ def engines(chosen: dict[str, Any], *, machine: options.Machine = None, as_json:
     _print(table)
 
 
+@options.settings("mirror", "trust")
+def bundle(
+    chosen: dict[str, Any],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put it; what is there and whole stays.")],
+    *,
+    system: Annotated[
+        list[str] | None, typer.Option("--system", help="Only this system's engines, such as x86_64-linux.")
+    ] = None,
+    accelerator: Annotated[
+        list[str] | None, typer.Option("--accelerator", help="Only engines for this: cuda, rocm, vulkan, metal, cpu.")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Bring all that concierge.lock pins into a folder, for machines without a network: `up --mirror DIR`."""
+    made = options.river(chosen).bundle(folder, systems=system or (), accelerators=accelerator or ())
+    if as_json:
+        output.data(written=str(folder), **asdict(made))
+        return
+    for name in made.left_out:
+        output.narrate(f"{name} comes from Nix alone and is left out.")
+    output.narrate(f"{made.files} files, {made.brought} of them new ({human(made.bytes)}).")
+    output.result(str(folder))
+
+
 def trust(
     *,
     show: Annotated[bool, typer.Option("--list", help="Change nothing.")] = False,

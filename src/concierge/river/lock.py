@@ -7,19 +7,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from concierge import files
+from concierge.catalog.flags import LAUNCHERS
 from concierge.catalog.loader import load
 from concierge.config import sources
-from concierge.errors import ConfigError
+from concierge.errors import ConfigError, UsageError
 from concierge.lock import file as lockfile
 from concierge.lock import resolve as locks
 from concierge.river.pins import read
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from concierge.config.keys import Config
     from concierge.lock.resolve import Difference
     from concierge.river.parts import Parts
+    from concierge.store.bundle import Bundled
 
 
 def check(parts: Parts) -> list[Difference]:
@@ -81,3 +84,39 @@ def write_first(parts: Parts) -> None:
         write(replace(parts, config=replace(sources.build(found), trust=parts.config.trust), found=found))
     else:
         parts.say(f"{folder.absolute()} is read-only: going on without a {lockfile.FILE}.")
+
+
+def bundle(parts: Parts, target: Path, systems: Collection[str], accelerators: Collection[str]) -> Bundled:
+    """Bring what the lock pins into ``target``: of the engines that concierge starts, those that are named, or all.
+
+    Raises:
+        ConfigError: There is no lock.
+        TrustError: It holds what this release does not know, and its user has not allowed it.
+        UsageError: It pins no engine of a kind that is named.
+        ConciergeError: As fetching does.
+    """
+    from concierge.store import bundle as bundles
+    from concierge.store import leftovers
+
+    lock = read(parts.folder)
+    parts.gate.settings()
+    parts.gate.lock(lock)
+    pinned = [build for build in lock.build if build.launcher in LAUNCHERS]
+    for asked, known in (
+        (systems, {build.system for build in pinned}),
+        (accelerators, {build.accelerator for build in pinned}),
+    ):
+        for name in asked:
+            if name not in known:
+                raise UsageError(
+                    f"{lockfile.FILE} pins no engine for {name}.",
+                    where=name,
+                    hint=f"It does for {', '.join(sorted(known)) or 'none'}.",
+                )
+    wanted = [
+        build.artefact
+        for build in pinned
+        if (not systems or build.system in systems) and (not accelerators or build.accelerator in accelerators)
+    ]
+    with leftovers.used(parts.home.store):
+        return bundles.write([*wanted, *(model.artefact for model in lock.model)], target, parts.fetcher)
