@@ -43,12 +43,25 @@ def lock(
     chosen: dict[str, Any],
     *,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; end with 1 when it is not current.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Write nothing; print what would change.")] = False,
+    upgrade: Annotated[
+        list[str] | None, typer.Option("--upgrade", metavar="NAME", help="Move this model or engine only.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Write concierge.lock: what the configuration resolves to, for every system and accelerator at once."""
+    if check and (diff or upgrade):
+        raise UsageError("--check looks at all of the lock.", where="lock", hint="Leave out --diff and --upgrade.")
     river = options.river(chosen)
+    if diff:
+        moved = river.lock_diff(upgrade=upgrade or ())
+        if as_json:
+            output.data(differences=[asdict(difference) for difference in moved])
+        for difference in [] if as_json else moved:
+            output.result(difference.moved)
+        return 0
     if not check:
-        written = river.lock()
+        written = river.lock(upgrade=upgrade or ())
         if as_json:
             output.data(written=str(written))
         return 0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from concierge.config.keys import Config
+    from concierge.lock.file import Lock
     from concierge.lock.resolve import Difference
     from concierge.river.parts import Parts
     from concierge.store.bundle import Bundled
@@ -35,21 +36,50 @@ def check(parts: Parts) -> list[Difference]:
     return locks.check(lock, parts.config.llm, load(), parts.describe, folder=parts.folder)
 
 
-def write(parts: Parts) -> Path:
-    """Resolve and write the lock, leaving the file alone when it says the same already.
+def write(parts: Parts, names: Collection[str] = ()) -> Path:
+    """Resolve and write the lock, leaving the file alone when it says the same already, and say what moved.
+
+    Where ``names`` are given, only these models and engines move.
 
     Raises:
-        ConfigError: The model reference can move, or cannot be described, or the file cannot be written.
+        ConfigError: The model reference can move, or cannot be described, or the file cannot be written; or there is
+            no lock in which one of ``names`` could move.
         FetchError: The model is a repository's, and it did not answer.
     """
     parts.gate.settings()
     file = parts.folder / lockfile.FILE
-    lock = locks.resolve(parts.config.llm, load(), parts.describe, folder=parts.folder)
+    before, lock = _before_and_now(parts, names)
     if not lock.model:
         parts.say(f"Nothing to pin: {_unpinned(parts.config)}.")
+    if before is not None:
+        for difference in locks.compare(before, lock):
+            parts.say(difference.moved)
+        if before.source != lock.source:
+            parts.say(f"Its digest: {before.source} → {lock.source}")
     parts.say(f"Wrote {file}." if _put(file, lockfile.dump(lock).encode()) else f"{file} is current.")
     parts.gate.wrote(lock)
     return file
+
+
+def diff(parts: Parts, names: Collection[str] = ()) -> list[Difference]:
+    """Return what ``write`` would change in the lock that is there; raises as ``write``, and where there is none."""
+    parts.gate.settings()
+    before, lock = _before_and_now(parts, names)
+    if before is None:
+        before = read(parts.folder)
+    return locks.compare(before, lock)
+
+
+def _before_and_now(parts: Parts, names: Collection[str]) -> tuple[Lock | None, Lock]:
+    file = parts.folder / lockfile.FILE
+    wanted = locks.resolve(parts.config.llm, load(), parts.describe, folder=parts.folder)
+    if names:
+        before = read(parts.folder)
+        return before, locks.upgraded(before, wanted, names)
+    try:
+        return (lockfile.load(file) if file.exists() else None), wanted
+    except ConfigError:
+        return None, wanted  # What cannot be read is written anew.
 
 
 def _put(file: Path, data: bytes) -> bool:

@@ -379,8 +379,10 @@ class River:
 
         return engines(self.machine, self._parts.offered)
 
-    def lock(self) -> Path:
+    def lock(self, *, upgrade: Sequence[str] = ()) -> Path:
         """Write ``concierge.lock``: what the configuration resolves to, for every system and accelerator at once.
+
+        What moves is said. With ``upgrade`` only the models and engines of these names move.
 
         Raises:
             ConfigError: The model reference can move, or cannot be described, or the file cannot be written.
@@ -388,7 +390,13 @@ class River:
         """
         from concierge.river.lock import write
 
-        return write(self._parts)
+        return write(self._parts, upgrade)
+
+    def lock_diff(self, *, upgrade: Sequence[str] = ()) -> list[Difference]:
+        """Return what ``lock`` would change; raises as it does, and ``ConfigError`` where there is no lock."""
+        from concierge.river.lock import diff
+
+        return diff(self._parts, upgrade)
 
     def bundle(self, target: Path, *, systems: Sequence[str] = (), accelerators: Sequence[str] = ()) -> Bundled:
         """Bring all that ``concierge.lock`` pins into a folder that ``mirror`` may name on other machines.
