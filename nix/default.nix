@@ -28,7 +28,10 @@ rec {
     only = if builtins.pathExists ownLock then null else [ "smollm2-135m" ];
   };
   container = pkgs.callPackage ./container.nix { concierge = concierge.override { flake = null; }; };
-  shell = pkgs.callPackage ./shell.nix { engine = engines.llama-cpp.native; };
+  shell = pkgs.callPackage ./shell.nix {
+    inherit flake;
+    engine = engines.llama-cpp.native;
+  };
   checks = import ./checks.nix {
     inherit
       nixpkgs

@@ -1,10 +1,13 @@
 {
   mkShell,
   python313,
+  writeShellScriptBin,
   nixfmt-tree,
   ruff,
   uv,
   engine,
+  # The source to run where the shell is entered outside of a checkout.
+  flake,
 }:
 let
   dependencies = import ./python.nix;
@@ -18,9 +21,14 @@ let
       ps.types-psutil
     ]
   );
+  # -P: a folder that happens to be called concierge is not taken for it.
+  concierge = writeShellScriptBin "concierge" ''
+    exec ${python}/bin/python3 -P -c 'import sys; sys.argv[0] = "concierge"; from concierge.__main__ import main; main()' "$@"
+  '';
 in
 mkShell {
   packages = [
+    concierge
     python
     ruff
     uv
@@ -33,6 +41,11 @@ mkShell {
     UV_NO_SYNC = "1";
   };
   shellHook = ''
-    export PYTHONPATH=$PWD/src''${PYTHONPATH:+:$PYTHONPATH}
+    concierge_root=$PWD
+    while [ -n "$concierge_root" ] && [ ! -e "$concierge_root/src/concierge/__init__.py" ]; do
+      concierge_root=''${concierge_root%/*}
+    done
+    export PYTHONPATH=''${concierge_root:-${flake}}/src''${PYTHONPATH:+:$PYTHONPATH}
+    unset concierge_root
   '';
 }

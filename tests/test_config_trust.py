@@ -76,6 +76,52 @@ def test_a_project_may_not_name_a_variable(person: Person) -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.promise("S9")
+def test_a_project_may_not_name_a_file(person: Person) -> None:
+    person.project(f"[llm]\nbase_url = '{THEIRS}'\napi_key_file = '/etc/shadow'")
+    with pytest.raises(ConfigError, match="may not name the files") as caught:
+        person.load()
+    assert caught.value.exit_code == 2
+
+
+@pytest.fixture
+def served(person: Person, tmp_path: Path) -> Person:
+    """A person on a machine whose administrator runs a server for all, with a key in a file."""
+    (tmp_path / "key").write_text("shared\n")
+    text = f"[llm]\nbase_url = 'http://127.0.0.1:11435/v1'\nmodel = 'm'\napi_key_file = '{tmp_path / 'key'}'\n"
+    (tmp_path / "machine.toml").write_text(f"{text}[run]\nmax_steps = 7\n")
+    person.environ["CONCIERGE_SYSTEM_CONFIG_PATH"] = str(tmp_path / "machine.toml")
+    return person
+
+
+def test_the_server_of_the_machine_is_found_with_its_key(served: Person) -> None:
+    assert served.load().llm.base_url == "http://127.0.0.1:11435/v1"
+    assert (served.load().llm.model, served.sent(), served.said) == ("m", "shared", [])
+
+
+@pytest.mark.parametrize("where", ["own", "project", "variable", "flag"])
+def test_another_address_gets_nothing_that_was_said_of_the_machines_server(served: Person, where: str) -> None:
+    flags = {"base_url": THEIRS} if where == "flag" else {}
+    if where == "own":
+        served.own.write_text(f"base_url = '{THEIRS}'")
+    elif where == "project":
+        served.project(f"base_url = '{THEIRS}'")
+    elif where == "variable":
+        served.environ["CONCIERGE_LLM_BASE_URL"] = THEIRS
+    found = served.load(**flags)
+    assert (found.llm.base_url, found.llm.model, found.llm.api_key_file) == (THEIRS, "auto", None)
+    assert found.run.max_steps == 7
+
+
+def test_a_key_that_cannot_be_read_is_an_error_that_says_what_to_do(served: Person, tmp_path: Path) -> None:
+    (tmp_path / "key").unlink()
+    with pytest.raises(ConfigError, match=r"cannot be read from .*key: No such file") as caught:
+        served.sent()
+    assert caught.value.exit_code == 2
+    assert caught.value.hint is not None
+    assert "group" in caught.value.hint
+
+
 def test_a_projects_own_key_goes_to_its_own_address(person: Person) -> None:
     person.project(f"base_url = '{THEIRS}'\napi_key = 'shared-by-the-team'")
     assert (person.sent(), person.said) == ("shared-by-the-team", [])

@@ -54,7 +54,7 @@ let
   idle =
     lib.optional (cfg.models != [ ]) "models"
     ++ lib.optional (cfg.acceleration != "auto") "acceleration"
-    ++ lib.optional parts.isPackage "a model that is a file";
+    ++ lib.optional parts.isFile "a model that is a file";
   overruled = lib.filter (
     argument: lib.any (name: argument == name || lib.hasPrefix "${name}=" argument) own
   ) cfg.extraArguments;
@@ -88,15 +88,15 @@ in
     message = "services.concierge.acceleration ${cfg.resolvedAcceleration} does not exist on ${system}. Use auto.";
   }
   {
-    assertion = parts.local && !parts.isPackage -> lib.elem cfg.model known;
-    message = "services.concierge.model ${toString cfg.model} is not in the catalogue. It knows: ${list}. A GGUF file of your own is given as a package.";
+    assertion = parts.local && !parts.isFile -> lib.elem cfg.model known;
+    message = "services.concierge.model ${toString cfg.model} is not in the catalogue. It knows: ${list}. A GGUF file of your own is given as a package or by its whole path.";
   }
   {
     assertion = lib.all (name: lib.elem name known) cfg.models;
     message = "services.concierge.models names a model that is not in the catalogue. It knows: ${list}.";
   }
   {
-    assertion = !(cfg.engine == "ollama" && parts.isPackage);
+    assertion = !(cfg.engine == "ollama" && parts.isFile);
     message = "services.concierge.engine ollama needs a model of the catalogue: a file alone does not say how its conversations are written. Use llama-cpp for a file of your own.";
   }
   {

@@ -26,7 +26,7 @@ let
     "/root"
     "/run/user"
   ];
-  within = folder: lib.hasPrefix "${folder}/" "${cfg.stateDir}/";
+  unseen = path: lib.any (folder: lib.hasPrefix "${folder}/" "${path}/") hidden;
 
   # systemd makes and owns folders below /var/lib; any other one is made by tmpfiles.
   below = lib.hasPrefix "/var/lib/" cfg.stateDir;
@@ -78,7 +78,7 @@ in
       group = mkOption {
         type = types.str;
         default = "concierge";
-        description = "Group that both units run as; made when it is the default.";
+        description = "Group that both units run as, whose members may use the LLM and the API; made when it is the default.";
       };
       openFirewall = mkOption {
         type = types.bool;
@@ -89,6 +89,15 @@ in
         type = types.bool;
         default = true;
         description = "Refuse memory that is both writable and executable. A driver's compiler may need it off.";
+      };
+      memoryMax = mkOption {
+        type = types.nullOr types.str;
+        default = "90%";
+        example = "24G";
+        description = ''
+          Memory that the LLM may take, in the words of systemd's `MemoryMax`: above it the LLM is ended, and not
+          the machine's other services. `null` sets no limit.
+        '';
       };
       cudaCache.enable = mkOption {
         type = types.bool;
@@ -120,8 +129,12 @@ in
           message = "services.concierge.openFirewall is on, but the API listens on ${cfg.host} alone. Set services.concierge.host to 0.0.0.0 or to an address of this machine.";
         }
         {
-          assertion = !lib.any within hidden;
+          assertion = !unseen cfg.stateDir;
           message = "services.concierge.stateDir is ${cfg.stateDir}, and the units see nothing below ${lib.concatStringsSep ", " hidden}. Use a folder such as /var/lib/concierge or /srv/concierge.";
+        }
+        {
+          assertion = !(parts.isPath && unseen cfg.model);
+          message = "services.concierge.model is ${toString cfg.model}, and the units see nothing below ${lib.concatStringsSep ", " hidden}. Move the file to a folder such as /srv/models.";
         }
         {
           assertion = config.users.users ? ${cfg.user};
@@ -151,6 +164,8 @@ in
     users.groups = mkIf (cfg.group == "concierge") { concierge = { }; };
 
     environment.systemPackages = [ cfg.package ];
+    # Whoever is in the group has an LLM with `concierge run`, and nobody else its key.
+    environment.etc."concierge/concierge.toml".source = parts.client key;
     system.extraDependencies = parts.keep;
     networking.firewall = mkIf cfg.openFirewall { allowedTCPPorts = [ cfg.port ]; };
     nix.settings = mkIf cfg.cudaCache.enable {
@@ -166,7 +181,12 @@ in
       environment = parts.llmEnvironment // {
         HOME = "%S/concierge-llm";
       };
-      unitConfig = limits;
+      unitConfig =
+        limits
+        // lib.optionalAttrs parts.isPath {
+          RequiresMountsFor = cfg.model;
+          AssertPathExists = cfg.model;
+        };
       serviceConfig =
         hardening cfg.gpuDevices
         // common
@@ -178,14 +198,15 @@ in
           TimeoutStartSec = "30min";
           RuntimeDirectory = "concierge-llm";
           RuntimeDirectoryPreserve = "restart"; # the API keeps the key that it read
-          RuntimeDirectoryMode = "0700";
+          RuntimeDirectoryMode = "0750";
           # Compiled GPU kernels are kept here.
           StateDirectory = "concierge-llm";
           StateDirectoryMode = "0700";
           MemoryDenyWriteExecute = cfg.denyWriteExecute;
           IPAddressDeny = "any";
           IPAddressAllow = "localhost";
-        };
+        }
+        // lib.optionalAttrs (cfg.memoryMax != null) { MemoryMax = cfg.memoryMax; };
     };
 
     systemd.services.concierge = {
@@ -211,7 +232,7 @@ in
           TimeoutStartSec = "2min";
           RuntimeDirectory = "concierge";
           RuntimeDirectoryPreserve = "restart";
-          RuntimeDirectoryMode = "0700";
+          RuntimeDirectoryMode = "0750";
           WorkingDirectory = cfg.stateDir;
         };
     };

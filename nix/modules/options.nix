@@ -70,7 +70,8 @@ in
     example = literalExpression ''"qwen3.5-9b"'';
     description = ''
       The model to serve: a name in concierge's catalogue, whose file Nix then fetches by its hash; a package
-      that is a GGUF file; or, with `remote`, the name that the server uses.
+      that is a GGUF file; the whole path of a GGUF file that is there when the service starts; or, with `remote`,
+      the name that the server uses.
     '';
   };
 

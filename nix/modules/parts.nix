@@ -11,8 +11,23 @@ let
 
   catalogued = name: scope.models.${name};
   isPackage = !lib.isString cfg.model;
-  modelName = if isPackage then lib.removeSuffix ".gguf" cfg.model.name else cfg.model;
-  modelFile = if isPackage then "${cfg.model}" else (catalogued cfg.model).passthru.gguf;
+  # A file that Nix does not know: it must be there when the service starts.
+  isPath = !isPackage && lib.hasPrefix "/" cfg.model;
+  isFile = isPackage || isPath;
+  modelName =
+    if isPackage then
+      lib.removeSuffix ".gguf" cfg.model.name
+    else if isPath then
+      lib.removeSuffix ".gguf" (baseNameOf cfg.model)
+    else
+      cfg.model;
+  modelFile =
+    if isPackage then
+      "${cfg.model}"
+    else if isPath then
+      cfg.model
+    else
+      (catalogued cfg.model).passthru.gguf;
   # Ollama names a model of the declarative store by the folder that its manifest is in.
   served = if cfg.engine == "ollama" then "localhost/concierge/${modelName}" else modelName;
 
@@ -59,7 +74,8 @@ in
     local
     settings
     modelName
-    isPackage
+    isPath
+    isFile
     ;
 
   # Every file that must be here before the first start, so that the start needs no network.
@@ -70,6 +86,16 @@ in
     ${lib.getExe cfg.package} config show > /dev/null
     cp $file $out
   '';
+
+  # What a concierge on the same machine needs to find the LLM, as the machine's own concierge.toml. Argument: the key file.
+  client =
+    key:
+    toml.generate "concierge-client.toml" {
+      llm = {
+        inherit (settings.llm) base_url model context;
+      }
+      // lib.optionalAttrs (cfg.engine == "llama-cpp") { api_key_file = key; };
+    };
 
   environment = {
     CONCIERGE_HOME = "${cfg.stateDir}/home";
@@ -85,9 +111,10 @@ in
     }
     // cfg.environment;
 
-  # A key for the LLM and a token for the API: files that only this user reads, and that a crash does not change.
+  # A key for the LLM and a token for the API: files that this user writes and their group reads, and that a crash does
+  # not change.
   makeSecret = pkgs.writeShellScript "concierge-secret" ''
-    umask 077
+    umask 027
     [ ! -s "$1" ] || exit 0
     ${pkgs.coreutils}/bin/mkdir -p "$(${pkgs.coreutils}/bin/dirname "$1")"
     ${random} > "$1.new" && ${pkgs.coreutils}/bin/mv "$1.new" "$1"

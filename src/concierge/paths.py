@@ -116,6 +116,14 @@ def user_config(environ: Mapping[str, str] = os.environ) -> Path | None:
     return None if folder is None else folder / "concierge.toml"
 
 
+def system_config(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return where the ``concierge.toml`` for all who use this machine is or would be; None where it has no place."""
+    named = environ.get("CONCIERGE_SYSTEM_CONFIG_PATH")
+    if named:
+        return Path(named)
+    return None if sys.platform == "win32" else Path("/etc/concierge/concierge.toml")
+
+
 def expanded(text: str, environ: Mapping[str, str] = os.environ, *, where: str) -> Path:
     """Return ``text`` as a path, in which ``~`` is this user's home and ``~name`` that of another one.
 

@@ -6,12 +6,13 @@ import pytest
 
 from concierge.errors import UsageError
 from concierge.machine.budget import cpu_budget
-from concierge.machine.bundle import load, loads
+from concierge.machine.bundle import Bundle, load, loads
 from concierge.machine.read.amd import gfx_name
 from concierge.machine.read.cpu import level
 from concierge.machine.read.machine import read
 from concierge.machine.read.memory import own_groups
 from concierge.machine.read.parse import amount, hex_id, integer, pci_address
+from concierge.machine.read.system import libc
 from concierge.machine.read.windows import driver_version
 from concierge.machine.report import describe, describe_finding
 from concierge.machine.types import Amount, Finding, MemoryFacts
@@ -109,6 +110,35 @@ def test_finding_is_an_object_for_programs() -> None:
         "fix": "mend it",
         "device": None,
     }
+
+
+NIXOS = {"/etc/os-release": "ID=nixos"}
+LOADER = "/lib64/ld-linux-x86-64.so.2"
+
+
+@pytest.mark.parametrize(
+    ("files", "told", "starts"),
+    [
+        (NIXOS, {"loaders": [LOADER], "targets": ["stub-ld"]}, False),
+        (NIXOS, {"loaders": [LOADER], "targets": ["nix-ld"]}, True),
+        ({}, {"loaders": [LOADER], "targets": ["ld-linux-x86-64.so.2"]}, True),
+        ({}, {"loaders": [], "targets": []}, False),
+        ({}, {}, True),
+    ],
+    ids=("nixos", "nix-ld", "debian", "only-nix", "not-asked"),
+)
+def test_foreign_programs_start_where_their_loader_is(
+    files: dict[str, str], told: dict[str, object], starts: bool
+) -> None:
+    bundle = Bundle(platform={"system": "Linux", "machine": "x86_64"}, files=files, answers={"libc": told})
+    found = libc(bundle)
+    assert (found.foreign == "") is starts
+    assert found.wheels == ""
+
+
+def test_a_python_of_nix_does_not_find_what_a_wheel_needs() -> None:
+    told = {"loaders": [LOADER], "nix_python": True}
+    assert "C++ library" in libc(Bundle(platform={"system": "Linux"}, answers={"libc": told})).wheels
 
 
 def test_report_reads_like_a_page() -> None:

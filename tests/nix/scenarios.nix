@@ -71,6 +71,10 @@ let
     kept.services.concierge.models = [ "smollm2-135m" ];
     sixth.services.concierge.host = "::1";
     credential.services.concierge.apiTokenFile = "%t/secrets/token";
+    path.services.concierge = {
+      model = "/srv/models/mine.gguf";
+      memoryMax = null;
+    };
     homely.services.concierge.stateDir = "/homework/concierge";
 
     # Each of these must be refused in a sentence.
@@ -98,6 +102,17 @@ let
     file.services.concierge = {
       engine = "remote";
       model = pkgs.writeText "tiny.gguf" "GGUF";
+      settings.llm.base_url = "http://gpu.example:8000/v1";
+    };
+    homeModel.services.concierge.model = "/home/ada/mine.gguf";
+    relativeModel.services.concierge.model = "models/mine.gguf";
+    ollamaPath.services.concierge = {
+      engine = "ollama";
+      model = "/srv/models/mine.gguf";
+    };
+    remotePath.services.concierge = {
+      engine = "remote";
+      model = "/srv/models/mine.gguf";
       settings.llm.base_url = "http://gpu.example:8000/v1";
     };
     home.services.concierge.stateDir = "/home/ada/concierge";
@@ -200,6 +215,7 @@ builtins.mapAttrs (
       );
       acceleration = config.services.concierge.resolvedAcceleration;
     };
+    client = config.environment.etc."concierge/concierge.toml".source;
     # Complete files, whose programs exist. The model is a stand-in: no test that reads units needs its bytes.
     units =
       let

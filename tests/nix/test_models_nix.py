@@ -6,6 +6,7 @@ import filecmp
 import hashlib
 import http.server
 import json
+import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -111,6 +112,14 @@ def test_every_model_of_the_catalogue_becomes_a_file_with_its_pinned_hash(nix: N
     )
     single = {model.name: model.artefact[0].sha256 for model in load().models if len(model.artefact) == 1}
     assert {name: outputs[name] for name in single} == single
+
+
+def test_a_name_with_dots_is_asked_for_as_documented(nix: Nix) -> None:
+    page = (nix.project / "docs" / "nix.md").read_text(encoding="utf-8")
+    (name,) = re.findall(r"nix build '\.#(models\.\"[^\"]*\.[^\"]*\")'", page)
+    done = nix.flake("build", name, "--dry-run", "--json")
+    (model,) = (each for each in load().models if f'"{each.name}"' in name)
+    assert json.loads(done.stdout)[0]["drvPath"].endswith(f"-{model.artefact[0].name}.drv")
 
 
 def test_a_file_comes_from_a_hashed_mirror(stubbed: Nix, server: Server, tmp_path: Path) -> None:

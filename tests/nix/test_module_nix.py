@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import threading
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ UPSTREAM = Path(__file__).with_name("upstream-ollama.service")
 SCENARIOS = '(import (project + "/tests/nix/scenarios.nix") { inherit nixpkgs project; })'
 WORKING = (
     *("default", "graphics", "cuda", "rocm", "ollama", "exposed", "remote", "elsewhere", "own", "settings", "beside"),
-    *("whichever", "named", "shared", "nested", "ports", "parallel", "kept", "sixth", "credential", "homely"),
+    *("whichever", "named", "shared", "nested", "ports", "parallel", "kept", "sixth", "credential", "homely", "path"),
 )
 NVIDIA = {"char-nvidia", "char-nvidiactl", "char-nvidia-caps", "char-nvidia-frontend", "char-nvidia-uvm", "/dev/dxg"}
 
@@ -148,7 +149,7 @@ def test_state_outside_var_lib_is_made_and_writable(machines: Machines) -> None:
 
 
 def test_the_cuda_cache_is_trusted_only_when_asked(machines: Machines) -> None:
-    assert machines.facts["cuda"]["substituters"] == ["https://cache.nixos-cuda.org"]
+    assert "https://cache.nixos-cuda.org" in machines.facts["cuda"]["substituters"]
     assert "https://cache.nixos-cuda.org" not in machines.facts["default"]["substituters"]
 
 
@@ -187,6 +188,10 @@ def test_the_environment_reaches_the_engine(machines: Machines) -> None:
         ("otherToken", "is $HOME/token, and a service has no folder"),
         ("ollamaApi", "would listen on port 11434, which services.ollama has"),
         ("file", "would ignore a model that is a file"),
+        ("homeModel", "is /home/ada/mine.gguf, and the units see nothing below /home"),
+        ("relativeModel", "models/mine.gguf is not in the catalogue"),
+        ("ollamaPath", "a file alone does not say how its conversations are written"),
+        ("remotePath", "would ignore a model that is a file"),
         ("home", "is /home/ada/concierge, and the units see nothing below /home"),
         ("nobody", "user is someone, and nothing here defines"),
         ("noGroup", "group is people, and nothing here defines"),
@@ -207,6 +212,50 @@ def test_what_cannot_work_is_refused_in_one_plain_sentence(machines: Machines, s
 
 def test_what_works_is_not_refused(machines: Machines) -> None:
     assert {name: machines.refused[name] for name in WORKING} == {name: [] for name in WORKING}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "llm"),
+    [
+        (
+            "default",
+            {
+                "base_url": "http://127.0.0.1:11435/v1",
+                "model": "smollm2-135m",
+                "context": 8192,
+                "api_key_file": "/run/concierge-llm/key",
+            },
+        ),
+        ("remote", {"base_url": "http://gpu.example:8000/v1", "model": "qwen3.5-9b", "context": 8192}),
+    ],
+)
+def test_a_client_on_the_machine_is_told_where_the_llm_is(machines: Machines, scenario: str, llm: Any) -> None:
+    if machines.nix.real:
+        pytest.skip("writing TOML with a real nixpkgs is the work of its caches")
+    told = machines.nix.built(f"{SCENARIOS}.{scenario}.client").read_text(encoding="utf-8")
+    assert tomllib.loads(told) == {"llm": llm}
+
+
+def test_the_group_reads_the_secrets_and_nobody_else_does(machines: Machines) -> None:
+    for unit in ("concierge", "concierge-llm"):
+        service = machines.service("default", unit)
+        assert (service["RuntimeDirectoryMode"], service["Group"]) == ("0750", "concierge")
+
+
+def test_a_model_by_its_path_is_waited_for_and_must_be_there(machines: Machines) -> None:
+    unit = machines.facts["path"]["services"]["concierge-llm"]["unitConfig"]
+    assert (unit["RequiresMountsFor"], unit["AssertPathExists"]) == ("/srv/models/mine.gguf", "/srv/models/mine.gguf")
+    assert "AssertPathExists" not in machines.facts["default"]["services"]["concierge-llm"]["unitConfig"]
+
+
+def test_the_llm_is_ended_before_the_machine_runs_out_of_memory(machines: Machines) -> None:
+    assert machines.service("default", "concierge-llm")["MemoryMax"] == "90%"
+    assert "MemoryMax" not in machines.service("path", "concierge-llm")
+
+
+def test_a_forbidden_call_is_an_error_and_no_death(machines: Machines) -> None:
+    for unit in ("concierge", "concierge-llm"):
+        assert machines.service("default", unit)["SystemCallErrorNumber"] == "EPERM"
 
 
 def test_an_option_that_does_not_exist_is_refused(nix: Nix) -> None:
@@ -311,7 +360,8 @@ def test_a_secret_is_long_private_and_kept_over_a_restart(stubbed: Nix, tmp_path
     subprocess.run([secret, file], check=True, timeout=10)
     assert file.read_text(encoding="utf-8") == first
     assert re.fullmatch(r"[A-Za-z0-9_-]{32}", first)
-    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert file.parent.stat().st_mode & 0o007 == 0
 
 
 def exposure(unit: Path) -> float:

@@ -96,7 +96,7 @@ def test_the_fetcher_brings_an_engine_of_the_flake_that_starts(stubbed: Nix, loc
     fetcher = Fetcher(Store(tmp_path / "store"), {"nix": deliver}, Silent(), lambda _: None)
     (build,) = (
         build
-        for build in with_engines(load(), "x86_64-linux", locked_flake).builds
+        for build in with_engines(load(), "x86_64-linux", locked_flake, None).builds
         if build.version == "nix" and build.accelerator == "cpu"
     )
     program = fetcher.fetch(build.artefact) / "llama-server"

@@ -106,9 +106,11 @@ def test_the_api_reaches_the_llm_with_the_key_that_both_units_share(serving: Nix
     text = PARTS.replace("PORT", str(port)).replace("LLM", str(llm)).replace("STATE", str(tmp_path / "state"))
     part = {name: serving.built(f"{text}.{name}") for name in ("makeSecret", "llm", "llmReady", "api", "apiReady")}
     config = serving.built(f"{text}.config")
+    client = serving.built(f'({text}.client "{tmp_path / "llm" / "key"}")')
     key, token = tmp_path / "llm" / "key", tmp_path / "api" / "token"
     for secret in (key, token):
         subprocess.run([part["makeSecret"], secret], check=True, timeout=10)
+        assert secret.stat().st_mode & 0o777 == 0o640
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": os.environ.get("TMPDIR", "/tmp")}
     api = {**environ, "CONCIERGE_HOME": str(tmp_path / "home"), "CONCIERGE_CONFIG_PATH": str(config)}
     with (
@@ -117,5 +119,13 @@ def test_the_api_reaches_the_llm_with_the_key_that_both_units_share(serving: Nix
     ):
         url = f"http://127.0.0.1:{port}"
         status, run = asked(f"{url}/runs?wait=true", token.read_text(encoding="utf-8"), {"task": "Say hi."})
+        # Somebody else on this machine, who has nothing but the machine's own file.
+        person = {**environ, "HOME": str(tmp_path / "ada"), "CONCIERGE_SYSTEM_CONFIG_PATH": str(client)}
+        (tmp_path / "ada").mkdir()
+        theirs = subprocess.run(
+            [serving.build("concierge") / "bin" / "concierge", "run", "Say hi."],
+            env=person, cwd=tmp_path / "ada", capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (theirs.returncode, theirs.stdout.strip()) == (0, "Hi"), theirs.stderr
     assert (status, run["status"], run["text"]) == (200, "done", "Hi"), run
     assert (tmp_path / "state" / "workspace" / "runs" / str(run["id"])).is_dir()

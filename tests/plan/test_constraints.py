@@ -173,6 +173,12 @@ def test_where_foreign_programs_do_not_start_only_nix_builds_are_candidates(make
     assert examine(machine, make.build(artefact=(ours,))) == (Candidate(make.build(artefact=(ours,))),)
 
 
+def test_a_python_that_nix_built_loads_no_wheel_and_starts_other_programs(make: Make) -> None:
+    machine = make.machine(libc=Libc("glibc", "2.39", wheels="the C++ library is not found"))
+    assert rejection(examine(machine, make.build(launcher="xllamacpp"))) == ("loader", "the C++ library is not found")
+    assert examine(machine, make.build()) == (Candidate(make.build()),)
+
+
 def test_a_device_that_is_known_for_trouble_leaves_a_doubt(make: Make) -> None:
     mac = make.gpu(name="Apple Paravirtual device", vendor="apple", accelerators={"metal": Usable(ok=True, reason="")})
     (found,) = cast("tuple[Candidate, ...]", examine(make.machine(mac), make.build("metal")))

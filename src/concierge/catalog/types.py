@@ -185,6 +185,11 @@ class Build(Frozen):
         """Bytes to fetch, companions included."""
         return sum(artefact.size for artefact in self.artefact)
 
+    @property
+    def by_nix(self) -> bool:
+        """Whether Nix makes all of it."""
+        return all(source.kind == "nix" for artefact in self.artefact for source in artefact.sources)
+
 
 class Recurrent(Frozen):
     """The state of one recurrent or linear-attention layer, in the words of the GGUF's ``ssm.*`` keys."""

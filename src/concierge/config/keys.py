@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from concierge import endpoint
 from concierge.config import kinds
 from concierge.config.kinds import Key, Secret, key
+from concierge.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,9 @@ class Llm:
         kinds.secret(endpoint.clean), None, "Key for `base_url`; `api_key_env` keeps it out of files."
     )
     api_key_env: str | None = key(kinds.TEXT, None, "Name of the variable that holds the key for `base_url`.")
+    api_key_file: Path | None = key(
+        kinds.FOLDER, None, "File that holds the key for `base_url`, read when it is needed."
+    )
     local_llm_ensure_available: bool = key(
         kinds.FLAG, True, "Start the local LLM when nothing serves the model; off: only connect."
     )
@@ -100,12 +104,18 @@ class Llm:
         return endpoint.address(self.base_url)
 
     def endpoint(self, *, model: str, environ: Mapping[str, str]) -> Endpoint:
-        """Return the server that ``base_url`` names, without asking anybody."""
+        """Return the server that ``base_url`` names, without asking anybody.
+
+        Raises:
+            ConfigError: The key cannot be read, or cannot be sent.
+        """
         given, place = None, "llm.api_key"
         if self.api_key is not None:
             given = self.api_key.get_secret_value()
         elif self.api_key_env:
             given, place = environ.get(self.api_key_env), self.api_key_env
+        elif self.api_key_file:
+            given, place = _held(self.api_key_file), str(self.api_key_file)
         found = self.address
         return endpoint.Endpoint(str(found), model, endpoint.key(given, place=place), address=found)
 
@@ -113,6 +123,18 @@ class Llm:
     def never_started(self) -> bool:
         """Whether the engine is one that concierge never starts, whatever else is set."""
         return self.engine in ("remote", "vllm")
+
+
+def _held(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(
+            f"The key for llm.base_url cannot be read from {file}: {why}.",
+            where="llm.api_key_file",
+            hint="Start the server that writes it, ask to be in its group, or set llm.base_url to a server of yours.",
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

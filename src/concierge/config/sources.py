@@ -1,7 +1,8 @@
 """The places where settings are read, and which of them wins.
 
-Order, last wins: defaults, the user's own ``concierge.toml``, the project's ``concierge.toml`` (or the
-file that ``CONCIERGE_CONFIG_PATH`` names, TOML or JSON), ``CONCIERGE_*`` variables, command line flags.
+Order, last wins: defaults, the machine's ``concierge.toml`` (below ``/etc``), the user's own one, the project's
+``concierge.toml`` (or the file that ``CONCIERGE_CONFIG_PATH`` names, TOML or JSON), ``CONCIERGE_*`` variables, command
+line flags.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ _URL = ("llm", "base_url")
 _NAMES = "a project may not name the variables of whoever works in it"
 PERSONAL: Mapping[KeyPath, str] = {
     ("llm", "api_key_env"): _NAMES,
+    ("llm", "api_key_file"): "a project may not name the files of whoever works in it",
     ("trust",): "a project may not allow itself what it asks for",
 }
 """Keys that a project may not set, and why."""
@@ -108,10 +110,11 @@ def settings(
         for key, value in overrides.items()
         if value is not None
     }
-    layers = [_of_ollama(environ), *_files(environ, folder), Layer(_from_environment(environ)), Layer(flags)]
+    own = [*_files(environ, folder), Layer(_from_environment(environ)), Layer(flags)]
+    layers = [_of_ollama(environ), _of_machine(environ, own), *own]
     found = _checked(_merged(layers))
     _whole_servers(found)
-    for key in (("llm", "api_key"), ("llm", "api_key_env")):
+    for key in (("llm", "api_key"), ("llm", "api_key_env"), ("llm", "api_key_file")):
         if _withheld(key, layers):
             kept, url = found.pop(key), found[_URL]
             if say is not None:
@@ -167,6 +170,14 @@ def named(found: Mapping[KeyPath, Setting]) -> bool:
 def _of_ollama(environ: Mapping[str, str]) -> Layer:
     url = ollama.base_url(environ)
     return Layer({} if url is None else {_URL: Setting(url, ollama.VARIABLE)})
+
+
+def _of_machine(environ: Mapping[str, str], own: Sequence[Layer]) -> Layer:
+    """Return what whoever runs this machine set for all; what is said of its server is not for another address."""
+    file = paths.system_config(environ)
+    found = _from_file(file) if file is not None and file.is_file() else {}
+    elsewhere = any(_URL in layer.settings for layer in own)
+    return Layer({key: setting for key, setting in found.items() if not (elsewhere and key[0] == "llm")})
 
 
 def _withheld(key: KeyPath, layers: Sequence[Layer]) -> bool:

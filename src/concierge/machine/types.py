@@ -133,12 +133,14 @@ class Libc:
 
     Attributes:
         foreign: Why programs that this system did not build itself do not start; empty where they do.
+        wheels: Why this Python cannot load the libraries of a wheel; empty where it can.
     """
 
     kind: LibcKind
     version: str | None = None
     reason: str = ""
     foreign: str = ""
+    wheels: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,8 +117,10 @@ def _rejected(build: Build, check: _Check) -> Rejected:
 
 def _platform(machine: Machine, build: Build) -> Iterator[_Check]:
     needs = build.needs
-    if machine.libc.foreign and not _by_nix(build):
+    if machine.libc.foreign and not build.by_nix:
         yield _Check("loader", False, machine.libc.foreign)
+    if machine.libc.wheels and build.launcher == "xllamacpp":
+        yield _Check("loader", False, machine.libc.wheels)
     if build.launcher not in LAUNCHERS:
         reason = f"concierge cannot start {build.launcher}; start it yourself and set llm.base_url"
         yield _Check("launcher", False, reason)
@@ -135,10 +137,6 @@ def _platform(machine: Machine, build: Build) -> Iterator[_Check]:
         yield _floor("os", "macOS", needs.macos, machine.os.version or None)
     if needs.windows is not None:
         yield _floor("os", "Windows", needs.windows, machine.os.version or None)
-
-
-def _by_nix(build: Build) -> bool:
-    return all(source.kind == "nix" for artefact in build.artefact for source in artefact.sources)
 
 
 def _device(machine: Machine, build: Build, device: Device) -> Iterator[_Check]:

@@ -86,7 +86,7 @@ def _key(candidate: Candidate, stored: frozenset[str]) -> tuple[int, bool, bool,
         device is not None and device.kind == "integrated",
         bool(candidate.beside),
         bool(candidate.unsure),
-        build.artefact[0].sources[0].kind != "nix",
+        not build.by_nix,
         not build.proven,
         digest(build.artefact) not in stored,
         build.size,
@@ -136,9 +136,11 @@ def judge(group: Sequence[Candidate], model: Model, settle: Settle, context: Con
     if context != "auto" and context > model.context_train:
         reason = f"was trained for {model.context_train} tokens, fewer than the {context} of llm.context"
         return Judged(model, None, Estimate(None, None), "context", reason)
-    carrier = _carrier(group, model)
+    carrier = _carrier(group, model, asked=asked)
     if carrier is None:
         reason = f"needs llama.cpp build {model.minimum_build} or newer, which no build for this device has"
+        if _carrier(group, model, asked=True) is not None:
+            reason = f"needs llama.cpp build {model.minimum_build} or newer, and Nix's is older: ask for it by name"
         return Judged(model, None, Estimate(None, None), "engine-build", reason)
     served = settle(model, carrier)
     setting, estimate = served.setting, served.estimate
@@ -163,10 +165,16 @@ def by_device(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     return list(groups.values())
 
 
-def _carrier(group: Sequence[Candidate], model: Model) -> Candidate | None:
-    """Return the first build that knows the model's architecture."""
+def _carrier(group: Sequence[Candidate], model: Model, *, asked: bool) -> Candidate | None:
+    """Return the first build that knows the model's architecture.
+
+    Where Nix brings an engine, no other one is taken for a model that nobody asked for by name.
+    """
     need = model.minimum_build
-    return next((candidate for candidate in group if need is None or (candidate.build.llama_cpp or 0) >= need), None)
+    able = (each for each in group if need is None or (each.build.llama_cpp or 0) >= need)
+    first = next(able, None)
+    foreign = first is not None and not first.build.by_nix and any(each.build.by_nix for each in group)
+    return None if foreign and not asked else first
 
 
 def _best(group: Sequence[Candidate], ladder: Sequence[Model], settle: Settle, context: Context) -> Pick | None:
@@ -216,7 +224,7 @@ def _first_choice(each: Judged, ladder: Sequence[Model], judged: Callable[[Model
 
 
 def _picked(group: Sequence[Candidate], judged: Judged, choice: Choice) -> Pick:
-    carrier = _carrier(group, judged.model)
+    carrier = _carrier(group, judged.model, asked=choice == "asked")
     assert carrier is not None
     return Pick(carrier, judged, choice)
 

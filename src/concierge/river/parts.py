@@ -127,7 +127,15 @@ class Parts:
             return found
         from concierge.store.sources.nix import with_engines
 
-        return with_engines(found, self.machine.system, self.flake)
+        return with_engines(found, self.machine.system, self.flake, self._flake_llama_cpp)
+
+    @cached_property
+    def _flake_llama_cpp(self) -> int | None:
+        from concierge.store.sources.nix import llama_cpp
+
+        assert self.flake is not None
+        assert self.machine.system is not None
+        return llama_cpp(self.flake, self.machine.system)
 
     @cached_property
     def flake(self) -> str | None:

@@ -317,6 +317,12 @@ let
         text = "#!/bin/sh\n${text}";
         passAsFile = [ "text" ];
       } "cp $textPath $out; chmod 755 $out";
+    writeShellScriptBin =
+      name: text:
+      build name {
+        text = "#!/bin/sh\n${text}";
+        passAsFile = [ "text" ];
+      } "mkdir -p $out/bin; cp $textPath $out/bin/${name}; chmod 755 $out/bin/${name}";
     linkFarm =
       name: entries:
       build name { } (
@@ -343,7 +349,21 @@ let
         env,
         shellHook,
       }:
-      build "nix-shell" (env // { inherit packages shellHook; }) "touch $out";
+      # `nix develop` wants bash for the builder, and sources what a stdenv sets up.
+      derivation (
+        env
+        // {
+          name = "nix-shell";
+          inherit system packages shellHook;
+          builder = "/bin/bash";
+          outputs = [ "out" ];
+          args = [
+            "-c"
+            "PATH=/usr/bin:/bin; touch $out"
+          ];
+          stdenv = ./shell;
+        }
+      );
     dockerTools.buildLayeredImage =
       {
         name,
@@ -376,7 +396,11 @@ let
         f:
         program {
           pname = "python3-env";
-          extra = "echo ${toString (f pythonPackages)} > $out/packages";
+          extra = ''
+            echo ${toString (f pythonPackages)} > $out/packages
+            printf '#!/bin/sh\nexec ${host.python} "$@"\n' > $out/bin/python3
+            chmod 755 $out/bin/python3
+          '';
         };
     };
     installShellFiles = program { pname = "install-shell-files"; };

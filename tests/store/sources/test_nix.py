@@ -102,6 +102,15 @@ def test_a_result_in_another_machines_store_is_refused() -> None:
     assert caught.value.where == "/src#a"
 
 
+@pytest.mark.parametrize(
+    ("said", "build"), [("9190", 9190), ("0.4.0", nix.DOTTED), ("unstable-2026-11-01", None), ("", None)]
+)
+def test_nix_says_which_llama_cpp_its_flake_has(said: str, build: int | None) -> None:
+    run = FakeRun(output=said)
+    assert nix.llama_cpp("/src", "x86_64-linux", run=run) == build
+    assert run.words[-1] == "/src#legacyPackages.x86_64-linux.engines.llama-cpp.native.package.version"
+
+
 CACHED = (
     "this derivation will be built:",
     "  /nix/store/5dfl6v872kldfghl0ywnm188przavzwr-concierge-llama-cpp-vulkan-9190.drv",
@@ -130,3 +139,4 @@ def test_nix_says_what_it_would_compile_and_download(said: tuple[str, ...], cost
 @pytest.mark.parametrize("run", [FakeRun(1), FakeRun(None), FakeRun(raises=FileNotFoundError("nix"))])
 def test_a_nix_that_does_not_answer_foresees_nothing(run: FakeRun) -> None:
     assert nix.foresee("/src", "engines.llama-cpp.cuda", run=run) is None
+    assert nix.llama_cpp("/src", "x86_64-linux", run=run) is None

@@ -8,6 +8,7 @@ import os
 import pwd
 import re
 import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 from concierge.machine.bundle import Bundle
@@ -101,6 +102,7 @@ def _libc(host: Host) -> dict[str, Any]:
     told["loaders"] = [path for path in loaders if "/ld-linux" in path or "/ld-musl" in path]
     # NixOS puts a stub there that only explains why foreign programs do not start; nix-ld puts a real one.
     told["targets"] = sorted({host.path(path).resolve().name for path in told["loaders"]})
+    told["nix_python"] = sys.base_prefix.startswith(os.environ.get("NIX_STORE_DIR", "/nix/store") + "/")
     banners = (_banner(host, f"{folder}/libc.so.6") for folder in _LIBC)
     told["banner"] = next((banner for banner in banners if banner), None)
     return told

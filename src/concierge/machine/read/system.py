@@ -79,14 +79,23 @@ def _hypervisor(bundle: Bundle) -> str:
 
 def libc(bundle: Bundle) -> Libc:
     """Return the C library that a downloaded program would meet, and whether such a program starts at all."""
-    return replace(_libc(bundle), foreign=_foreign(bundle))
+    return replace(_libc(bundle), foreign=_foreign(bundle), wheels=_wheels(bundle))
 
 
 def _foreign(bundle: Bundle) -> str:
-    """NixOS has a loader that only explains why it starts nothing, unless nix-ld is there."""
-    if operating_system(bundle).distribution != "nixos" or "nix-ld" in str(bundle.answer("libc").get("targets")):
+    """NixOS has a loader that only explains why it starts nothing, unless nix-ld is there; a bare Nix has none."""
+    told = bundle.answer("libc")
+    if operating_system(bundle).distribution == "nixos":
+        return "" if "nix-ld" in str(told.get("targets")) else "programs that Nix did not build do not start on NixOS"
+    bare = bundle.system == "linux" and told.get("loaders") == []
+    return "programs that Nix did not build do not start here: there is no loader in /lib or /lib64" if bare else ""
+
+
+def _wheels(bundle: Bundle) -> str:
+    """A Python that Nix built finds the libraries of its own store alone, on any system and with nix-ld too."""
+    if not bundle.answer("libc").get("nix_python"):
         return ""
-    return "programs that Nix did not build do not start on NixOS"
+    return "a wheel needs the system's C++ library, which a Python that Nix built does not find"
 
 
 def _libc(bundle: Bundle) -> Libc:

@@ -37,8 +37,8 @@ OFFERED: dict[System, tuple[Accelerator, ...]] = {
 }
 """What ``legacyPackages.<system>.engines.llama-cpp`` holds (nix/engines.nix)."""
 
-LLAMA_CPP = 9190
-"""The llama.cpp of nixpkgs 26.05, whose branch only moves forward: a model's ``minimum_build`` is compared with it."""
+DOTTED = 9842
+"""The newest numbered build that nixpkgs had: what counts as 0.4.0 there came later."""
 
 PROGRAM = "llama-server"
 
@@ -56,13 +56,16 @@ TAIL = 12
 """Lines of Nix's own message that an error repeats."""
 
 
-def with_engines(catalog: Catalog, system: System, flake: str) -> Catalog:
-    """Return the catalogue with the flake's engines for ``system`` before its own; the plan prefers them."""
-    ours = tuple(_build(catalog, system, accelerator, flake) for accelerator in OFFERED.get(system, ()))
+def with_engines(catalog: Catalog, system: System, flake: str, llama_cpp: int | None) -> Catalog:
+    """Return the catalogue with the flake's engines for ``system`` before its own; the plan prefers them.
+
+    ``llama_cpp`` is the number of their llama.cpp build; None where it is not known.
+    """
+    ours = tuple(_build(catalog, system, accelerator, flake, llama_cpp) for accelerator in OFFERED.get(system, ()))
     return catalog.model_copy(update={"builds": (*ours, *catalog.builds)})
 
 
-def _build(catalog: Catalog, system: System, accelerator: Accelerator, flake: str) -> Build:
+def _build(catalog: Catalog, system: System, accelerator: Accelerator, flake: str, llama_cpp: int | None) -> Build:
     attribute = f"legacyPackages.{system}.engines.llama-cpp.{accelerator}"
     content = program(flake, attribute)
     return Build(
@@ -73,7 +76,7 @@ def _build(catalog: Catalog, system: System, accelerator: Accelerator, flake: st
         launcher="llama-server",
         licence="MIT",
         executable=PROGRAM,
-        llama_cpp=LLAMA_CPP,
+        llama_cpp=llama_cpp,
         needs=_needs(catalog, system, accelerator),
         artefact=(
             Artefact(
@@ -180,6 +183,23 @@ def realise(
             hint=f"Run `nix build '{wanted}'` to see all of it.",
         )
     return _one_path(done.stdout, wanted)
+
+
+def llama_cpp(flake: str, system: System, *, run: Follow = follow) -> int | None:
+    """Ask Nix for the number of the flake's llama.cpp build, which its lock fixes; None where it does not say."""
+    attribute = f"legacyPackages.{system}.engines.llama-cpp.native.package.version"
+    words = [*_NIX, "eval", "--no-write-lock-file", "--raw", f"{flake}#{attribute}"]
+    try:
+        done = run(words, seconds=DRY_S)
+    except OSError:
+        return None
+    return _number(done.stdout.strip()) if done.exit == 0 else None
+
+
+def _number(version: str) -> int | None:
+    if version.isdecimal():
+        return int(version)
+    return DOTTED if re.fullmatch(r"\d+(\.\d+)+", version) else None
 
 
 @dataclass(frozen=True, slots=True)

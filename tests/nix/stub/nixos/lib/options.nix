@@ -33,6 +33,7 @@ in
     assertions = option (types.listOf types.anything) [ ];
     boot.isContainer = option types.bool false;
     environment.systemPackages = option (types.listOf types.package) [ ];
+    environment.etc = option (types.attrsOf types.anything) { };
     hardware.graphics.enable = option types.bool false;
     networking.firewall.allowedTCPPorts = option (types.listOf types.port) [ ];
     nix.settings = option (types.attrsOf (types.listOf types.str)) { };
