@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,28 @@ def test_a_job_of_launchd_keeps_its_state_with_the_person_it_runs_for(
     assert run.stat().st_mode & 0o777 == 0o700
     assert (run / "concierge.log").read_text(encoding="utf-8") == token.format(home=home) + "\n"
     assert (run / "token").exists() is (named == "null")
+
+
+@pytest.fixture(scope="module")
+def whole(nix: Nix) -> str:
+    """Return the expression of what the real home-manager and nix-darwin make."""
+    trees = {name: os.environ.get(f"CONCIERGE_{name}") for name in ("HOME_MANAGER", "NIX_DARWIN")}
+    if not nix.real or not all(trees.values()):
+        pytest.skip("CONCIERGE_NIXPKGS, CONCIERGE_HOME_MANAGER and CONCIERGE_NIX_DARWIN name no real trees")
+    given = f"homeManager = {trees['HOME_MANAGER']}; nixDarwin = {trees['NIX_DARWIN']};"
+    return f'(import (project + "/tests/nix/people-real.nix") {{ inherit nixpkgs project; {given} }})'
+
+
+@pytest.mark.parametrize("kind", ["linux", "mac", "darwin"])
+def test_the_real_module_systems_make_derivations_of_both_jobs(nix: Nix, whole: str, kind: str) -> None:
+    found = nix.value(f"{whole}.{kind}")
+    assert found["made"].endswith(".drv")
+    assert set(found["jobs"]) == {"concierge", "concierge-llm"}
+    assert found.get("refused", []) == []
+
+
+def test_the_real_home_manager_refuses_in_our_sentence(nix: Nix, whole: str) -> None:
+    assert "services.concierge.apiTokenFile is in the Nix store" in nix.failure(f"{whole}.refused")
 
 
 def test_every_kind_of_system_declares_the_same_options(stubbed: Nix) -> None:
