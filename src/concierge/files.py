@@ -9,7 +9,7 @@ import re
 import stat
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from concierge import mutex
 from concierge.errors import ConciergeError, StoreError
@@ -25,14 +25,21 @@ _DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.draft")
 
 def replace(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write a file whole: after a crash, the old bytes are there or the new ones, and they are on the disk."""
+    with written(path, mode=mode) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def written(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Give a file to write that takes the place of ``path``, as ``replace`` does, unless the block raises."""
     sweep(path.parent)
     draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}.draft")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+    handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             with contextlib.suppress(OSError):
                 mutex.lock(handle)
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(handle)
             if os.name == "posix":

@@ -194,6 +194,24 @@ def test_a_lock_is_written_once_and_is_the_same_for_every_hash_seed(environ: dic
     assert [file.name for file in folder.iterdir()] == ["concierge.lock"]
 
 
+def test_what_a_lock_would_change_is_told_before_and_while_it_is_written(environ: dict[str, str], folder: Path) -> None:
+    concierge("lock", "--model", "smollm2-135m", environ=environ, folder=folder)
+    before = (folder / "concierge.lock").read_bytes()
+    words = ("lock", "--model", "qwen2.5-coder-0.5b")
+    told = concierge(*words, "--diff", environ=environ, folder=folder)
+    assert told.returncode == 0
+    assert "llm.model: smollm2-135m → qwen2.5-coder-0.5b" in told.stdout
+    assert "→ nothing" in told.stdout
+    assert (folder / "concierge.lock").read_bytes() == before
+    alone = concierge(*words, "--upgrade", "llama-cpp", environ=environ, folder=folder)
+    assert (alone.returncode, "is not for this configuration" in alone.stderr) == (2, True)
+    same = concierge("lock", "--model", "smollm2-135m", "--upgrade", "llama-cpp", environ=environ, folder=folder)
+    assert (same.returncode, "is current" in same.stderr) == (0, True)
+    written = concierge(*words, environ=environ, folder=folder)
+    assert "Its digest: " in written.stderr
+    assert concierge(*words, "--diff", environ=environ, folder=folder).stdout == ""
+
+
 def test_a_stale_lock_is_told_with_its_reasons_and_left_as_it_is(environ: dict[str, str], folder: Path) -> None:
     concierge("lock", environ=environ, folder=folder)
     before = (folder / "concierge.lock").read_bytes()

@@ -330,3 +330,60 @@ def test_a_foreign_model_without_a_way_to_describe_it_is_a_configuration_error()
 
 def test_no_two_builds_of_the_catalogue_share_a_key() -> None:
     assert len({build_key(build) for build in CATALOG.builds}) == len(CATALOG.builds)
+
+
+def older() -> tuple[lockfile.Lock, lockfile.Lock]:
+    """A lock of an older release, and what this one would write."""
+    wanted = resolve.resolve(Llm(), CATALOG)
+    first = wanted.model[0].artefact[0].model_copy(update={"sha256": "0" * 64})
+    model = wanted.model[0].model_copy(update={"artefact": (first, *wanted.model[0].artefact[1:])})
+    builds = tuple(build.model_copy(update={"licence": "Other"}) for build in wanted.build)
+    chosen = Catalog(builds=builds, models=(model, *wanted.model[2:]))
+    return seal("0", wanted.llm, chosen, dict(wanted.serving)), wanted
+
+
+def test_one_model_moves_alone() -> None:
+    lock, wanted = older()
+    moved = resolve.upgraded(lock, wanted, [wanted.model[0].name])
+    assert [model.name for model in moved.model] == [model.name for model in lock.model]
+    assert moved.model[0] == wanted.model[0]
+    assert moved.build == lock.build
+    assert len(resolve.compare(lock, moved)) == 1
+
+
+def test_one_engine_moves_with_all_its_builds_and_new_models_come_by_name() -> None:
+    lock, wanted = older()
+    moved = resolve.upgraded(lock, wanted, ["llama-cpp", wanted.model[1].name])
+    assert {build for build in moved.build if build.engine == "llama-cpp"} == {
+        build for build in wanted.build if build.engine == "llama-cpp"
+    }
+    assert {build for build in moved.build if build.engine != "llama-cpp"} == {
+        build for build in lock.build if build.engine != "llama-cpp"
+    }
+    assert wanted.model[1] in moved.model
+    assert moved.model[0] == lock.model[0]
+
+
+def test_everything_that_moves_by_name_is_the_lock_that_would_be_written() -> None:
+    lock, wanted = older()
+    names = {*(build.engine for build in wanted.build), *(model.name for model in wanted.model)}
+    assert resolve.upgraded(lock, wanted, names).source == wanted.source
+
+
+def test_a_name_that_nothing_has_and_a_lock_of_another_question_are_refused() -> None:
+    lock, wanted = older()
+    with pytest.raises(ConfigError, match="has a model or an engine `llama3`"):
+        resolve.upgraded(lock, wanted, ["llama3"])
+    with pytest.raises(ConfigError, match="is not for this configuration"):
+        resolve.upgraded(lock, resolve.resolve(Llm(context=512), CATALOG), ["llama-cpp"])
+
+
+def test_what_moves_is_told_with_both_hashes_and_sizes() -> None:
+    lock, wanted = older()
+    lines = [difference.moved for difference in resolve.compare(lock, wanted)]
+    (model,) = (line for line in lines if line.startswith(f"model {wanted.model[0].name}:"))
+    assert " 000000000000" in model
+    assert f"{wanted.model[0].artefact[0].sha256[:12]}" in model
+    assert model.count("GB)") + model.count("MB)") == 2
+    (new,) = (line for line in lines if line.startswith(f"model {wanted.model[1].name}:"))
+    assert ": nothing → " in new

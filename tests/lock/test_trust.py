@@ -53,6 +53,7 @@ def project(tmp_path: Path) -> Project:
         ("[api]\ntoken = 'known-to-all'", "a token that it knows"),
         ("workspace_root = '/etc/cron.d'", "/etc/cron.d"),
         ("workspace_root = '../elsewhere'", "../elsewhere"),
+        ("mirror = 'http://mirror.example'", "fetches what is pinned from http://mirror.example"),
         ("[mcp.servers.x]\ncommand = ['npx', 'evil']", 'runs the command ["npx", "evil"] as the MCP server x'),
         ("[mcp.servers.x]\nurl = 'https://mcp.example/mcp'", "tools of https://mcp.example/mcp, as the MCP server x"),
         ("[mcp.servers.x]\nurl = 'http://127.0.0.1:8000/mcp'", "tools of http://127.0.0.1:8000/mcp"),

@@ -81,6 +81,11 @@ class Rig:
         (folder / "concierge.lock").write_text(lockfile.dump(sealed))
         return folder
 
+    def forget_sources(self) -> None:
+        """Take away the files that the locks name."""
+        self._engine.unlink()
+        self._model.unlink()
+
     def _faulty(self, fault: str) -> Build:
         file = self.root / f"{fault}.zip"
         with zipfile.ZipFile(file, "w") as archive:

@@ -397,3 +397,21 @@ def test_whoever_made_a_home_deletes_it_with_chmod_and_rm(rig: Rig) -> None:
     subprocess.run([*somebody, "chmod", "-R", "u+w", str(rig.home.root)], check=True)
     done = subprocess.run([*somebody, "rm", "-rf", str(rig.home.root)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr, rig.home.root.exists()) == (0, "", False)
+
+
+def test_what_a_bundle_holds_brings_another_home_to_the_same_state_without_the_sources(
+    rig: Rig, tmp_path: Path
+) -> None:
+    folder = rig.project("project", context=512)
+    pins = tmp_path / "pins"
+    code, out, _ = rig(folder, "bundle", str(pins), "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert (told["files"], told["brought"], told["left_out"]) == (2, 2, [])
+    assert not (rig.home.root / "store").exists() or not list(rig.home.root.glob("store/[0-9a-f]*"))
+    rig.forget_sources()
+    assert rig(folder, "up")[0] == 4
+    assert rig(folder, "up", "--mirror", str(pins))[0] == 0
+    assert rig(folder, "verify")[0] == 0
+    code, _, err = rig(folder, "bundle", str(pins), "--system", "sparc")
+    assert (code, "pins no engine for sparc" in err) == (2, True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from concierge.server.status import ServerStatus
 
 
-@options.settings(*options.LLM, "locked", "trust")
+@options.settings(*options.LLM, "mirror", "locked", "trust")
 def up(chosen: dict[str, Any], *, as_json: options.AsJson = False) -> None:
     """Bring this machine to the declared state: engine and model in the store, the server up."""
     river = options.river(chosen)

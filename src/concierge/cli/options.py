@@ -35,6 +35,7 @@ SETTINGS: dict[str, Flag] = {
     "host": ("api.host", str, "Address to listen on.", ()),
     "port": ("api.port", int, "Port to listen on; 0 takes a free one.", ()),
     "workspace": ("workspace_root", Path, "Folder whose runs/ holds the runs.", ("-w",)),
+    "mirror": ("mirror", str, "A folder of `concierge bundle`, or its address: asked first.", ()),
     "locked": ("locked", bool, "Use nothing but concierge.lock.", ()),
     "trust": ("trust", bool, "Allow what this project's files ask for, as `concierge trust` does.", ()),
 }

@@ -43,12 +43,25 @@ def lock(
     chosen: dict[str, Any],
     *,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; end with 1 when it is not current.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Write nothing; print what would change.")] = False,
+    upgrade: Annotated[
+        list[str] | None, typer.Option("--upgrade", metavar="NAME", help="Move this model or engine only.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Write concierge.lock: what the configuration resolves to, for every system and accelerator at once."""
+    if check and (diff or upgrade):
+        raise UsageError("--check looks at all of the lock.", where="lock", hint="Leave out --diff and --upgrade.")
     river = options.river(chosen)
+    if diff:
+        moved = river.lock_diff(upgrade=upgrade or ())
+        if as_json:
+            output.data(differences=[asdict(difference) for difference in moved])
+        for difference in [] if as_json else moved:
+            output.result(difference.moved)
+        return 0
     if not check:
-        written = river.lock()
+        written = river.lock(upgrade=upgrade or ())
         if as_json:
             output.data(written=str(written))
         return 0
@@ -123,6 +136,30 @@ def engines(chosen: dict[str, Any], *, machine: options.Machine = None, as_json:
         (_mark(fits=row.fits), row.name, row.accelerator, human(row.size), row.licence, row.reason) for row in rows
     ]
     _print(table)
+
+
+@options.settings("mirror", "trust")
+def bundle(
+    chosen: dict[str, Any],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put it; what is there and whole stays.")],
+    *,
+    system: Annotated[
+        list[str] | None, typer.Option("--system", help="Only this system's engines, such as x86_64-linux.")
+    ] = None,
+    accelerator: Annotated[
+        list[str] | None, typer.Option("--accelerator", help="Only engines for this: cuda, rocm, vulkan, metal, cpu.")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Bring all that concierge.lock pins into a folder, for machines without a network: `up --mirror DIR`."""
+    made = options.river(chosen).bundle(folder, systems=system or (), accelerators=accelerator or ())
+    if as_json:
+        output.data(written=str(folder), **asdict(made))
+        return
+    for name in made.left_out:
+        output.narrate(f"{name} comes from Nix alone and is left out.")
+    output.narrate(f"{made.files} files, {made.brought} of them new ({human(made.bytes)}).")
+    output.result(str(folder))
 
 
 def trust(

@@ -199,6 +199,11 @@ class Config:
     api: Api = field(default_factory=Api)
     mcp: Mapping[str, McpServer] = field(default_factory=dict)
     workspace_root: Path = key(kinds.FOLDER, Path(".concierge"), "Folder whose `runs/` holds the run directories.")
+    mirror: str | None = key(
+        kinds.TEXT,
+        None,
+        "A folder that `concierge bundle` wrote, or the address of one: asked first for all that is fetched.",
+    )
     locked: bool = key(kinds.FLAG, False, "Use nothing but `concierge.lock`; fail when it is missing or not current.")
     trust: bool = key(
         kinds.FLAG,

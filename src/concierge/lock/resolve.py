@@ -11,9 +11,10 @@ from concierge.catalog.flags import PARAMETERS
 from concierge.catalog.types import Catalog
 from concierge.errors import ConfigError
 from concierge.lock.file import FILE, Asked, Lock, build_key, seal
+from concierge.units import human
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from concierge.catalog.types import Artefact, Build, Frozen, Model
@@ -29,6 +30,7 @@ class Difference:
         what: The key or the entry that differs.
         kind: ``config``: the lock answers another question, so ``--locked`` refuses it. ``catalogue``: this release
             knows something else; the lock still says what to use.
+        locked_bytes: Size of what is locked; None where nothing is, or where it is no bytes. ``wanted_bytes`` likewise.
     """
 
     what: str
@@ -36,9 +38,18 @@ class Difference:
     wanted: str | None
     reason: str
     kind: Literal["config", "catalogue"]
+    locked_bytes: int | None = None
+    wanted_bytes: int | None = None
 
     def __str__(self) -> str:
         return f"{self.what}: {self.reason}"
+
+    @property
+    def moved(self) -> str:
+        """What it is, and what it would be, on one line."""
+        sides = ((self.locked, self.locked_bytes), (self.wanted, self.wanted_bytes))
+        old, new = (side if size is None else f"{side} ({human(size)})" for side, size in sides)
+        return f"{self.what}: {old or 'nothing'} → {new or 'nothing'}"
 
 
 def resolve(llm: Llm, catalog: Catalog, describe: Describe | None = None, *, folder: Path | None = None) -> Lock:
@@ -63,11 +74,46 @@ def check(
         wanted = resolve(llm, catalog, lambda _: lock.model[0], folder=folder)
     else:
         wanted = resolve(llm, catalog, describe, folder=folder)
+    return compare(lock, wanted)
+
+
+def compare(old: Lock, new: Lock) -> list[Difference]:
+    """Return what differs between two locks, entry by entry."""
     return [
-        *_entries("build", _by_build(lock), _by_build(wanted)),
-        *_entries("model", _by_name(lock), _by_name(wanted)),
-        *_serving(lock, wanted),
+        *_asked_differences(old.llm, new.llm),
+        *_entries("build", _by_build(old), _by_build(new)),
+        *_entries("model", _by_name(old), _by_name(new)),
+        *_serving(old, new),
     ]
+
+
+def upgraded(lock: Lock, wanted: Lock, names: Collection[str]) -> Lock:
+    """Return ``lock`` with the models and engines of these names as ``wanted`` has them, all else as it is.
+
+    Raises:
+        ConfigError: The lock answers another configuration, or neither holds such a name.
+    """
+    if differences := list(_asked_differences(lock.llm, wanted.llm)):
+        raise ConfigError(
+            f"{FILE} is not for this configuration: {'; '.join(map(str, differences))}.",
+            where=FILE,
+            hint="`concierge lock` writes all of it anew.",
+        )
+    known = {each for one in (lock, wanted) for each in (*(b.engine for b in one.build), *(m.name for m in one.model))}
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"Neither {FILE} nor this release has a model or an engine `{name}`.",
+                where=name,
+                hint="`concierge lock --diff` names what would move.",
+            )
+    builds = [build for one, moves in ((lock, False), (wanted, True)) for build in one.build
+              if (build.engine in names) is moves]  # fmt: skip
+    models = [model for one, moves in ((lock, False), (wanted, True)) for model in one.model
+              if (model.name in names) is moves]  # fmt: skip
+    engines = any(build.engine in names for build in wanted.build)
+    serving = wanted.serving if engines else lock.serving
+    return seal(__version__, lock.llm, Catalog(builds=tuple(builds), models=tuple(models)), dict(serving))
 
 
 def confine(lock: Lock, llm: Llm) -> Catalog:
@@ -134,14 +180,16 @@ def _entries(kind: str, locked: Mapping[str, Frozen], wanted: Mapping[str, Froze
         if old == new:
             continue
         if old is None:
-            yield Difference(what, None, name, "this release knows it and the lock does not", "catalogue")
+            assert new is not None
+            reason = "this release knows it and the lock does not"
+            yield Difference(what, None, _short(new, ["artefact"]), reason, "catalogue", None, _size(new))
         elif new is None:
-            yield Difference(what, name, None, "locked, and this release no longer offers it", "catalogue")
+            reason = "locked, and this release no longer offers it"
+            yield Difference(what, _short(old, ["artefact"]), None, reason, "catalogue", _size(old), None)
         else:
             fields = [field for field in type(old).model_fields if getattr(old, field) != getattr(new, field)]
-            yield Difference(
-                what, _short(old, fields), _short(new, fields), f"differs in {', '.join(fields)}", "catalogue"
-            )
+            reason, sizes = f"differs in {', '.join(fields)}", (_size(old), _size(new))
+            yield Difference(what, _short(old, fields), _short(new, fields), reason, "catalogue", *sizes)
 
 
 def _serving(lock: Lock, wanted: Lock) -> Iterator[Difference]:
@@ -149,6 +197,11 @@ def _serving(lock: Lock, wanted: Lock) -> Iterator[Difference]:
         old, new = lock.serving.get(name), wanted.serving.get(name)
         if old != new:
             yield Difference(f"serving.{name}", old, new, f"locked as {old}, would now be {new}", "catalogue")
+
+
+def _size(entry: Frozen) -> int:
+    artefacts: tuple[Artefact, ...] = getattr(entry, "artefact", ())
+    return sum(artefact.size for artefact in artefacts)
 
 
 def _short(entry: Frozen, fields: list[str]) -> str:

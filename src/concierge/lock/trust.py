@@ -130,18 +130,8 @@ def _assigned(pair: tuple[str, Secret]) -> str:
 def _told(key: KeyPath, value: Any, folder: Path) -> str | None:
     """Return what a project's setting would do, or None where it asks for nothing."""
     match key:
-        case ("llm", "local_llm_start_cmd"):
-            return f"runs the command {json.dumps(list(value), ensure_ascii=False)}"
-        case ("llm", "flake"):
-            return f"builds and runs engines of the flake {value}"
-        case ("llm", "model"):
-            from concierge.catalog import reference
-
-            foreign = isinstance(reference.parse(value, folder=folder), reference.Hub | reference.Local)
-            return f"runs the model {value}" if foreign else None
-        case ("llm", "base_url"):
-            address = endpoint.address(value)
-            return None if address.loopback else f"sends what you ask to {address}"
+        case ("llm", name):
+            return _told_of_llm(name, value, folder)
         case ("api", "host"):
             return None if endpoint.is_loopback(value) else f"serves the HTTP API to other machines, at {value}"
         case ("api", "token"):
@@ -151,8 +141,27 @@ def _told(key: KeyPath, value: Any, folder: Path) -> str | None:
         case ("workspace_root",):
             inside = (folder / value).resolve().is_relative_to(folder.resolve())
             return None if inside else f"writes runs to {value}"
+        case ("mirror",):
+            return f"fetches what is pinned from {value}" if "://" in value else None
         case ("mcp", "servers", name, part):
             return _told_of_server(name, part, value)
+    return None
+
+
+def _told_of_llm(name: str, value: Any, folder: Path) -> str | None:
+    match name:
+        case "local_llm_start_cmd":
+            return f"runs the command {json.dumps(list(value), ensure_ascii=False)}"
+        case "flake":
+            return f"builds and runs engines of the flake {value}"
+        case "model":
+            from concierge.catalog import reference
+
+            foreign = isinstance(reference.parse(value, folder=folder), reference.Hub | reference.Local)
+            return f"runs the model {value}" if foreign else None
+        case "base_url":
+            address = endpoint.address(value)
+            return None if address.loopback else f"sends what you ask to {address}"
     return None
 
 

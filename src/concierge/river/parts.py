@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from concierge.catalog.types import Catalog
+    from concierge.catalog.types import Artefact, Catalog, Source
     from concierge.config.keys import Config, KeyPath
     from concierge.config.sources import Setting
     from concierge.deploy.apply import Applier
@@ -273,7 +273,21 @@ class Parts:
             from concierge.store.sources.nix import FromFlake
 
             deliver["nix"] = FromFlake(self.flake, self.home.root, self.say)
-        return Fetcher(Store(self.home.store), deliver, self.progress, self.say, lambda it: mirrored(it, self.environ))
+        return Fetcher(
+            Store(self.home.store),
+            deliver,
+            self.progress,
+            self.say,
+            lambda it: mirrored(it, self.environ),
+            self._mirror,
+        )
+
+    def _mirror(self, artefact: Artefact) -> tuple[Source, ...]:
+        if self.config.mirror is None:
+            return ()
+        from concierge.store import bundle
+
+        return bundle.sources(self.config.mirror, self.folder, artefact)
 
     @property
     def applier(self) -> Applier:

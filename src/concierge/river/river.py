@@ -13,7 +13,7 @@ from concierge.config import sources
 from concierge.river.parts import Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from concierge.agent.changes import Changes
     from concierge.agent.events import RunResult
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from concierge.server.logs import ServerLog
     from concierge.server.status import ServerStatus
     from concierge.server.stop import Stopped
+    from concierge.store.bundle import Bundled
     from concierge.store.progress import Progress
 
 
@@ -378,8 +379,10 @@ class River:
 
         return engines(self.machine, self._parts.offered)
 
-    def lock(self) -> Path:
+    def lock(self, *, upgrade: Sequence[str] = ()) -> Path:
         """Write ``concierge.lock``: what the configuration resolves to, for every system and accelerator at once.
+
+        What moves is said. With ``upgrade`` only the models and engines of these names move.
 
         Raises:
             ConfigError: The model reference can move, or cannot be described, or the file cannot be written.
@@ -387,7 +390,30 @@ class River:
         """
         from concierge.river.lock import write
 
-        return write(self._parts)
+        return write(self._parts, upgrade)
+
+    def lock_diff(self, *, upgrade: Sequence[str] = ()) -> list[Difference]:
+        """Return what ``lock`` would change; raises as it does, and ``ConfigError`` where there is no lock."""
+        from concierge.river.lock import diff
+
+        return diff(self._parts, upgrade)
+
+    def bundle(self, target: Path, *, systems: Sequence[str] = (), accelerators: Sequence[str] = ()) -> Bundled:
+        """Bring all that ``concierge.lock`` pins into a folder that ``mirror`` may name on other machines.
+
+        Args:
+            target: The folder; what is there and whole stays.
+            systems: Whose engines, by name; all of the lock's where none is named.
+            accelerators: For what they are, likewise.
+
+        Raises:
+            ConfigError: There is no lock.
+            UsageError: The lock pins no engine of a kind that is named.
+            ConciergeError: As fetching does.
+        """
+        from concierge.river.lock import bundle
+
+        return bundle(self._parts, target, systems, accelerators)
 
     def lock_first(self) -> None:
         """Write the lock of a project that has a ``concierge.toml`` and no lock yet; raises as ``lock``."""

@@ -45,6 +45,7 @@ class Fetcher:
         deliver: How each kind of source (``pypi``, ``https``, ``path``) brings its bytes.
         say: Takes one line of narration.
         at: Returns where a source is had in this environment: a mirror may stand in for it.
+        first: Returns where an artefact is asked for before its own sources.
     """
 
     store: Store
@@ -52,6 +53,7 @@ class Fetcher:
     progress: Progress
     say: Callable[[str], None]
     at: Callable[[Source], Source] = lambda source: source
+    first: Callable[[Artefact], Sequence[Source]] = lambda _: ()
 
     def fetch(self, artefacts: Sequence[Artefact]) -> Path:
         """Return the store entry that holds ``artefacts``, bringing them first if need be.
@@ -90,7 +92,7 @@ class Fetcher:
             tree = staging / "tree"
             tree.mkdir()
             for artefact in artefacts:
-                packed = self._bring(artefact, staging)
+                packed = self.bring(artefact, staging)
                 if artefact.archive is None:
                     packed.rename(tree / artefact.name)
                 else:
@@ -107,11 +109,14 @@ class Fetcher:
             raise
         packed.unlink()
 
-    def _bring(self, artefact: Artefact, staging: Path) -> Path:
-        """Return the file in ``staging``: a download goes on where an earlier one ended, whoever sends the rest."""
+    def bring(self, artefact: Artefact, staging: Path) -> Path:
+        """Return the file as it is pinned, packed where it is an archive, in ``staging``; raises as ``fetch``.
+
+        A download goes on where an earlier one ended, whoever sends the rest.
+        """
         failures: list[ArtefactError] = []
         with self.store.part(artefact, self.say) as part:
-            for number, source in enumerate(map(self.at, artefact.sources)):
+            for number, source in enumerate((*self.first(artefact), *map(self.at, artefact.sources))):
                 scratch = staging / f"{artefact.sha256[:12]}-{number}"
                 scratch.mkdir()
                 self.say(f"Fetching {artefact.name} ({human(artefact.size)}) from {origin(source)}.")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from concierge.agent.mcp.trimmed import ARGUMENT_CHARS, DESCRIPTION_CHARS, NAME_CHARS, identifier, trimmed
@@ -69,6 +69,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(["properties", "required", "$defs", "type"]), JSON))
 def test_any_schema_becomes_one_that_every_protocol_can_teach(schema: dict[str, Any]) -> None:
     tool = trimmed("name", "Do it.", schema)
@@ -77,6 +78,7 @@ def test_any_schema_becomes_one_that_every_protocol_can_teach(schema: dict[str, 
         assert any("- name {" in str(message["content"]) for message in protocol.taught([tool]))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(), st.text(max_size=10), st.integers(0, 5))
 def test_any_name_becomes_an_identifier_that_is_free(name: str, server: str, others: int) -> None:
     taken: set[str] = set()
