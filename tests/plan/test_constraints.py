@@ -175,7 +175,7 @@ def test_where_foreign_programs_do_not_start_only_nix_builds_are_candidates(make
 
 def test_a_python_that_nix_built_loads_no_wheel_and_starts_other_programs(make: Make) -> None:
     machine = make.machine(libc=Libc("glibc", "2.39", wheels="the C++ library is not found"))
-    assert rejection(examine(machine, make.build(launcher="xllamacpp"))) == ("loader", "the C++ library is not found")
+    assert rejection(examine(machine, make.build(launcher="xllamacpp"))) == ("wheel", "the C++ library is not found")
     assert examine(machine, make.build()) == (Candidate(make.build()),)
 
 

@@ -120,7 +120,7 @@ def _platform(machine: Machine, build: Build) -> Iterator[_Check]:
     if machine.libc.foreign and not build.by_nix:
         yield _Check("loader", False, machine.libc.foreign)
     if machine.libc.wheels and build.launcher == "xllamacpp":
-        yield _Check("loader", False, machine.libc.wheels)
+        yield _Check("wheel", False, machine.libc.wheels)
     if build.launcher not in LAUNCHERS:
         reason = f"concierge cannot start {build.launcher}; start it yourself and set llm.base_url"
         yield _Check("launcher", False, reason)

@@ -32,6 +32,7 @@ _FIX: dict[Cause, str] = {
     "vulkan": "Update the device's driver to one that speaks the Vulkan version that is named.",
     "library": "Install the libraries that are named.",
     "loader": FOREIGN_FIX,
+    "wheel": "Use the nix source (`nix run`, or llm.flake), or start concierge with a Python that Nix did not build.",
     "compile": "Trust cache.nixos-cuda.org (docs/nix.md), or set llm.accelerator to have it compiled here.",
     "glibc": "Update the system, or run concierge through Nix, which brings its own glibc.",
     "os": "Update the operating system.",

@@ -14,8 +14,8 @@ Action = Literal["+", "~", "-", "="]
 """Create, change, remove, keep."""
 
 Cause = Literal[
-    "accelerator", "device", "driver", "library", "loader", "glibc", "compute", "gfx", "vulkan", "os", "launcher",
-    "engine-build", "compile", "failed", "memory", "speed", "context", "unknown", "asked", "ranked-lower",
+    "accelerator", "device", "driver", "library", "loader", "wheel", "glibc", "compute", "gfx", "vulkan", "os",
+    "launcher", "engine-build", "compile", "failed", "memory", "speed", "context", "unknown", "asked", "ranked-lower",
 ]  # fmt: skip
 """Why a candidate was not taken, as a word that stays the same."""
 
