@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -496,6 +497,28 @@ def test_a_secret_that_comes_while_one_works_is_hidden_from_the_next_command(tmp
     assert sorted(secrets.below([str(tmp_path)])) == [str(tmp_path / "inner" / "key"), str(tmp_path / "shadow")]
     (tmp_path / "shadow").unlink()
     assert secrets.below([str(tmp_path)]) == [str(tmp_path / "inner" / "key")]
+
+
+def test_several_threads_may_look_for_secrets_at_once(tmp_path: Path) -> None:
+    for number in range(50):
+        (tmp_path / f"inner{number}").mkdir()
+    (tmp_path / "shadow").touch(mode=0o600)
+    secrets, stop = Secrets([str(tmp_path)]), threading.Event()
+
+    def change() -> None:
+        while not stop.is_set():
+            (tmp_path / "come").mkdir()
+            (tmp_path / "come").rmdir()
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: secrets.below([str(tmp_path)]), range(400)))
+    finally:
+        stop.set()
+        changing.join()
+    assert all(paths == [str(tmp_path / "shadow")] for paths in found)
 
 
 @pytest.mark.parametrize("name", ["missing", "file"])

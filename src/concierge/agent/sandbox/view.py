@@ -126,33 +126,40 @@ class Secrets:
 
     def __init__(self, roots: Iterable[str] = _SETTINGS) -> None:
         self._roots = tuple(roots)
-        self._looked: dict[str, int] = {}
-        self._found: list[str] = []
+        # One pair, replaced as a whole: commands may be looked at by several threads at once.
+        self._known: tuple[dict[str, int], list[str]] = ({}, [])
 
     def below(self, readable: Iterable[str]) -> list[str]:
         """Return what is to be hidden of the folders that are readable."""
         roots = [root for root in self._roots if any(_inside(root, path) for path in readable)]
-        if not self._looked or any(_changed(folder) != then for folder, then in self._looked.items()):
-            self._looked = {}
-            self._found = [path for root in self._roots for path in self._not_for_all(root)]
-        return [path for path in self._found if any(_inside(path, root) for root in roots)]
+        looked, found = self._known
+        if not looked or any(_changed(folder) != then for folder, then in looked.items()):
+            looked = {}
+            found = [path for root in self._roots for path in _not_for_all(root, looked)]
+            self._known = looked, found
+        return [path for path in found if any(_inside(path, root) for root in roots)]
 
-    def _not_for_all(self, folder: str) -> Iterator[str]:
-        self._looked[folder] = _changed(folder)  # before it is read: what comes meanwhile is seen the next time
+
+def _not_for_all(folder: str, looked: dict[str, int]) -> Iterator[str]:
+    """Yield what is closed below a folder; ``looked`` gets the folders, each with when it had changed last."""
+    looked[folder] = _changed(folder)  # before it is read: what comes meanwhile is seen the next time
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
         try:
-            entries = list(os.scandir(folder))
-        except OSError:
-            return
-        for entry in entries:
             if entry.is_symlink():
                 continue
             mode = entry.stat(follow_symlinks=False).st_mode
-            wanted = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
-            if mode & wanted != wanted:
-                if os.access(entry.path, os.R_OK):
-                    yield entry.path
-            elif stat.S_ISDIR(mode):
-                yield from self._not_for_all(entry.path)
+        except FileNotFoundError:
+            continue  # it went while one looked
+        wanted = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
+        if mode & wanted != wanted:
+            if os.access(entry.path, os.R_OK):
+                yield entry.path
+        elif stat.S_ISDIR(mode):
+            yield from _not_for_all(entry.path, looked)
 
 
 def _inside(path: str, root: str) -> bool:
