@@ -499,6 +499,40 @@ def test_a_secret_that_comes_while_one_works_is_hidden_from_the_next_command(tmp
     assert secrets.below([str(tmp_path)]) == [str(tmp_path / "inner" / "key")]
 
 
+ENDING = """
+import asyncio, sys
+from pathlib import Path
+from concierge.agent.sandbox import search
+from concierge.agent.sandbox.shell import Limits
+
+async def main():
+    sandbox, folder = await search.find(), Path(sys.argv[1])
+    async def ends():
+        await asyncio.sleep(float(sys.argv[2]))
+        raise RuntimeError("ended")
+    runs = (sandbox.run("sleep 600", folder=folder, limits=Limits()) for _ in range(3))
+    await asyncio.gather(ends(), *runs)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not OFFERED, reason="nothing confines here")
+@pytest.mark.parametrize("moment_s", ["0", "0.003", "0.005", "0.01", "0.02", "0.03"])
+def test_a_program_that_ends_while_commands_start_takes_them_along(folder: Path, moment_s: str) -> None:
+    if asyncio.run(search.find()) is None:
+        pytest.skip("nothing confines here")
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDING, str(folder), moment_s],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (1, "RuntimeError: ended")
+
+
 def test_several_threads_may_look_for_secrets_at_once(tmp_path: Path) -> None:
     for number in range(50):
         (tmp_path / f"inner{number}").mkdir()

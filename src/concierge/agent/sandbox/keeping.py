@@ -60,15 +60,7 @@ async def kept(order: bytes, *, seconds: float, output_bytes: int) -> End:
     Raises:
         SandboxError: The command could not be confined, and was not run.
     """
-    launcher = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, str(_SOURCE)),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        env={},
-        cwd="/",
-        start_new_session=True,
-    )
+    launcher = await _started()
     heard = _Heard(output_bytes)
     report = b""
     ended: Literal["exit", "time", "output"] = "exit"
@@ -87,6 +79,30 @@ async def kept(order: bytes, *, seconds: float, output_bytes: int) -> End:
         await _end(launcher)
     code = _code(report, heard.output) if ended == "exit" else None
     return End(code, heard.output, ended)
+
+
+async def _started() -> Process:
+    """Start a launcher; a start is never cancelled half-way, since asyncio would then wait for its end for ever."""
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, str(_SOURCE)),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={},
+            cwd="/",
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        while not starting.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(starting)
+        if starting.exception() is None:
+            await _end(starting.result())
+        raise
 
 
 async def _send(launcher: Process, order: bytes) -> None:
