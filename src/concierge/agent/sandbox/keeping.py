@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 END_S = 5.0
 """A namespace is gone within milliseconds; a process that waits for a disk may take longer."""
 
+START_S = 1.0
+"""A process starts within milliseconds."""
+
 _CHUNK = 1 << 16
 _SOURCE = Path(__file__).parents[3]
 _START = (
@@ -82,7 +85,11 @@ async def kept(order: bytes, *, seconds: float, output_bytes: int) -> End:
 
 
 async def _started() -> Process:
-    """Start a launcher; a start is never cancelled half-way, since asyncio would then wait for its end for ever."""
+    """Start a launcher.
+
+    A start that is cancelled half-way waits for ever in the asyncio of Python 3.11: it is let through, or, where it was
+    cancelled all the same, cancelled once more, which ends that wait.
+    """
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, str(_SOURCE)),
@@ -99,8 +106,10 @@ async def _started() -> Process:
     except asyncio.CancelledError:
         while not starting.done():
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(starting)
-        if starting.exception() is None:
+                await asyncio.wait({starting}, timeout=START_S)
+            if not starting.done():
+                starting.cancel()
+        if not starting.cancelled() and starting.exception() is None:
             await _end(starting.result())
         raise
 
