@@ -19,6 +19,7 @@ if sys.platform == "win32":
 from concierge.files import remove
 from concierge.store.manifest import STAMP_S, file_of
 from tests.river.rig import Rig, wheel
+from tests.river.test_json_page import BUNDLE, ROWS
 from tests.wait import gone
 
 if TYPE_CHECKING:
@@ -408,6 +409,7 @@ def test_what_a_bundle_holds_brings_another_home_to_the_same_state_without_the_s
     assert code == 0
     told = json.loads(out)
     assert (told["files"], told["brought"], told["left_out"]) == (2, 2, [])
+    assert told.keys() - {"schema"} == ROWS[BUNDLE]
     assert not (rig.home.root / "store").exists() or not list(rig.home.root.glob("store/[0-9a-f]*"))
     rig.forget_sources()
     assert rig(folder, "up")[0] == 4
