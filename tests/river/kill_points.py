@@ -78,6 +78,7 @@ def stray(rig: Rig) -> None:
         left.mkdir()
         (left / "left.gguf").write_bytes(b"left")
         manifest.write(left, manifest.seal(left, {}))
+        left.chmod(manifest.CLOSED)
 
 
 CASES = (
