@@ -299,6 +299,16 @@ def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(tmp_path: Path) 
     assert len(asked) == 3
 
 
+@pytest.mark.parametrize("answers", [[httpx.Response(404)], [httpx.Response(503)] * 9])
+def test_the_credentials_of_an_address_are_not_told(tmp_path: Path, answers: list[httpx.Response]) -> None:
+    https, _ = flaky(*answers)
+    source = HttpsSource(url=URL.replace("https://", "https://me:secret@"))
+    with pytest.raises(FetchError) as caught:
+        https(source, pin(source), tmp_path, Marks())
+    assert "secret" not in f"{caught.value} {caught.value.where}"
+    assert caught.value.where == URL
+
+
 @pytest.mark.promise("L20")
 def test_a_server_that_never_finishes_is_given_up(tmp_path: Path) -> None:
     https, asked = flaky(*[httpx.Response(503)] * 9)

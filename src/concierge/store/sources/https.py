@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ MOST_TRIES = 500
 LONGEST_PAUSE_S = 120.0
 """The most that a server may ask to be left alone for; one that asks for longer is asked again all the same."""
 
+_CREDENTIALS = re.compile(r"//[^/@]*@")
 _NOT_THAT_RANGE = 416
 RETRY_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 
@@ -79,7 +81,7 @@ class Https:
                     break
                 self.pause(max(wait, 2.0 ** max(vain - 1, 0)))
         hint = " ".join(filter(None, (net.way(source.url, self.environ), _HINT)))
-        raise FetchError(f"{source.url} did not arrive: {cause}.", where=source.url, hint=hint)
+        raise FetchError(f"{_shown(source.url)} did not arrive: {_shown(cause)}.", where=_shown(source.url), hint=hint)
 
     def _attempt(self, client: httpx.Client, url: str, file: Path, size: int, meter: Meter) -> bool:
         """Fetch what is missing; return whether the file has its size now."""
@@ -97,7 +99,7 @@ class Https:
                 return False
             if response.status_code >= 400:
                 hint = _GATED if response.status_code in (401, 403) else net.way(url, self.environ) or _HINT
-                raise FetchError(f"{url} answers {response.status_code}.", where=url, hint=hint)
+                raise FetchError(f"{_shown(url)} answers {response.status_code}.", where=_shown(url), hint=hint)
             # A server that ignores the range sends everything again: what is here already is passed over.
             resumed = response.status_code == 206 and _starts_at(response, have)
             done = have if resumed else 0
@@ -114,6 +116,11 @@ class Https:
 
 _GATED = "It wants an account: accept the licence on the model's page and set HF_TOKEN, or choose another model."
 _HINT = "Check the network (HTTPS_PROXY and SSL_CERT_FILE are used), then run it again."
+
+
+def _shown(text: str) -> str:
+    """Return what names an address without its credentials."""
+    return _CREDENTIALS.sub("//", text)
 
 
 def _size(file: Path) -> int:
