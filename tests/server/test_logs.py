@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from concierge import mutex
+from concierge.errors import ServerError
 from concierge.paths import Home
 from concierge.server.logs import newest
 from concierge.server.record import Folder, Record
@@ -74,13 +75,8 @@ def test_a_log_is_followed_line_by_line_until_its_server_has_ended(home: Home) -
 
 
 def test_a_log_that_cannot_be_read_is_a_sentence(home: Home) -> None:
-    log = found_after_removal(home)
-    with pytest.raises(Exception, match="Cannot read"):
-        log.tail(3)
-
-
-def found_after_removal(home: Home) -> ServerLog:
     folder = launch(home, "a", "x\n", when=1)
     log = found(home)
     folder.log.unlink()
-    return log
+    with pytest.raises(ServerError, match="Cannot read"):
+        log.tail(3)

@@ -30,7 +30,7 @@ class Bench:
 
     def fetcher(self, home: str = "store", mirror: Path | None = None) -> Fetcher:
         def first(artefact: Artefact) -> tuple[PathSource, ...]:
-            return bundle.sources(str(mirror), self.folder, artefact) if mirror else ()  # type: ignore[return-value]
+            return bundle.sources(str(mirror), self.folder, {}, artefact) if mirror else ()  # type: ignore[return-value]
 
         store = Store(self.folder / home)
         return Fetcher(store, {"path": local.copy}, Silent(), self.said.append, first=first)
@@ -112,5 +112,5 @@ def test_a_mirror_is_asked_first_and_its_bytes_are_checked(bench: Bench) -> None
 )
 def test_a_mirror_is_an_address_or_a_folder(bench: Bench, mirror: str, place: str) -> None:
     one = bench.artefact("one")
-    (source,) = bundle.sources(mirror, Path("/project"), one)
+    (source,) = bundle.sources(mirror, Path("/project"), {}, one)
     assert (source.url if source.kind == "https" else source.path) == place + one.sha256  # type: ignore[union-attr]

@@ -113,10 +113,6 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-ACTS = {"native": "by tool calls", "shell": "with shell commands", "json": "by JSON actions"}
-"""What the protocols are called, as the end of a sentence."""
-
-
 def _told(seen: ServerStatus) -> list[str]:
     lines = [f"ours        {seen.state}" + (f", {seen.model}" if seen.model else "")]
     if seen.base_url:
@@ -133,6 +129,8 @@ def _told(seen: ServerStatus) -> list[str]:
         models = f": {', '.join(beside.models[:8])}" if beside.models else ""
         lines.append(f"configured  {beside.base_url} {state}{models}")
     if seen.protocol is not None:
+        from concierge.server.capabilities import ACTS
+
         lines.append(f"acts        {ACTS[seen.protocol]}")
     if seen.generation is not None:
         lines.append(f"generation  {seen.generation}")

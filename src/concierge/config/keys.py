@@ -184,6 +184,11 @@ class McpServer:
         kinds.number(above=0), 60.0, "Seconds that its start, or one call, may take before it has failed."
     )
 
+    def secrets(self, environ: Mapping[str, str]) -> tuple[str, ...]:
+        """Return what it is given that nobody else may see."""
+        token = environ.get(self.token_env, "") if self.token_env else ""
+        return (*(text.get_secret_value() for _, text in self.env), *([token] if token else []))
+
     @property
     def loopback(self) -> bool:
         """Whether its address is on this machine."""

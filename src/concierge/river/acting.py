@@ -47,8 +47,7 @@ async def protocol(parts: Parts, endpoint: Endpoint, leases: Collection[Lease]) 
         return UNASKED  # Whatever it is, the run meets it again and says so.
     if found is None:
         return UNASKED
-    how = "by tool calls" if found == "native" else "with shell commands"
-    parts.say(f"It acts {how}; `llm.protocol` overrules it.")
+    parts.say(f"It acts {capabilities.ACTS[found]}; `llm.protocol` overrules it.")
     with suppress(StoreError):
         capabilities.keep(parts.home, Capability(server_of(parts, endpoint), endpoint.model, found))
     return found

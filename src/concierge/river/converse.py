@@ -86,7 +86,7 @@ async def converse(
             task,
             workspace_root=parts.config.workspace_root,
             subscribers=subscribers,
-            secrets=endpoint.secrets,
+            secrets=(*endpoint.secrets, *(text for each in servers.values() for text in each.secrets(parts.environ))),
             on_delta=on_delta,
             versions=_versions(parts, endpoint),
             inside=inside,

@@ -287,7 +287,7 @@ class Parts:
             return ()
         from concierge.store import bundle
 
-        return bundle.sources(self.config.mirror, self.folder, artefact)
+        return bundle.sources(self.config.mirror, self.folder, self.environ, artefact)
 
     @property
     def applier(self) -> Applier:

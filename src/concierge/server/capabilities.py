@@ -16,6 +16,10 @@ KEPT = 64
 """Endpoints that are kept: the newest."""
 
 
+ACTS = {"native": "by tool calls", "shell": "with shell commands", "json": "by JSON actions"}
+"""How a model acts, by its protocol, as the end of a sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capability:
     """What one model does at one server.

@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from concierge import files
+from concierge import files, paths
 from concierge.catalog.types import HttpsSource, PathSource
 from concierge.errors import FetchError, VerifyError
 from concierge.store import manifest
@@ -20,7 +19,8 @@ from concierge.store.store import need_space
 from concierge.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from concierge.catalog.types import Artefact, Source
     from concierge.errors import ArtefactError
@@ -92,12 +92,17 @@ def write(entries: Iterable[Sequence[Artefact]], target: Path, fetcher: Fetcher)
     return Bundled(len(held), brought, size, tuple(dict.fromkeys(left_out)))
 
 
-def sources(mirror: str, folder: Path, artefact: Artefact) -> tuple[Source, ...]:
-    """Return where a mirror has an artefact; a relative path starts at ``folder``."""
+def sources(mirror: str, folder: Path, environ: Mapping[str, str], artefact: Artefact) -> tuple[Source, ...]:
+    """Return where a mirror has an artefact; a relative path starts at ``folder``.
+
+    Raises:
+        ConfigError: The path starts at a home that nobody has here.
+    """
     if _ADDRESS.match(mirror):
         # Over http as well: the hash says whether the bytes are right.
         return (HttpsSource.model_construct(url=f"{mirror.rstrip('/')}/{FOLDER}/{artefact.sha256}"),)
-    return (PathSource(path=str(folder / Path(mirror).expanduser() / FOLDER / artefact.sha256)),)
+    place = folder / paths.expanded(mirror, environ, where="mirror")
+    return (PathSource(path=str(place / FOLDER / artefact.sha256)),)
 
 
 def _whole(file: Path, artefact: Artefact) -> bool:

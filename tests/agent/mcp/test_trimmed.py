@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -94,10 +95,17 @@ def test_what_a_run_has_of_its_own_is_what_the_protocols_take_for_its_own() -> N
     assert set(TOOLS) == OWN
 
 
-def test_a_model_that_writes_shell_commands_calls_the_tools_of_others_in_a_block() -> None:
+@pytest.mark.parametrize(
+    "block",
+    [
+        'json\n{"name": "add", "arguments": {"a": 1, "b": 2}}',
+        'bash\nadd {"a": 1, "b": 2}',
+        'bash\n{"name": "add", "arguments": {"a": 1, "b": 2}}',
+    ],
+)
+def test_a_model_that_writes_shell_commands_calls_the_tools_of_others_in_a_block(block: str) -> None:
     tool = trimmed("add", "Add two numbers.", {"properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}})
-    said = 'I add them.\n\n```json\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n```'
-    reading = ShellBlock().read(Reply(said), [tool], last="")
+    reading = ShellBlock().read(Reply(f"I add them.\n\n```{block}\n```"), [tool], last="")
     assert [(call.name, json.loads(call.arguments)) for call in reading.calls] == [("add", {"a": 1, "b": 2})]
 
 

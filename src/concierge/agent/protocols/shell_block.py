@@ -72,7 +72,11 @@ class ShellBlock:
         if (whole := _WHOLE.search(text)) and not _quoted("", whole["text"], last):
             write = f"cat > {shlex.quote(whole['file'])} <<'END_OF_FILE'\n{whole['text']}\nEND_OF_FILE"
             return _run(write, text[: whole.end()])
+        others = [name for name in names(tools) if name not in OWN]
         for match in _BLOCK.finditer(text):
+            # The shell has no such program; a small model writes everything into the block that it knows.
+            if calls := in_text.find(match[2], others)[0]:
+                return Reading(text[: match.start()].strip(), calls, in_text=True)
             command = _command(match[1].lower(), match[2])
             if command and _quoted(match[1], command, last):
                 return Reading(self.plain(reply, tools))
